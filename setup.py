@@ -1,0 +1,314 @@
+"""The product build: metadata is in pyproject.toml, here is how the libraries are made.
+
+    intp_ext/_C.so        CPU operators, always; no Python symbol, loaded by torch.ops.load_library
+    intp_ext/_C_cuda.so   CUDA operators, where nvcc was found
+    intp_ext/_info.*.so   build_info(), a pybind11 module
+
+What a file of csrc/ becomes is said by its name: ``*_cpu_kernel.cpp`` is compiled once for each
+instruction set, ``*.cu`` and ``*_cuda.cpp`` go to _C_cuda, ``info/`` to _info, others to _C.
+
+Environment: INTP_EXT_CUDA=auto|0|1, CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX, MAX_JOBS.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+CSRC = ROOT / "csrc"
+OLDEST_TORCH = "2.11"
+TORCH_TARGET_VERSION = "0x020b000000000000"  # the stable ABI of 2.11
+DEFAULT_ARCH_LIST = "8.0 9.0a 8.0+PTX"
+
+CPU_LEVELS = {"portable": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    CPU_LEVELS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
+    CPU_LEVELS["avx512"] = [
+        *CPU_LEVELS["avx2"], "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
+        "-mprefer-vector-width=512",
+        "-Wno-uninitialized", "-Wno-maybe-uninitialized",  # GCC 12 warns about its own headers
+    ]  # fmt: skip
+    CPU_LEVELS["avx512_bf16"] = [*CPU_LEVELS["avx512"], "-mavx512bf16"]
+
+# the torch libraries that hold the symbols; named here, found in the running process
+CPU_NEEDS = ["torch_cpu"]
+CUDA_NEEDS = ["torch_cpu", "torch_cuda"]
+
+
+def say(message: str) -> None:
+    print(f"intp-ext: {message}", file=sys.stderr)
+
+
+def find_torch() -> Path | None:
+    """The package directory of a torch whose headers can be used. Never imports it."""
+    spec = importlib.util.find_spec("torch")
+    candidates = [Path(spec.origin).parent] if spec and spec.origin else []
+    # pip's isolated build hides the user's packages, but not where they are
+    packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    packages += site.getsitepackages([sys.prefix, sys.base_prefix])
+    candidates += [Path(directory) / "torch" for directory in packages]
+    for torch in candidates:
+        if (torch / "include/torch/csrc/stable/library.h").exists():
+            return torch
+    return None
+
+
+def torch_facts(torch: Path) -> tuple[str, str | None]:
+    """(version, CUDA version or None) as torch/version.py states them."""
+    text = (torch / "version.py").read_text()
+    version = re.search(r"^__version__[^=]*=\s*'([^']+)'", text, re.M)
+    cuda = re.search(r"^cuda\b[^=]*=\s*'([^']+)'", text, re.M)
+    return version.group(1) if version else "unknown", cuda.group(1) if cuda else None
+
+
+def find_nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if home:
+        nvcc = Path(home) / "bin/nvcc"
+        return str(nvcc) if nvcc.exists() else None
+    default = Path("/usr/local/cuda/bin/nvcc")
+    return shutil.which("nvcc") or (str(default) if default.exists() else None)
+
+
+def decide_cuda(torch_cuda: str | None) -> tuple[str | None, str]:
+    """(nvcc or None for no CUDA library, the reason)."""
+    wanted = os.environ.get("INTP_EXT_CUDA", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"intp-ext: INTP_EXT_CUDA: expected auto, 0 or 1, got {wanted!r}")
+    nvcc = find_nvcc()
+    if wanted == "0":
+        return None, "INTP_EXT_CUDA=0"
+    if wanted == "1":
+        if nvcc is None:
+            where = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "PATH"
+            raise SystemExit(f"intp-ext: INTP_EXT_CUDA=1, but there is no nvcc in {where}")
+        return nvcc, "INTP_EXT_CUDA=1"
+    if nvcc is None:
+        return None, "no nvcc was found"
+    if torch_cuda is None:
+        return None, "torch is a CPU build"
+    return nvcc, f"nvcc was found and torch is built for CUDA {torch_cuda}"
+
+
+def gencode_flags(arch_list: str) -> list[str]:
+    """nvcc flags for "8.0 9.0a 8.6+PTX" or with semicolons, as in TORCH_CUDA_ARCH_LIST."""
+    flags = []
+    for arch in re.split(r"[;\s]+", arch_list.strip()):
+        match = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", arch)
+        if match is None:
+            raise SystemExit(
+                f"intp-ext: TORCH_CUDA_ARCH_LIST: expected like 8.0 or 9.0a+PTX, got {arch!r}"
+            )
+        number = "".join(match.group(1, 2, 3))
+        # "8.0 8.0+PTX" must not ask for the same machine code twice
+        for code in [f"sm_{number}"] + ([f"compute_{number}"] if match.group(4) else []):
+            flag = f"-gencode=arch=compute_{number},code={code}"
+            if flag not in flags:
+                flags.append(flag)
+    return flags
+
+
+def output_of(*command: str) -> str | None:
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of this tree, "+changes" where it differs; None outside a checkout of our own."""
+    if not (ROOT / ".git").exists():
+        return None
+    commit = output_of("git", "rev-parse", "HEAD")
+    changed = output_of("git", "status", "--porcelain", "csrc", "intp_ext", "setup.py")
+    return f"{commit}+changes" if commit and changed else commit
+
+
+class NinjaFile:
+    """build.ninja, in the making."""
+
+    def __init__(self) -> None:
+        self.text = (
+            "ninja_required_version = 1.3\n"
+            "rule compile\n  command = $cxx $flags -MD -MF $out.d -c $in -o $out\n"
+            "  depfile = $out.d\n  deps = gcc\n  description = compile $out\n"
+            "rule link\n  command = $cxx -shared $flags -o $out $in $libraries\n"
+            "  description = link $out\n"
+            "rule stub\n  command = $cxx -shared -Wl,-soname,$soname -o $out -x c++ /dev/null\n"
+            "  description = stub $out\n"
+        )
+
+    def build(
+        self, rule: str, out: str, inputs: list[str], needs: tuple[str, ...] = (), **variables: str
+    ) -> str:
+        escaped = [re.sub(r"([ :$])", r"$\1", path) for path in inputs]
+        after = f" | {' '.join(needs)}" if needs else ""
+        self.text += f"build {out}: {rule} {' '.join(escaped)}{after}\n"
+        self.text += "".join(f"  {name} = {value}\n" for name, value in variables.items())
+        return out
+
+
+class BuildExtensions(build_ext):
+    """Writes build.ninja, lets ninja bring it up to date, copies the libraries into the package."""
+
+    def run(self) -> None:
+        torch = find_torch()
+        if torch is None:
+            raise SystemExit(
+                f"intp-ext: no torch headers were found; install torch>={OLDEST_TORCH} first"
+            )
+        work = ROOT / self.build_temp
+        work.mkdir(parents=True, exist_ok=True)
+        version, torch_cuda = torch_facts(torch)
+        nvcc, reason = decide_cuda(torch_cuda)
+        arch_list = os.environ.get("TORCH_CUDA_ARCH_LIST") or DEFAULT_ARCH_LIST
+        cxx = os.environ.get("CXX", "g++")
+        config = {
+            "version": self.distribution.get_version(),
+            "commit": git_commit(),
+            "python": platform.python_version(),
+            "compiler": (output_of(cxx, "--version") or cxx).splitlines()[0],
+            "torch_headers": version,
+            "torch_needed": f">={OLDEST_TORCH}",
+            "cpu_levels": list(CPU_LEVELS),
+            "cuda": nvcc is not None,
+            "cuda_reason": reason,
+            "cuda_arch_list": arch_list if nvcc else None,
+            "nvcc": (output_of(nvcc, "--version") or nvcc).splitlines()[-2] if nvcc else None,
+        }
+        library = f"the CUDA library for {arch_list}" if nvcc else "no CUDA library"
+        say(f"building the CPU library and {library} ({reason}), headers of torch {version}")
+
+        self._write_config(work, config)
+        built = self._write_ninja(work, torch, cxx, nvcc, gencode_flags(arch_list))
+        self._run_ninja(work)
+        target = Path(self.get_ext_fullpath("intp_ext._info")).parent
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "_C_cuda.so").unlink(missing_ok=True)  # of an earlier build with CUDA
+        for name in built:
+            self.copy_file(str(work / name), str(target / name))
+
+    @staticmethod
+    def _write_config(work: Path, config: dict) -> None:
+        text = (
+            '#include "info/build_config.h"\n\n'
+            f'const char* const intp::kBuildConfig = R"json({json.dumps(config)})json";\n'
+        )
+        path = work / "build_config.cpp"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+    @staticmethod
+    def _write_ninja(
+        work: Path, torch: Path, cxx: str, nvcc: str | None, gencode: list[str]
+    ) -> list[str]:
+        ninja = NinjaFile()
+        # -isystem: no warnings from headers that are not ours
+        torch_flags = f"-isystem {torch / 'include'} -DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}"
+        common = f"-O3 -std=c++17 -I{CSRC} -DNDEBUG"
+        gcc = f"-fPIC -fvisibility=hidden -Wall -Wextra -ffile-prefix-map={ROOT}/="
+
+        def objects(paths: list[Path], flags: str, compiler: str = cxx, tag: str = "") -> list[str]:
+            return [
+                ninja.build(
+                    "compile", f"{path.stem}{tag}.o", [str(path)], cxx=compiler, flags=flags
+                )
+                for path in paths
+            ]
+
+        def link(name: str, inputs: list[str], needs: list[str], libraries: str = "") -> str:
+            stubs = tuple(f"stubs/lib{need}.so" for need in needs)
+            libraries = " ".join(
+                ["-Wl,--no-as-needed", *stubs, "-Wl,--as-needed", libraries]
+                if stubs
+                else [libraries]
+            )
+            return ninja.build(
+                "link", name, inputs, needs=stubs, cxx=cxx, flags="-fPIC", libraries=libraries
+            )
+
+        for need in CUDA_NEEDS:
+            ninja.build("stub", f"stubs/lib{need}.so", [], cxx=cxx, soname=f"lib{need}.so")
+
+        sources = sorted(CSRC.rglob("*.cpp"))
+        info = [path for path in sources if path.parent.name == "info"]
+        kernels = [path for path in sources if path.stem.endswith("_cpu_kernel")]
+        cuda = [path for path in sources if path.stem.endswith("_cuda")]
+        cpu = [path for path in sources if path not in {*info, *kernels, *cuda}]
+
+        cpu_objects = objects(cpu, f"{common} {gcc} {torch_flags}")
+        level_object = next(name for name in cpu_objects if name == "level.o")
+        for level, flags in CPU_LEVELS.items():
+            level_flags = " ".join([common, gcc, f"-DINTP_CPU_LEVEL={level}", *flags])
+            cpu_objects += objects(kernels, level_flags, tag=f".{level}")
+        built = [link("_C.so", cpu_objects, CPU_NEEDS)]
+
+        if nvcc:
+            home = Path(os.path.realpath(nvcc)).parent.parent
+            home = Path(os.environ.get("CUDA_HOME") or home)
+            cuda_objects = objects(cuda, f"{common} {gcc} {torch_flags} -isystem {home}/include")
+            nvcc_flags = " ".join([common, *gencode, *(f"-Xcompiler={f}" for f in gcc.split())])
+            cuda_objects += objects(sorted(CSRC.rglob("*.cu")), nvcc_flags, compiler=nvcc)
+            runtime = f"-L{home}/lib64 -lcudart_static -ldl -lrt -lpthread"
+            built.append(link("_C_cuda.so", cuda_objects, CUDA_NEEDS, runtime))
+
+        import pybind11  # a build requirement; not there yet when requirements are asked for
+
+        python = f"-isystem {sysconfig.get_path('include')} -isystem {pybind11.get_include()}"
+        info_objects = objects([*info, work / "build_config.cpp"], f"{common} {gcc} {python}")
+        module = f"_info{sysconfig.get_config_var('EXT_SUFFIX')}"
+        built.append(link(module, [*info_objects, level_object], []))
+
+        (work / "build.ninja").write_text(ninja.text)
+        return built
+
+    @staticmethod
+    def _run_ninja(work: Path) -> None:
+        command = [sys.executable, "-m", "ninja"]
+        if importlib.util.find_spec("ninja") is None:
+            command = ["ninja"]
+        if os.environ.get("MAX_JOBS"):
+            command += ["-j", os.environ["MAX_JOBS"]]
+        subprocess.run(command, cwd=work, check=True)
+
+
+class Build(build):
+    """A file that has left the source must not reach the wheel from an earlier build."""
+
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+
+
+def torch_requirement() -> list[str]:
+    """Nothing where a torch can be seen. pip asks before an isolated build."""
+    if find_torch() is not None:
+        return []
+    say("no installed torch was found: asking pip for one to take the headers from")
+    return [f"torch>={OLDEST_TORCH}"]
+
+
+setup(
+    packages=["intp_ext", *find_packages("python")],
+    package_data={"": ["py.typed", "*.json"]},
+    ext_modules=[Extension("intp_ext._info", [])],
+    cmdclass={"build": Build, "build_ext": BuildExtensions},
+    setup_requires=torch_requirement(),
+    zip_safe=False,
+)
