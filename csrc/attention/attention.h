@@ -1,0 +1,19 @@
+#pragma once
+
+#include "attention/attention_args.h"
+#include "attention/attention_plan.h"
+#include "cpu/level.h"
+
+// Prefill: rows task_rows * i ... of key head `head` (b * Hkv + h), i < splits, against every key
+// they see. scratch: the calling worker's, PrefillScratch::size elements, 64-byte aligned.
+INTP_DECLARE_CPU_KERNEL(void, attend_rows, const AttentionParams& params, const AttentionPlan& plan,
+                        int64_t head, int64_t split, float* scratch)
+
+// Decode: all rows of key head `head` against keys decode_keys * split ...; leaves a partial
+// result.
+INTP_DECLARE_CPU_KERNEL(void, attend_keys, const AttentionParams& params, const AttentionPlan& plan,
+                        int64_t head, int64_t split, float* partial)
+
+// Joins the partial results [splits, decode_partial] of key head `head` and writes its outputs.
+INTP_DECLARE_CPU_KERNEL(void, merge_partials, const AttentionParams& params,
+                        const AttentionPlan& plan, int64_t head, const float* partials)

@@ -1,0 +1,75 @@
+#pragma once
+
+// Online softmax of one row: FlashAttention, arXiv 2205.14135, algorithm 1.
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "common/tiles.h"
+#include "cpu/vec_math.h"
+
+namespace intp::cpu {
+namespace {
+
+constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+
+// scores[j - first] of the keys first <= j < first + count: unseen ones get no weight.
+inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySpans& seen) {
+  const auto hide = [&](int64_t begin, int64_t end) {
+    const KeySpan hidden = intersect({begin, end}, {first, first + count});
+    for (int64_t j = hidden.begin; j < hidden.end; ++j) scores[j - first] = kUnseen;
+  };
+  hide(first, seen.sink.begin);
+  hide(seen.sink.end, seen.recent.begin);
+  hide(seen.recent.end, first + count);
+}
+
+struct RowState {
+  float* maximum;  // of scale * score, -infinity before the first visible key
+  float* total;    // sum of weights
+};
+
+// Turns `count` scores (whole vectors) into weights 2^(factor * score - maximum), written by
+// write(j, weights of two vectors) for j = 0, 2 * kWidth, ... . Returns what earlier sums of the
+// row are to be multiplied by.
+template <bool kCoarse, class Write>
+inline float softmax_row(const float* scores, int64_t count, float factor, const RowState& row,
+                         Write write) {
+  Floats largest = broadcast(kUnseen);
+  for (int64_t j = 0; j < count; j += kWidth) largest = max(largest, load_floats(scores + j));
+  const float before = *row.maximum;
+  const float score = lane_max(largest) * factor;
+  const float maximum = before > score ? before : score;
+  // of a row that has seen nothing yet: any finite number leaves every weight 0
+  const float base = maximum == kUnseen ? 0.0f : maximum;
+  Floats total{};
+  int64_t j = 0;
+  for (; j + 2 * kWidth <= count; j += 2 * kWidth) {
+    const Floats first =
+        exp2_weight<kCoarse>(fma(load_floats(scores + j), broadcast(factor), broadcast(-base)));
+    const Floats second = exp2_weight<kCoarse>(
+        fma(load_floats(scores + j + kWidth), broadcast(factor), broadcast(-base)));
+    total += first + second;
+    write(j, first, second);
+  }
+  for (; j < count; j += kWidth) {
+    const Floats first =
+        exp2_weight<kCoarse>(fma(load_floats(scores + j), broadcast(factor), broadcast(-base)));
+    total += first;
+    write(j, first, Floats{});
+  }
+  const float rescale = before == maximum ? 1.0f : std::exp2(before - base);
+  *row.total = *row.total * rescale + lane_sum(total);
+  *row.maximum = maximum;
+  return rescale;
+}
+
+inline void scale_row(float* sums, int64_t columns, float factor) {
+  for (int64_t c = 0; c < columns; c += kWidth) {
+    store_floats(sums + c, load_floats(sums + c) * factor);
+  }
+}
+
+}  // namespace
+}  // namespace intp::cpu

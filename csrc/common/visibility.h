@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/macros.h"
+
+namespace intp {
+
+// What differs from row to row of a batch: one row of the int32 [B, 5] tensor of attention_core.
+struct RowBounds {
+  int32_t lo, hi;       // keys lo <= j < hi are no padding
+  int32_t q_offset;     // absolute index of query row 0
+  int32_t block_start;  // absolute index where block 0 of the window begins
+  int32_t dense_from;   // queries at or after it see everything causal
+};
+
+// What is the same for the whole call.
+struct WindowParams {
+  bool enabled;   // false: full causal attention
+  int64_t size;   // blocks seen, the query's own included
+  int64_t block;  // tokens in a block (a frame), 1 for single tokens
+  int64_t sink;   // first keys of the row, seen by every query
+};
+
+INTP_HD int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
+// Block of absolute index x; negative before block_start.
+INTP_HD int64_t window_block(const RowBounds& row, const WindowParams& window, int64_t x) {
+  return floor_div(x - row.block_start, window.block);
+}
+
+// THE visibility rule: does the query of absolute index i see key j?
+INTP_HD bool visible(const RowBounds& row, const WindowParams& window, int64_t i, int64_t j) {
+  if (j < row.lo || j >= row.hi || j > i) return false;
+  if (!window.enabled || i >= row.dense_from || j - row.lo < window.sink) return true;
+  return window_block(row, window, j) > window_block(row, window, i) - window.size;
+}
+
+}  // namespace intp

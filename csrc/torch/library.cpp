@@ -1,0 +1,38 @@
+#include "torch/stable.h"
+
+// Every operator. Shapes: B batch, Hq query heads, Hkv key heads, S tokens, D head_dim, F = D_rot/2
+// frequencies; q [B, Hq, S, D], k and v [B, Hkv, S, D].
+STABLE_TORCH_LIBRARY(intp_ext, m) {
+  // int32 [S]: the storage row of the token at each time position
+  m.def(
+      "token_order(int groups, int frames_per_group, int tokens_per_frame, bool interleaved, *, "
+      "Tensor(a!) out) -> ()");
+
+  // features [B, R, C], order [S] or [B, S] -> [B, S, C]
+  m.def("rearrange(Tensor features, Tensor order) -> Tensor");
+  m.def("rearrange.out(Tensor features, Tensor order, *, Tensor(a!) out) -> ()");
+
+  // positions [S], [1|B, S] or [3, 1|B, S], inv_freq [F], order [S] or [B, S]; .single is q alone
+  // or k alone
+  m.def(
+      "apply_rope(Tensor q, Tensor k, Tensor positions, Tensor inv_freq, float attention_scaling, "
+      "int[]? sections, bool interleaved_sections, Tensor? order) -> (Tensor, Tensor)");
+  m.def(
+      "apply_rope.out(Tensor q, Tensor k, Tensor positions, Tensor inv_freq, "
+      "float attention_scaling, int[]? sections, bool interleaved_sections, Tensor? order, *, "
+      "Tensor(a!) out_q, Tensor(b!) out_k) -> ()");
+  m.def(
+      "apply_rope.single(Tensor x, Tensor positions, Tensor inv_freq, float attention_scaling, "
+      "int[]? sections, bool interleaved_sections, Tensor? order) -> Tensor");
+  m.def(
+      "apply_rope.single_out(Tensor x, Tensor positions, Tensor inv_freq, float attention_scaling, "
+      "int[]? sections, bool interleaved_sections, Tensor? order, *, Tensor(a!) out) -> ()");
+
+  // bounds int32 [B, 5]: lo, hi, q_offset, block_start, dense_from (common/visibility.h)
+  m.def(
+      "attention_core(Tensor q, Tensor k, Tensor v, Tensor bounds, int? window, int block, "
+      "int sink, float scale) -> Tensor");
+  m.def(
+      "attention_core.out(Tensor q, Tensor k, Tensor v, Tensor bounds, int? window, int block, "
+      "int sink, float scale, *, Tensor(a!) out) -> ()");
+}

@@ -1,0 +1,19 @@
+#pragma once
+
+// The only file that sees torch: the stable ABI, at the version setup.py sets by
+// TORCH_TARGET_VERSION.
+
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/device.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+namespace intp {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using torch::stable::accelerator::DeviceGuard;
+
+}  // namespace intp
