@@ -1,0 +1,29 @@
+"""Operators for long videos in short-trained Video-LLMs (INTP, arXiv 2409.12963).
+
+Token rearrangement, interpolated RoPE and windowed attention, as PyTorch operators (CPU, CUDA).
+"""
+
+from . import _loader as _loader  # first: the operators must exist before the rest describes them
+from ._attention import attention
+from .info import build_info
+from .ops import apply_rope, rearrange, token_order, validate
+from .plan import AttentionPlan, attention_plan
+from .rope import Rope, rope_frequencies
+from .window import Window
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttentionPlan",
+    "Rope",
+    "Window",
+    "__version__",
+    "apply_rope",
+    "attention",
+    "attention_plan",
+    "build_info",
+    "rearrange",
+    "rope_frequencies",
+    "token_order",
+    "validate",
+]

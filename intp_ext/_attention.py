@@ -1,0 +1,354 @@
+"""The public attention entry, and the operator ``intp_ext::attention_core`` behind it.
+
+:func:`attention` is two steps: a prologue (bring the rows into time order, rotate) and the core,
+which knows nothing of rope or order. On the CPU the core is csrc/attention; on CUDA it runs here,
+on the definition of :mod:`intp_ext.reference`, one tile of queries at a time: memory is O(S).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from . import reference
+from .ops import apply_rope
+from .rope import Rope
+from .window import Window
+
+QUERY_TILE = 256
+
+
+def attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    rope: Rope | None = None,
+    positions: torch.Tensor | None = None,
+    order: torch.Tensor | None = None,
+    window: Window | None = None,
+    q_offset: int | torch.Tensor = 0,
+    kv_bounds: torch.Tensor | None = None,
+    scale: float | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Causal attention with fused token rearrangement, interpolated RoPE and a window of frames.
+
+    Equivalent eager PyTorch, with neither ``order`` nor ``window``::
+
+        q, k = apply_rope(q, k, positions, rope)
+        F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+    and in full :func:`intp_ext.reference.attention`.
+
+    Args:
+        q: ``[B, Hq, Sq, D]`` float32, bfloat16 or float16, any strides with unit stride in D.
+        k, v: ``[B, Hkv, Skv, D]``, dtype and device of q; ``Hq`` is a multiple of ``Hkv`` (GQA).
+        rope: rotate q and k on the way in; None: they are rotated already, or need no rotation.
+        positions: of all Skv keys, in time order: int32, int64 or float32 ``[Skv]``, ``[1 or B,
+            Skv]``, or ``[3, 1 or B, Skv]`` for M-RoPE. Query row r is at entry ``q_offset + r``.
+            Given with ``rope``.
+        order: int32 or int64 ``[S]`` or ``[B, S]``, a permutation: row ``order[t]`` of q, k and v
+            is the token at time t. Attention is computed in time order and row ``order[t]`` of the
+            result belongs to
+            time t: storage order in, storage order out. Needs ``Sq == Skv`` and ``q_offset == 0``.
+        window: :class:`Window`; None for full causal attention.
+        q_offset: absolute index of query row 0 (cached keys before it): an int, or int32 ``[]`` or
+            ``[B]``, which is read on the device.
+        kv_bounds: int32 ``[B, 2]``: row b sees keys ``lo <= j < hi``; padding, and nothing else.
+        scale: factor on the scores; None for ``D ** -0.5``.
+        out: ``[B, Hq, Sq, D]`` to write into; refused when an input requires grad.
+
+    Returns:
+        ``[B, Hq, Sq, D]`` in q's dtype. A row that sees no key is zero. Backward recomputes through
+        the definition and needs O(Sq * Skv) memory.
+
+    Raises:
+        TypeError: wrong type or dtype.
+        ValueError: shapes that do not fit, mixed devices, ``positions`` shorter than the keys, an
+            ``order`` that is no permutation (checked on the CPU; on a GPU by
+            :func:`intp_ext.validate`).
+
+    Source: INTP (Shang et al., arXiv 2409.12963), sections 3.1 and 3.2; sink: arXiv 2309.17453.
+    """
+    _check(q, k, v, rope, positions, order, window, q_offset, kv_bounds, scale, out)
+    batch, keys, dim = q.shape[0], k.shape[2], q.shape[3]
+    if rope is not None:
+        q, k = _rotate(q, k, positions, rope, order, q_offset)
+    elif order is not None:
+        q, k = reference.gather_tokens(q, order), reference.gather_tokens(k, order)
+    if order is not None:
+        v = reference.gather_tokens(v, order)
+
+    bounds = reference.pack_bounds(batch, keys, q.device, window, q_offset, kv_bounds)
+    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    scale = dim**-0.5 if scale is None else float(scale)
+    if order is None and out is not None:
+        torch.ops.intp_ext.attention_core.out(q, k, v, bounds, size, block, sink, scale, out=out)
+        return out
+    result = torch.ops.intp_ext.attention_core(q, k, v, bounds, size, block, sink, scale)
+    if order is not None:
+        storage_rows = order.long().expand(batch, -1).argsort(dim=-1)
+        result = reference.gather_tokens(result, storage_rows)
+    return result if out is None else out.copy_(result)
+
+
+def _rotate(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    positions: torch.Tensor,
+    rope: Rope,
+    order: torch.Tensor | None,
+    q_offset: int | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows, keys = q.shape[2], k.shape[2]
+    whole = rows == keys and isinstance(q_offset, int)
+    if whole:
+        return apply_rope(q, k, positions, rope, order)
+    _, k = apply_rope(None, k, positions, rope)
+    if isinstance(q_offset, int):
+        at = positions[..., q_offset : q_offset + rows]
+    else:  # read on the device, where a row past the last key cannot be reported: clamped
+        row = torch.arange(rows, device=q.device)
+        index = (q_offset.long().reshape(-1, 1) + row).clamp_(0, max(keys - 1, 0))  # [1 or B, Sq]
+        lead = positions.shape[:-1] if positions.dim() > 1 else (1,)
+        shape = (*lead[:-1], max(lead[-1], index.shape[0]))
+        at = positions.expand(*shape, keys).gather(-1, index.expand(*shape, rows))
+    q, _ = apply_rope(q, None, at, rope)
+    return q, k
+
+
+def attention_core_tiled(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bounds: torch.Tensor,
+    window: int | None,
+    block: int,
+    sink: int,
+    scale: float,
+) -> torch.Tensor:
+    """:func:`intp_ext.reference.attention_core`, a tile of queries at a time: for CUDA."""
+    out = _fake(q, k, v, bounds, window, block, sink, scale)
+    attention_core_tiled_out(q, k, v, bounds, window, block, sink, scale, out)
+    return out
+
+
+def attention_core_tiled_out(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bounds: torch.Tensor,
+    window: int | None,
+    block: int,
+    sink: int,
+    scale: float,
+    out: torch.Tensor,
+) -> None:
+    if q.numel() == 0:
+        return
+    keys = torch.arange(k.shape[2], device=q.device)
+    for start in range(0, q.shape[2], QUERY_TILE):
+        stop = min(start + QUERY_TILE, q.shape[2])
+        queries = torch.arange(start, stop, device=q.device)
+        # over all keys: reading the bounds, to know which it sees, would wait for the GPU
+        mask = reference.visible(bounds, queries, keys, window, block, sink)
+        out[:, :, start:stop] = reference.masked_attention(q[:, :, start:stop], k, v, mask, scale)
+
+
+def _check(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    rope: Rope | None,
+    positions: torch.Tensor | None,
+    order: torch.Tensor | None,
+    window: Window | None,
+    q_offset: int | torch.Tensor,
+    kv_bounds: torch.Tensor | None,
+    scale: float | None,
+    out: torch.Tensor | None,
+) -> None:
+    """All that can be checked without reading device memory, and on the CPU the rest."""
+    _check_states(q, k, v)
+    batch, _, rows, _ = q.shape
+    keys = k.shape[2]
+    if (rope is None) != (positions is None):
+        given, missing = ("positions", "rope") if rope is None else ("rope", "positions")
+        raise ValueError(f"attention: {missing}: expected together with {given}, got None")
+    if rope is not None and not isinstance(rope, Rope):
+        raise TypeError(f"attention: rope: expected a Rope, got {type(rope).__name__}")
+    if positions is not None and positions.shape[-1] != keys:
+        raise ValueError(
+            f"attention: positions: expected one for each of the {keys} keys, got "
+            f"{list(positions.shape)}"
+        )
+    if window is not None and not isinstance(window, Window):
+        raise TypeError(f"attention: window: expected a Window, got {type(window).__name__}")
+    if window is not None:
+        for name in ("block_start", "dense_from"):
+            _check_row_index(f"window.{name}", getattr(window, name), batch, q.device, scalar=False)
+    if isinstance(q_offset, int) and not isinstance(q_offset, bool):
+        if q_offset < 0 or q_offset + rows > max(keys, rows):
+            raise ValueError(
+                f"attention: q_offset: expected 0 to {max(keys - rows, 0)} "
+                f"({rows} queries over {keys} keys), got {q_offset}"
+            )
+    else:
+        _check_row_index("q_offset", q_offset, batch, q.device, scalar=True)
+    _check_bounds(kv_bounds, batch, q.device)
+    if scale is not None and not math.isfinite(scale):
+        raise ValueError(f"attention: scale: expected a finite number, got {scale}")
+    if order is not None:
+        _check_order(order, batch, rows, keys, q_offset, q.device)
+    if out is not None:
+        if out.shape != q.shape or out.dtype != q.dtype or out.device != q.device:
+            raise ValueError(
+                f"attention: out: expected {list(q.shape)} {q.dtype} on {q.device}, "
+                f"got {list(out.shape)} {out.dtype} on {out.device}"
+            )
+        if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, out)):
+            raise ValueError(
+                "attention: out: expected inputs without grad, got one that requires grad"
+            )
+
+
+def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"attention: {name}: expected a tensor, got {type(x).__name__}")
+        if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise TypeError(
+                f"attention: {name}: expected float32, bfloat16 or float16, got {x.dtype}"
+            )
+        if x.dim() != 4:
+            raise ValueError(f"attention: {name}: expected [B, H, S, D], got {list(x.shape)}")
+        if x.dtype != q.dtype:
+            raise TypeError(f"attention: {name}: expected q's dtype {q.dtype}, got {x.dtype}")
+        if x.shape[3] > 1 and x.stride(3) != 1:
+            raise ValueError(
+                f"attention: {name}: expected unit stride in D, got strides {list(x.stride())}"
+            )
+        if x.device != q.device:
+            raise ValueError(f"attention: {name}: expected q's device {q.device}, got {x.device}")
+        if x.shape[0] != q.shape[0] or x.shape[3] != q.shape[3]:
+            raise ValueError(
+                f"attention: {name}: expected batch {q.shape[0]} and head_dim {q.shape[3]}, got "
+                f"{list(x.shape)}"
+            )
+    if k.shape != v.shape:
+        raise ValueError(f"attention: v: expected k's shape {list(k.shape)}, got {list(v.shape)}")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(
+            f"attention: k: expected a number of heads that divides q's {q.shape[1]}, got "
+            f"{k.shape[1]}"
+        )
+
+
+def _check_row_index(
+    name: str, value: int | torch.Tensor | None, batch: int, device: torch.device, *, scalar: bool
+) -> None:
+    """An int, or an int32 tensor with one entry per row of the batch."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.int32:
+        got = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"attention: {name}: expected an int or an int32 tensor, got {got}")
+    if value.shape != (batch,) and not (scalar and value.dim() == 0):
+        shapes = f"[] or [{batch}]" if scalar else f"[{batch}]"
+        raise ValueError(f"attention: {name}: expected shape {shapes}, got {list(value.shape)}")
+    if value.device != device:
+        raise ValueError(f"attention: {name}: expected on {device}, got {value.device}")
+
+
+def _check_bounds(kv_bounds: torch.Tensor | None, batch: int, device: torch.device) -> None:
+    if kv_bounds is None:
+        return
+    if not isinstance(kv_bounds, torch.Tensor) or kv_bounds.dtype != torch.int32:
+        got = getattr(kv_bounds, "dtype", type(kv_bounds).__name__)
+        raise TypeError(f"attention: kv_bounds: expected int32 [B, 2], got {got}")
+    if kv_bounds.shape != (batch, 2):
+        raise ValueError(
+            f"attention: kv_bounds: expected shape [{batch}, 2], got {list(kv_bounds.shape)}"
+        )
+    if kv_bounds.device != device:
+        raise ValueError(f"attention: kv_bounds: expected on {device}, got {kv_bounds.device}")
+
+
+def _check_order(
+    order: torch.Tensor,
+    batch: int,
+    rows: int,
+    keys: int,
+    q_offset: int | torch.Tensor,
+    device: torch.device,
+) -> None:
+    if not isinstance(order, torch.Tensor) or order.dtype not in (torch.int32, torch.int64):
+        got = getattr(order, "dtype", type(order).__name__)
+        raise TypeError(f"attention: order: expected int32 or int64 [S] or [B, S], got {got}")
+    if rows != keys or not isinstance(q_offset, int) or q_offset != 0:
+        raise ValueError(
+            f"attention: order: expected the whole sequence (Sq = Skv, q_offset 0), got {rows} "
+            f"queries over {keys} keys, q_offset {q_offset}"
+        )
+    if order.shape not in ((rows,), (1, rows), (batch, rows)):
+        raise ValueError(
+            f"attention: order: expected [{rows}] or [{batch}, {rows}], got {list(order.shape)}"
+        )
+    if order.device != device:
+        raise ValueError(f"attention: order: expected on {device}, got {order.device}")
+    if device.type == "cpu" and not torch.compiler.is_compiling():
+        check_permutation("attention", order)
+
+
+def check_permutation(where: str, order: torch.Tensor) -> None:
+    """Raise ValueError unless every row of ``order`` holds each of 0..S-1 once (reads device
+    memory)."""
+    ordered = order.long().sort(dim=-1).values
+    if not torch.equal(
+        ordered, torch.arange(order.shape[-1], device=order.device).expand_as(ordered)
+    ):
+        raise ValueError(f"{where}: order: expected a permutation of 0..{order.shape[-1] - 1}")
+
+
+def _fake(q, k, v, bounds, window, block, sink, scale):
+    batch, heads, rows, dim = q.shape
+    if q.stride(1) < q.stride(2):  # as in csrc/attention/attention_cpu.cpp
+        return q.new_empty(batch, rows, heads, dim).transpose(1, 2)
+    return q.new_empty(batch, heads, rows, dim)
+
+
+def _fake_out(q, k, v, bounds, window, block, sink, scale, out):
+    return None
+
+
+def _setup_context(ctx, inputs, output):
+    *tensors, ctx.window, ctx.block, ctx.sink, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, grad):
+    q, k, v, bounds = ctx.saved_tensors
+    with torch.enable_grad():
+        states = [x.detach().requires_grad_() for x in (q, k, v)]
+        out = reference.attention_core(*states, bounds, ctx.window, ctx.block, ctx.sink, ctx.scale)
+        grads = torch.autograd.grad(out, states, grad)
+    return (*grads, None, None, None, None, None)
+
+
+_library = torch.library.Library("intp_ext", "IMPL")
+
+
+def register() -> None:
+    """Give the declared operator its implementation, fake and autograd formula."""
+    _library.impl("attention_core", attention_core_tiled, "CUDA")
+    _library.impl("attention_core.out", attention_core_tiled_out, "CUDA")
+    torch.library.register_fake("intp_ext::attention_core", _fake, lib=_library)
+    torch.library.register_fake("intp_ext::attention_core.out", _fake_out, lib=_library)
+    torch.library.register_autograd(
+        "intp_ext::attention_core", _backward, setup_context=_setup_context, lib=_library
+    )
+
+
+register()

@@ -1,0 +1,96 @@
+"""How a call of :func:`intp_ext.attention` is computed on the CPU, without computing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from . import _info, reference
+from .window import Window
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """What the CPU kernel of :func:`intp_ext.attention` does with inputs of given shapes.
+
+    Queries and keys of each key head are cut into tiles. A row is one query of one of the heads
+    that share the key head.
+
+    Attributes:
+        kernel: ``"prefill"`` (keys are packed) or ``"decode"`` (few rows: keys are read in place).
+        reason: why this one.
+        level: instruction set of the kernel.
+        arithmetic: what its products are made of.
+        rows_per_tile, keys_per_tile: size of a tile.
+        full: tiles in which every row sees every key.
+        edge: tiles that need a mask.
+        skipped: tiles in which no row sees any key: they cost nothing.
+        tasks: pieces that the threads share.
+        scratch_bytes: memory besides inputs and output; independent of Sq and Skv for prefill, one
+            partial result per 1024 keys for decode.
+    """
+
+    kernel: str
+    reason: str
+    level: str
+    arithmetic: str
+    rows_per_tile: int
+    keys_per_tile: int
+    full: int
+    edge: int
+    skipped: int
+    tasks: int
+    scratch_bytes: int
+
+
+def attention_plan(
+    q_shape: Sequence[int],
+    k_shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    *,
+    window: Window | None = None,
+    q_offset: int | torch.Tensor = 0,
+    kv_bounds: torch.Tensor | None = None,
+    threads: int | None = None,
+) -> AttentionPlan:
+    """The schedule of ``attention(q, k, v, ...)`` on the CPU, from the kernel's own code.
+
+    Args:
+        q_shape: ``B, Hq, Sq, D``.
+        k_shape: ``B, Hkv, Skv, D``.
+        dtype: of q, k and v.
+        window, q_offset, kv_bounds: as :func:`intp_ext.attention` takes them, on the CPU.
+        threads: None for ``torch.get_num_threads()``.
+
+    Raises:
+        TypeError: a dtype that attention does not take.
+        ValueError: shapes that do not fit.
+    """
+    where = "attention_plan"
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise TypeError(f"{where}: dtype: expected float32, bfloat16 or float16, got {dtype}")
+    q_shape, k_shape = tuple(q_shape), tuple(k_shape)
+    for name, shape in (("q_shape", q_shape), ("k_shape", k_shape)):
+        if len(shape) != 4 or min(shape) < 1:
+            raise ValueError(f"{where}: {name}: expected [B, H, S, D], got {list(shape)}")
+    if k_shape[0] != q_shape[0] or k_shape[3] != q_shape[3] or q_shape[1] % k_shape[1]:
+        raise ValueError(
+            f"{where}: k_shape: expected q_shape's batch and head_dim and a number of heads that "
+            f"divides its {q_shape[1]}, got {list(k_shape)}"
+        )
+    cpu = torch.device("cpu")
+    bounds = reference.pack_bounds(q_shape[0], k_shape[2], cpu, window, q_offset, kv_bounds)
+    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    found = _info.attention_plan(
+        q_shape,
+        k_shape,
+        str(dtype).removeprefix("torch."),
+        bounds.tolist(),
+        size,
+        block,
+        sink,
+        threads or torch.get_num_threads(),
+    )
+    return AttentionPlan(**found)
