@@ -1,0 +1,62 @@
+"""Long videos for Hugging Face Video-LLMs, without training (INTP, arXiv 2409.12963).
+
+>>> handle = intp_video.extend(model, frames=64)
+>>> inputs = intp_video.prepare(model_dir, "video.mp4", "What happens?", frames=64)
+>>> ids = model.generate(**inputs, max_new_tokens=64)
+>>> handle.restore()
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .answering import Answer, ask, load
+    from .errors import IntpVideoError, ModelError, VideoError
+    from .hook import Handle, extend
+    from .planning import Plan, plan
+    from .preparation import Preparer, prepare
+    from .random_model import make_random_model
+    from .synthetic import render_video
+    from .video import Clip, read_video
+
+# Imported when asked for: torch and transformers take seconds, and not every command needs them.
+_HOMES = {
+    "answering": ("Answer", "ask", "load"),
+    "errors": ("IntpVideoError", "ModelError", "VideoError"),
+    "hook": ("Handle", "extend"),
+    "planning": ("Plan", "plan"),
+    "preparation": ("Preparer", "prepare"),
+    "random_model": ("make_random_model",),
+    "synthetic": ("render_video",),
+    "video": ("Clip", "read_video"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "Clip",
+    "Handle",
+    "IntpVideoError",
+    "ModelError",
+    "Plan",
+    "Preparer",
+    "VideoError",
+    "ask",
+    "extend",
+    "load",
+    "make_random_model",
+    "plan",
+    "prepare",
+    "read_video",
+    "render_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

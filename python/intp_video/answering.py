@@ -1,0 +1,195 @@
+"""A question about a video, answered: every step of the package in a row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from .errors import ModelError
+from .hook import extend
+from .models import video_model_for
+from .planning import load_config
+from .preparation import Preparer
+from .sampling import round_up_to_groups
+from .video import Clip, read_video
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and what was done for it.
+
+    Attributes:
+        text: the answer, special tokens removed.
+        token_ids: the generated tokens.
+        frames: frames shown, whole groups.
+        prompt_tokens: tokens before the answer, the video's included.
+        extension: how the model was extended, in words.
+        factor: how far RoPE was stretched.
+        seconds: of each stage: decode (unless a clip was given), prepare, encode, prefill,
+            generate.
+        clip: the frames and what was lost on the way to them.
+    """
+
+    text: str
+    token_ids: list[int]
+    frames: int
+    prompt_tokens: int
+    extension: str
+    factor: float
+    seconds: dict[str, float]
+    clip: Clip
+
+
+def load(
+    directory: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[nn.Module, Preparer]:
+    """A Video-LLM and what prepares its inputs, from a Hugging Face directory or hub id.
+
+    Args:
+        directory: with config.json, weights, tokenizer and preprocessor values.
+        dtype: of the weights; None for the config's own.
+        device: where the model goes.
+
+    Raises:
+        ModelError: something is missing there, broken, or of a model type that is not known.
+    """
+    return load_model(directory, dtype=dtype, device=device), Preparer.from_pretrained(directory)
+
+
+def load_model(
+    directory: str | Path, *, dtype: torch.dtype | None, device: torch.device | str
+) -> nn.Module:
+    """The model of :func:`load`, alone."""
+    model_class = video_model_for(load_config(directory)).model_class()
+    try:
+        model = model_class.from_pretrained(directory, dtype=dtype or "auto")
+    except Exception as error:  # whatever is wrong with the files: OSError, SafetensorError, ...
+        reason = str(error).strip().splitlines()
+        raise ModelError(f"{directory}: no weights: {reason[0] if reason else error!r}") from error
+    return model.to(device).eval()
+
+
+def ask(
+    model: nn.Module,
+    preparer: Preparer,
+    video: str | Path | Clip,
+    question: str,
+    frames: int = 64,
+    *,
+    max_new_tokens: int = 64,
+    backend: str = "auto",
+    on_stage: Callable[[str], None] | None = None,
+    on_encode: Callable[[int, int], None] | None = None,
+    on_token: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Answer:
+    """Decode, group, encode, rearrange, stretch RoPE, answer; leave the model as it was. Greedy.
+
+    Args:
+        model, preparer: from :func:`load`, or your own.
+        video: a file, or a clip that was read already.
+        question: in words.
+        frames: frames to show, rounded up to whole groups.
+        max_new_tokens: length of the answer at most.
+        backend: video decoder, see :func:`read_video`.
+        on_stage, on_encode, on_token: called with the name of a stage as it begins, with (groups
+            done, groups in all), with the number of tokens so far.
+        **options: of :func:`extend`: rope, factor, span, window, ...
+
+    Raises:
+        VideoError, ModelError, TypeError, ValueError: see :func:`read_video`, :func:`prepare`,
+            :func:`extend`.
+    """
+    clock = _Stages(on_stage)
+    # bad options are said before minutes of decoding
+    with extend(model, frames, **options) as handle:
+        if not isinstance(video, Clip):
+            clock.begin("decode")
+            wanted = round_up_to_groups(frames, preparer.frames_per_group)
+            video = read_video(video, wanted, backend=backend)
+        clock.begin("prepare")
+        inputs = preparer(video, question)
+        device, dtype = model.device, model.dtype
+        inputs = {name: value.to(device) for name, value in inputs.items()}
+        inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(dtype)
+        prompt_tokens = inputs["input_ids"].shape[1]
+
+        def encoded(done: int, total: int) -> None:
+            if on_encode is not None:
+                on_encode(done, total)
+            if done == total:
+                clock.begin("prefill")
+
+        def generated(count: int) -> None:
+            if on_token is not None:
+                on_token(count)
+            if count == 1:
+                clock.begin("generate")
+
+        handle.on_encode = encoded
+        clock.begin("encode")
+        ids = model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            stopping_criteria=StoppingCriteriaList([_Count(prompt_tokens, generated)]),
+        )[0, prompt_tokens:]
+        seconds = clock.finish()
+    return Answer(
+        text=preparer.tokenizer.decode(ids, skip_special_tokens=True).strip(),
+        token_ids=ids.tolist(),
+        frames=inputs["pixel_values_videos"].shape[1],
+        prompt_tokens=prompt_tokens,
+        extension=repr(handle),
+        factor=handle.factor,
+        seconds=seconds,
+        clip=video,
+    )
+
+
+class _Stages:
+    """Seconds between one ``begin`` and the next; on a GPU the stage's work is waited for."""
+
+    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
+        self._on_stage = on_stage
+        self._current: str | None = None
+        self._since = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def begin(self, name: str) -> None:
+        self._end()
+        self._current = name
+        if self._on_stage is not None:
+            self._on_stage(name)
+        self._since = time.perf_counter()
+
+    def finish(self) -> dict[str, float]:
+        self._end()
+        return self.seconds
+
+    def _end(self) -> None:
+        if self._current is not None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.seconds[self._current] = time.perf_counter() - self._since
+
+
+class _Count(StoppingCriteria):
+    """Never stops; says how many tokens there are."""
+
+    def __init__(self, prompt_tokens: int, on_token: Callable[[int], None]) -> None:
+        self.prompt_tokens, self.on_token = prompt_tokens, on_token
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        self.on_token(input_ids.shape[1] - self.prompt_tokens)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

@@ -1,0 +1,268 @@
+"""``intp-video ask``: a question about a video, answered."""
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from ..sampling import round_up_to_groups
+from ..video import BACKENDS, read_video
+from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say
+from .model_arguments import (
+    add_grouping_argument,
+    add_model_arguments,
+    quiet_transformers,
+    torch_dtype,
+)
+
+__all__ = ["add_arguments", "run"]
+
+_DESCRIPTION = """\
+Answer a question about a video with a Video-LLM that was trained on short clips. The answer goes to
+stdout; what was done, and the time of each stage, to stderr.
+
+The frames are sampled evenly over the video, encoded in groups of as many as the model was trained
+on, brought back into time order, and read at stretched positions (RoPE) so that the longer context
+stays inside what was trained. Nothing is trained; the weights are used as they are.
+
+examples:
+  intp-video ask video.mp4 "What happens?" --model DIR_OR_ID
+  intp-video ask video.mp4 "What happens?" --model DIR --frames 128 --window 32
+  intp-video ask video.mp4 "What happens?" --model DIR --rope linear --span visual --json
+"""
+
+
+def add_arguments(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "ask",
+        help="answer a question about a video",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", metavar="VIDEO", help="a video file")
+    parser.add_argument("question", metavar="QUESTION", help="in words, in quotes")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR_OR_ID",
+        help="a Hugging Face Video-LLM (`intp-video info` lists the known types; "
+        "`intp-video random-model` makes a small one)",
+    )
+    add_answer_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything but video, question and model: also the arguments of `demo`."""
+    parser.add_argument(
+        "--frames",
+        type=frame_count,
+        default=64,
+        metavar="M",
+        help="frames to show; rounded up to whole groups (default: 64)",
+    )
+    _add_method_arguments(parser)
+    parser.add_argument(
+        "--max-new-tokens",
+        type=frame_count,
+        default=64,
+        metavar="T",
+        help="length of the answer at most, in tokens (default: 64)",
+    )
+    parser.add_argument(
+        "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
+    )
+    add_model_arguments(parser)
+    add_talk_arguments(parser)
+
+
+def _add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `intp_video.extend`, under the same names."""
+    method = parser.add_argument_group("method")
+    method.add_argument(
+        "--rope",
+        choices=("none", "linear", "ntk", "dynamic_ntk", "yarn"),
+        default="ntk",
+        help="how positions are stretched (default: ntk)",
+    )
+    method.add_argument(
+        "--factor",
+        type=float,
+        metavar="S",
+        help="how far, at least 1 (default: just enough for the frames and 256 tokens of text)",
+    )
+    method.add_argument(
+        "--span",
+        choices=("all", "visual"),
+        default="all",
+        help="stretch every position, or the video's alone: with --rope linear (default: all)",
+    )
+    method.add_argument(
+        "--window",
+        type=frame_count,
+        metavar="W",
+        help="frames that a visual token attends to; the question sees all (default: all)",
+    )
+    method.add_argument(
+        "--sink",
+        type=int,
+        metavar="TOKENS",
+        help="first tokens that everything attends to besides the window (default: one frame's)",
+    )
+    add_grouping_argument(method)
+    method.add_argument(
+        "--rearrange",
+        choices=("features", "attention"),
+        default="features",
+        help="where tokens are brought into time order; the result is the same (default: features)",
+    )
+    method.add_argument(
+        "--no-fused",
+        dest="fused",
+        action="store_false",
+        help="rotate with transformers' own function instead of our kernels",
+    )
+
+
+METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "fused")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..answering import ask, load_model
+    from ..preparation import Preparer
+
+    quiet_transformers()
+    logging.getLogger("intp_video").addHandler(_Talk(args.quiet))
+    stages = Stages()
+    with stages.stage(
+        "decode"
+    ) as stage:  # before gigabytes of weights: a wrong path is said at once
+        device = _device(args.device)
+        preparer = Preparer.from_pretrained(args.model)
+        frames = round_up_to_groups(args.frames, preparer.frames_per_group)
+        clip = read_video(args.video, frames, args.backend)
+        stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"
+    for note in clip.notes:
+        say(f"note: {note}", quiet=args.quiet)
+    if frames > args.frames:
+        say(
+            f"note: {args.frames} frames do not fill groups of {preparer.frames_per_group}: "
+            f"rounded up to {frames}",
+            quiet=args.quiet,
+        )
+    with stages.stage("load") as stage:
+        model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
+        parameters = sum(p.numel() for p in model.parameters()) / 1e6
+        stage.detail = f"{parameters:.1f} M parameters, {str(model.dtype)[6:]} on {device}"
+    watch = _Watch(args.max_new_tokens, args.quiet)
+    try:
+        answer = ask(
+            model,
+            preparer,
+            clip,
+            args.question,
+            frames,
+            max_new_tokens=args.max_new_tokens,
+            on_stage=watch.stage,
+            on_encode=watch.encoded,
+            on_token=watch.generated,
+            **{name: getattr(args, name) for name in METHOD},
+        )
+    finally:
+        watch.close()
+    say(f"extended: {answer.extension}", quiet=args.quiet)
+    details = {
+        "encode": f"{answer.frames // preparer.frames_per_group} groups of "
+        f"{preparer.frames_per_group} frames",
+        "prefill": f"{answer.prompt_tokens:,} tokens",
+        "generate": f"{len(answer.token_ids)} tokens",
+    }
+    for name, seconds in answer.seconds.items():
+        stages.stages.append(Stage(name, seconds, details.get(name, "")))
+    stages.print_table(quiet=args.quiet)
+    if args.json:
+        print_json(_as_json(args, answer, stages))
+    else:
+        print(answer.text)
+    return 0
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device: this torch sees no CUDA device")
+    return device
+
+
+def _as_json(args: argparse.Namespace, answer: Any, stages: Stages) -> dict[str, Any]:
+    return {
+        "answer": answer.text,
+        "video": answer.clip.path,
+        "question": args.question,
+        "model": args.model,
+        "frames": answer.frames,
+        "prompt_tokens": answer.prompt_tokens,
+        "answer_tokens": len(answer.token_ids),
+        "method": {name: getattr(args, name) for name in METHOD} | {"factor": answer.factor},
+        "backend": answer.clip.backend,
+        "notes": list(answer.clip.notes),
+        "stages": stages.as_json(),
+    }
+
+
+class _Talk(logging.Handler):
+    """What the package says of its choices, as notes on stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(logging.WARNING)
+        self.quiet = quiet
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"note: {record.getMessage()}", quiet=self.quiet)
+
+
+class _Watch:
+    """One progress bar on a terminal: groups while encoding, tokens while generating."""
+
+    def __init__(self, max_new_tokens: int, quiet: bool) -> None:
+        self.max_new_tokens = max_new_tokens
+        self.shown = not quiet and sys.stderr.isatty()
+        self.bar: Any = None
+
+    def stage(self, name: str) -> None:
+        self.close()
+        if self.shown and name == "generate":
+            self._open(name, self.max_new_tokens, "token")
+        elif self.shown:
+            self._open(name, None, "group")
+
+    def encoded(self, done: int, total: int) -> None:
+        if self.bar is not None:
+            self.bar.total = total
+            self.bar.update(done - self.bar.n)
+
+    def generated(self, count: int) -> None:
+        if self.bar is not None and count > 1:
+            self.bar.update(count - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _open(self, name: str, total: int | None, unit: str) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            desc=name, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True
+        )

@@ -1,0 +1,138 @@
+"""What the subcommands share: talk on stderr, results on stdout, files all or nothing."""
+
+import argparse
+import contextlib
+import json
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from ..sampling import MAX_FRAMES
+
+__all__ = [
+    "Stages",
+    "add_talk_arguments",
+    "frame_count",
+    "print_json",
+    "say",
+    "write_atomically",
+]
+
+
+def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--json`` and ``--quiet``, which every subcommand has."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on stderr but errors")
+
+
+def frame_count(text: str) -> int:
+    """An argparse type: a number of frames within reason."""
+    try:
+        count = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+    if not 1 <= count <= MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_FRAMES:,}, got {text}")
+    return count
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """One line of talk."""
+    if not quiet:
+        print(message, file=sys.stderr, flush=True)
+
+
+def print_json(result: Any) -> None:
+    """The result, for programs. Anything that is no JSON is an error here, not a string."""
+    print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@dataclass
+class Stage:
+    name: str
+    seconds: float = 0.0
+    detail: str = ""
+
+
+@dataclass
+class Stages:
+    """Times the stages of a command and shows them as a table.
+
+    stages = Stages()
+    with stages.stage("decode") as stage:
+        clip = read_video(...)
+        stage.detail = f"{len(clip)} frames"
+    stages.print_table()
+    """
+
+    stages: list[Stage] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        stage = Stage(name)
+        self.stages.append(stage)
+        begin = time.perf_counter()
+        try:
+            yield stage
+        finally:
+            stage.seconds = time.perf_counter() - begin
+
+    def print_table(self, *, quiet: bool = False) -> None:
+        """On stderr: stage, seconds, detail, and the sum."""
+        rows = [*self.stages, Stage("total", sum(s.seconds for s in self.stages))]
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            line = f"  {row.name:<{width}}  {row.seconds:8.2f} s  {row.detail}"
+            say(line.rstrip(), quiet=quiet)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [
+            {"stage": s.name, "seconds": round(s.seconds, 4), "detail": s.detail}
+            for s in self.stages
+        ]
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `path` when the block ends well, and vanishes otherwise.
+
+    What was at `path` stays until then. A device or a pipe is written to as it is.
+
+    Raises:
+        OSError: naming `path`.
+    """
+    path = os.fspath(path)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    try:
+        if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            with open(path, "wb") as file:
+                yield file
+            return
+        if mode is not None and stat.S_ISDIR(mode):
+            raise IsADirectoryError("it is a directory")
+        folder, name = os.path.split(os.path.realpath(path))  # through a link, not over it
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}-", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.chmod(file.name, stat.S_IMODE(mode) if mode else 0o666 & ~_umask())
+                os.replace(file.name, path if mode is None else os.path.join(folder, name))
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise OSError(f"cannot write {path!r}: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,39 @@
+"""Arguments that several commands share."""
+
+import argparse
+from typing import Any
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="of weights and cache (default: auto, what the checkpoint was saved in)",
+    )
+
+
+def add_grouping_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--grouping",
+        choices=("interleaved", "contiguous"),
+        default="interleaved",
+        help="which frames are encoded together: every m-th, or N in a row (default: interleaved)",
+    )
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch dtype, or None for "auto"."""
+    import torch
+
+    return None if name == "auto" else getattr(torch, name)
+
+
+def quiet_transformers() -> None:
+    """Its loading bars and advice are not ours to show."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

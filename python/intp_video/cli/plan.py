@@ -1,0 +1,47 @@
+"""``intp-video plan``: what a long video will cost, before any weights are loaded."""
+
+import argparse
+
+from .console import add_talk_arguments, frame_count, print_json
+from .model_arguments import add_model_arguments, quiet_transformers, torch_dtype
+
+__all__ = ["add_arguments", "run"]
+
+_DESCRIPTION = """\
+Say what a video of so many frames will cost with a model: tokens, how far RoPE must be stretched,
+bytes of the KV cache, and an estimate of the peak. Reads config.json alone.
+
+examples:
+  intp-video plan --model DIR --frames 64
+  intp-video plan --model DIR --frames 256 --dtype bfloat16 --json
+"""
+
+
+def add_arguments(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "plan",
+        help="tokens and memory of a long video, from the model's config alone",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="DIR_OR_ID", help="a model, or its config"
+    )
+    parser.add_argument(
+        "--frames", type=frame_count, default=64, metavar="M", help="frames to show (default: 64)"
+    )
+    add_model_arguments(parser)
+    add_talk_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..planning import plan
+
+    quiet_transformers()
+    result = plan(args.model, args.frames, dtype=torch_dtype(args.dtype))
+    if args.json:
+        print_json(result.to_dict())
+    else:
+        print(result)
+    return 0

@@ -1,0 +1,144 @@
+"""Frames to pixel values as the checkpoint's own processor would, in torch alone.
+
+transformers' video processors need torchvision; resizing and normalising do not.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .errors import ModelError
+
+FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+CHUNK = 16  # frames resized at once: bounds memory on long clips
+RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL's codes
+
+
+@dataclass(frozen=True)
+class FrameProcessor:
+    """Resize, centre crop, rescale, normalise: the values of a checkpoint's preprocessor.
+
+    Attributes:
+        height, width: of the result, pixels.
+        shortest_edge: resize so that the shorter side has so many pixels, then crop; None: resize
+            to height x width directly.
+        resample: "bicubic", "bilinear" or "nearest".
+        rescale: factor on the uint8 values, 1/255 as a rule.
+        mean, std: per channel, after rescaling.
+    """
+
+    height: int
+    width: int
+    shortest_edge: int | None
+    resample: str
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> FrameProcessor:
+        """Read the first of ``FILES`` that holds image statistics.
+
+        Raises:
+            ModelError: none of them is there, is JSON, or has the values.
+        """
+        for name in FILES:
+            path = Path(directory) / name
+            if not path.is_file():
+                continue
+            try:
+                values = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ModelError(f"{path}: not valid JSON: {error}") from error
+            values = values.get("video_processor", values.get("image_processor", values))
+            if "image_mean" in values:
+                return cls.from_values(values, str(path))
+        raise ModelError(
+            f"{directory}: expected one of {', '.join(FILES)} with image_mean, found none"
+        )
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], source: str = "processor") -> FrameProcessor:
+        """From the entries of a preprocessor_config.json (``size``, ``crop_size``, ``image_mean``,
+        ...)."""
+        try:
+            size = _as_dict(values["size"])
+            shortest = size.get("shortest_edge")
+            crop = (
+                _as_dict(values.get("crop_size") or {})
+                if values.get("do_center_crop", True)
+                else {}
+            )
+            height = crop.get("height") or size.get("height") or shortest
+            width = crop.get("width") or size.get("width") or shortest
+            if "height" in size:
+                shortest = None
+            return cls(
+                height=int(height),
+                width=int(width),
+                shortest_edge=shortest,
+                resample=RESAMPLE[int(values.get("resample", 3))],
+                rescale=float(values.get("rescale_factor", 1 / 255)),
+                mean=tuple(values["image_mean"]),
+                std=tuple(values["image_std"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{source}: no complete preprocessor values: {error!r}") from error
+
+    def __call__(self, frames: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """uint8 ``[T, H, W, 3]`` RGB -> float32 ``[T, 3, height, width]``.
+
+        Raises:
+            TypeError: not uint8.
+            ValueError: not ``[T, H, W, 3]``.
+        """
+        frames = torch.as_tensor(frames)
+        if frames.dtype != torch.uint8:
+            raise TypeError(f"FrameProcessor: frames: expected uint8, got {frames.dtype}")
+        if frames.dim() != 4 or frames.shape[-1] != 3:
+            raise ValueError(
+                f"FrameProcessor: frames: expected [T, H, W, 3], got {list(frames.shape)}"
+            )
+        result = torch.empty((len(frames), 3, self.height, self.width))
+        mean = torch.tensor(self.mean).view(3, 1, 1)
+        std = torch.tensor(self.std).view(3, 1, 1)
+        for start in range(0, len(frames), CHUNK):
+            pixels = self._resize(frames[start : start + CHUNK].permute(0, 3, 1, 2))
+            result[start : start + CHUNK] = (self._crop(pixels).float() * self.rescale - mean) / std
+        return result
+
+    def _resize(self, pixels: torch.Tensor) -> torch.Tensor:
+        height, width = pixels.shape[-2:]
+        if self.shortest_edge is None:
+            size = (self.height, self.width)
+        elif height <= width:
+            size = (self.shortest_edge, int(self.shortest_edge * width / height))
+        else:
+            size = (int(self.shortest_edge * height / width), self.shortest_edge)
+        if size == (height, width):
+            return pixels
+        # in uint8, like PIL, which rounds between the horizontal and the vertical pass
+        return F.interpolate(pixels, size, mode=self.resample, antialias=self.resample != "nearest")
+
+    def _crop(self, pixels: torch.Tensor) -> torch.Tensor:
+        height, width = pixels.shape[-2:]
+        short_h, short_w = max(self.height - height, 0), max(self.width - width, 0)
+        if short_h or short_w:  # as transformers' center_crop: zeros around what is too small
+            top, left = -(-short_h // 2), -(-short_w // 2)
+            pixels = F.pad(pixels, (left, short_w - left, top, short_h - top))
+            height, width = pixels.shape[-2:]
+        top, left = (height - self.height) // 2, (width - self.width) // 2
+        return pixels[..., top : top + self.height, left : left + self.width]
+
+
+def _as_dict(size: Any) -> dict[str, int]:
+    if isinstance(size, int):
+        return {"shortest_edge": size}
+    return {key: value for key, value in dict(size).items() if value is not None}

@@ -1,0 +1,503 @@
+"""The hook: one call lets a Hugging Face Video-LLM watch a long video, one call takes it all
+back."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache, DynamicCache
+
+import intp_ext
+from intp_ext.rope import ROPE_KINDS
+
+from . import attention
+from .attention import DecoderState
+from .cache import adopt, sequence_of
+from .errors import ModelError
+from .grouping import encode_in_groups, storage_order
+from .models import VideoModel, video_model_for
+from .planning import TEXT_RESERVE, scaling_factor
+from .rotary import ExtendedRotaryEmbedding, guard_rotation
+from .sampling import check_frames, round_up_to_groups
+from .sequence import Sequence, find_visual_span
+
+log = logging.getLogger("intp_video")
+
+SPANS = ("all", "visual")
+ROUTES = ("features", "attention")
+
+# transformers 4.57 calls this on a static cache, past its own mask interface, for a [B, 1, Q, K]
+# mask in which padding can no longer be told from causality; the 2-D mask goes through the
+# interface instead.
+PREPARE_4D_MASK = "_prepare_4d_causal_attention_mask_with_cache_position"
+
+
+def extend(
+    model: nn.Module,
+    frames: int = 64,
+    *,
+    rope: str = "ntk",
+    factor: float | None = None,
+    span: str = "all",
+    window: int | None = None,
+    sink: int | None = None,
+    grouping: str = "interleaved",
+    rearrange: str = "features",
+    fused: bool = True,
+    frames_per_group: int | None = None,
+    groups_per_chunk: int = 1,
+    on_encode: Callable[[int, int], None] | None = None,
+) -> Handle:
+    """Let a Video-LLM watch ``frames`` frames, without training, until :meth:`Handle.restore`.
+
+    ``model.generate`` and ``model(...)`` are called as before: with more frames in
+    ``pixel_values_videos`` and as many more placeholder tokens (:func:`intp_video.prepare` makes
+    both). Works as a context manager too.
+
+    Args:
+        model: a Hugging Face Video-LLM; this instance alone is changed.
+        frames: M, the most frames a video will have; rounded up to whole groups of N.
+        rope: how RoPE is stretched: "none", "linear", "ntk", "dynamic_ntk" or "yarn"
+            (:func:`intp_ext.rope_frequencies`).
+        factor: s, at least 1; None for ``max(1, (frames * P + 256) / L0)``. dynamic_ntk takes its
+            stretch from the length of each sequence, and 1 by default.
+        span: "all" stretches every position; "visual" the video's alone, text keeps unit steps
+            (rope="linear" only).
+        window: frames a visual token attends to, its own included; None for all. Text after the
+            video attends to everything.
+        sink: first tokens of the row that every token attends to besides its window; None for one
+            frame's.
+        grouping: which frames one call of the encoder sees: "interleaved" (spread over the video)
+            or "contiguous".
+        rearrange: where tokens are brought into time order: "features" (once, on the encoder's
+            output) or "attention" (the residual stream stays in encoder order; every layer attends
+            in time order). Same result.
+        fused: rotate keys when they are written to the cache and queries in attention, by our
+            kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
+        frames_per_group: N; None for what the encoder was trained on.
+        groups_per_chunk: groups encoded at once: more is faster on a GPU and takes more memory.
+        on_encode: called with (groups done, groups in all) while a video is encoded.
+
+    Returns:
+        A :class:`Handle`.
+
+    Raises:
+        ModelError: a model type that is not known, no video tower, extended already, or a RoPE that
+            is stretched already.
+        TypeError, ValueError: an argument out of range; the message names it.
+
+    Source: INTP (Shang et al., arXiv 2409.12963).
+    """
+    handle = getattr(model, "_intp_handle", None)
+    if handle is not None:
+        raise ModelError("the model is extended already; call restore() on its handle first")
+    config = getattr(model, "config", None)
+    family = video_model_for(config)
+    per_group = family.frames_per_group(config) if frames_per_group is None else frames_per_group
+    check_frames(per_group, function="extend", name="frames_per_group")
+    check_frames(groups_per_chunk, function="extend", name="groups_per_chunk")
+    check_frames(frames, function="extend")
+    for name, value, known in (
+        ("rope", rope, ROPE_KINDS),
+        ("span", span, SPANS),
+        ("grouping", grouping, intp_ext.reference.GROUPINGS),
+        ("rearrange", rearrange, ROUTES),
+    ):
+        if value not in known:
+            raise ValueError(f"extend: {name}: expected one of {', '.join(known)}, got {value!r}")
+    if span == "visual" and rope != "linear":
+        raise ValueError(f'extend: span: "visual" needs rope="linear", got rope={rope!r}')
+    if factor is not None and not (math.isfinite(factor) and factor >= 1):
+        raise ValueError(f"extend: factor: expected a finite number of at least 1, got {factor}")
+    if window is not None:
+        check_frames(window, function="extend", name="window")
+    if sink is not None and window is None:
+        raise ValueError("extend: sink: expected with a window only, got window=None")
+    if sink is not None and (isinstance(sink, bool) or not isinstance(sink, int) or sink < 0):
+        raise ValueError(f"extend: sink: expected a number of tokens, at least 0, got {sink!r}")
+    per_frame = family.tokens_per_frame(config)
+    return Handle(
+        model,
+        family,
+        frames=round_up_to_groups(frames, per_group),
+        rope=rope,
+        factor=factor,
+        span=span,
+        window=window,
+        sink=per_frame if sink is None else sink,
+        grouping=grouping,
+        rearrange=rearrange,
+        fused=fused,
+        frames_per_group=per_group,
+        groups_per_chunk=groups_per_chunk,
+        on_encode=on_encode,
+    )
+
+
+class Handle:
+    """An extended model, and the way back.
+
+    Attributes:
+        model: the model.
+        frames, frames_per_group, tokens_per_frame: M, N, P.
+        factor: s in use.
+        rope, span, window, sink, grouping, rearrange, fused: as chosen.
+        active: until :meth:`restore`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: VideoModel,
+        *,
+        frames: int,
+        rope: str,
+        factor: float | None,
+        span: str,
+        window: int | None,
+        sink: int,
+        grouping: str,
+        rearrange: str,
+        fused: bool,
+        frames_per_group: int,
+        groups_per_chunk: int,
+        on_encode: Callable[[int, int], None] | None,
+    ) -> None:
+        self.model, self.family = model, family
+        self.frames, self.frames_per_group = frames, frames_per_group
+        self.tokens_per_frame = family.tokens_per_frame(model.config)
+        self.rope, self.span, self.window, self.sink = rope, span, window, sink
+        self.grouping, self.rearrange, self.fused = grouping, rearrange, fused
+        self.groups_per_chunk, self.on_encode = groups_per_chunk, on_encode
+
+        self._outer = family.multimodal_module(model)
+        self._text = family.text_model(model)
+        self._trained_context = self._text.config.max_position_embeddings
+        self.factor = self._choose_factor(factor)
+        self._state = DecoderState(window, self.tokens_per_frame, sink)
+        self._sequences: WeakKeyDictionary[Cache, Sequence] = WeakKeyDictionary()
+        self._signature = inspect.signature(self._outer.forward)
+        self._needs_span = window is not None or span == "visual" or rearrange == "attention"
+        self._needs_sequence = self._needs_span or rope == "dynamic_ntk"
+
+        with ExitStack() as undo:  # undone at once if a step fails, at restore() otherwise
+            self._install(undo)
+            self._undo = undo.pop_all()
+        self.active = True
+        log.info("%s", self)
+
+    def __repr__(self) -> str:
+        window = "all" if self.window is None else f"{self.window} frames, sink {self.sink} tokens"
+        return (
+            f"{self.frames} frames in groups of {self.frames_per_group} ({self.grouping}), "
+            f"rope {self.rope} x{self.factor:.3f} over {self.span}, window {window}, "
+            f"rearranged in {self.rearrange}, {'fused' if self.fused else 'unfused'} RoPE"
+        )
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            self.restore()
+
+    def restore(self) -> None:
+        """Put every parameter, buffer, method, hook, config entry and module global back as it was.
+
+        Raises:
+            ModelError: restored already.
+        """
+        if not self.active:
+            raise ModelError("this handle was restored already")
+        self.active = False
+        self._undo.close()
+
+    # ---- RoPE ----
+
+    def _choose_factor(self, factor: float | None) -> float:
+        if self.rope == "none":
+            if factor not in (None, 1, 1.0):
+                raise ValueError(f'extend: factor: expected None for rope="none", got {factor}')
+            return 1.0
+        if factor is not None:
+            return float(factor)
+        if self.rope == "dynamic_ntk":
+            return 1.0
+        return scaling_factor(self.frames, self.tokens_per_frame, self._trained_context)
+
+    def _rope_for(self, length: int | None = None) -> intp_ext.Rope:
+        """The frequencies of a sequence of so many tokens (only dynamic_ntk asks)."""
+        own = self._own_rotary
+        trained = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
+        if self.rope == "dynamic_ntk":
+            unchanged = length is None or length <= self._trained_context
+        else:
+            unchanged = self.rope == "none" or self.factor == 1
+        if unchanged:
+            return trained  # the model's own, to the bit
+        if own.rope_type != "default":
+            raise ModelError(
+                f"the model stretches its RoPE already (rope_type {own.rope_type!r}); use "
+                'rope="none"'
+            )
+        if self.span == "visual":
+            return trained  # the positions are stretched instead
+        config = self._text.config
+        parameters = getattr(config, "rope_parameters", None) or {}
+        rotary_dim = 2 * trained.inv_freq.numel()
+        return intp_ext.rope_frequencies(
+            self.rope,
+            rotary_dim,
+            base=parameters.get("rope_theta") or config.rope_theta,
+            factor=self.factor,
+            original_max_position=self._trained_context,
+            length=length,
+            device=trained.inv_freq.device,
+        )
+
+    # ---- installing ----
+
+    def _install(self, undo: ExitStack) -> None:
+        model, outer, text = self.model, self._outer, self._text
+        self._own_rotary = text.rotary_emb
+        stretch = self.factor if self.span == "visual" else None
+        rotary = ExtendedRotaryEmbedding(
+            self._rope_for(), stretch, self.fused, self._needs_sequence
+        )
+        self._rotary = rotary.to(self._own_rotary.inv_freq.device)
+
+        undo.callback(attention.register())
+        if self.fused:
+            undo.callback(guard_rotation(text))
+        undo.callback(self._restore_rotary)
+        text.rotary_emb = self._rotary  # a submodule, so that it moves with the model
+
+        undo.callback(text.set_attn_implementation, text.config._attn_implementation)
+        text.set_attn_implementation(attention.NAME)
+        for layer in text.layers:
+            _set_attribute(undo, layer.self_attn, "intp", self._state)
+        grouped = self._grouped_video_features(outer.get_video_features)
+        _set_attribute(undo, outer, "get_video_features", grouped)
+
+        if hasattr(model, PREPARE_4D_MASK):
+            _set_attribute(
+                undo, model, PREPARE_4D_MASK, lambda attention_mask, **kwargs: attention_mask
+            )
+
+        before = outer.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+        undo.callback(before.remove)
+        after = outer.register_forward_hook(self._after_forward, always_call=True)
+        undo.callback(after.remove)
+        _set_attribute(undo, model, "_intp_handle", self)
+
+    def _restore_rotary(self) -> None:
+        device = self._rotary.inv_freq.device  # the model may have moved
+        self._text.rotary_emb = self._own_rotary.to(device)
+
+    def _grouped_video_features(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)  # generate() reads the signature
+        def get_video_features(
+            pixel_values_videos: torch.Tensor,
+            *args: Any,
+            return_dict: bool | None = None,
+            **kwargs: Any,
+        ) -> Any:
+            self._check_frames_of(pixel_values_videos)
+            videos, frames = pixel_values_videos.shape[:2]
+            if args:
+                kwargs["vision_feature_layer"] = args[0]
+            if return_dict is not None:
+                kwargs["return_dict"] = True
+            output = None
+
+            def encode(chunk: torch.Tensor) -> torch.Tensor:  # [g, N, 3, H, W] -> [g * N, P, C]
+                nonlocal output
+                output = original(chunk, **kwargs)
+                return self.family.features_of(output)
+
+            features = encode_in_groups(
+                encode,
+                pixel_values_videos,
+                self.frames_per_group,
+                self.grouping,
+                self.groups_per_chunk,
+                self.on_encode,
+            )  # [V, M*P, C] in storage order
+            if self.rearrange == "features":
+                order = self._storage_order(frames).to(features.device)
+                features = intp_ext.rearrange(features, order)
+            features = features.view(videos * frames, self.tokens_per_frame, -1)
+            output = self.family.output_like(output, features, frames)
+            return output.to_tuple() if return_dict is False else output
+
+        return get_video_features
+
+    def _check_frames_of(self, pixel_values_videos: torch.Tensor) -> None:
+        if pixel_values_videos.dim() != 5:
+            raise ValueError(
+                "pixel_values_videos: expected [videos, frames, 3, height, width], got "
+                f"{list(pixel_values_videos.shape)}"
+            )
+        frames = pixel_values_videos.shape[1]
+        if frames % self.frames_per_group:
+            raise ValueError(
+                f"pixel_values_videos: expected whole groups of {self.frames_per_group} frames, "
+                f"got {frames} frames; intp_video.prepare() rounds up by repeating some"
+            )
+        if frames > self.frames:
+            raise ValueError(
+                f"pixel_values_videos: expected at most the {self.frames} frames the model was "
+                f"extended to, got {frames}; restore() and extend(frames={frames})"
+            )
+
+    def _storage_order(self, frames: int) -> torch.Tensor:
+        return storage_order(frames, self.frames_per_group, self.tokens_per_frame, self.grouping)
+
+    # ---- around every forward pass ----
+
+    @torch.compiler.disable
+    def _before_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Find or begin the sequence of this pass, see where its video stands, put our layers in
+        its cache."""
+        bound = self._signature.bind_partial(*args, **kwargs).arguments
+        kwargs = {**bound.pop("kwargs", {}), **bound}
+        ids, embeds = kwargs.get("input_ids"), kwargs.get("inputs_embeds")
+        tokens = ids if ids is not None else embeds
+        if tokens is None:
+            return (), kwargs  # the model says what is missing
+        cache = kwargs.get("past_key_values")
+        use_cache = kwargs.get("use_cache")
+        if use_cache is None:
+            use_cache = self._text.config.use_cache
+        if cache is None and use_cache:
+            cache = kwargs["past_key_values"] = DynamicCache(config=self._text.config)
+
+        rows = tokens.shape[1]
+        encoded = (kwargs.get("mm_encoder_outputs") or {}).get("video")
+        has_video = encoded is not None or kwargs.get("pixel_values_videos") is not None
+        sequence = self._sequence_for(cache, rows, has_video)
+        mask = kwargs.get("attention_mask")
+        if mask is not None and mask.dim() == 2:
+            kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
+        sequence.begin_pass(cached=cache is not None and sequence.own_cache)
+        if self._needs_span and has_video:
+            self._see_video(sequence, ids, kwargs.get("position_ids"), cache, rows)
+            sequence.sees_video = True
+        self._rotary.sequence = self._state.sequence = sequence
+        return (), kwargs
+
+    def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._state.sequence is not None:
+            self._state.sequence.begin_pass()  # a layer that outlives this pass is an ordinary one
+        self._rotary.sequence = self._state.sequence = None
+
+    def _sequence_for(self, cache: Cache | None, rows: int, has_video: bool) -> Sequence:
+        if cache is not None and int(cache.get_seq_length()) > 0:
+            known = sequence_of(cache) or self._sequences.get(cache)
+            if known is None:
+                raise ModelError(
+                    "past_key_values holds keys from before extend(): their rotation is not the "
+                    "extended one; pass an empty cache"
+                )
+            return known
+        length = (
+            max(rows, self.frames * self.tokens_per_frame + TEXT_RESERVE) if has_video else rows
+        )
+        rope = self._rope_for(length) if self.rope == "dynamic_ntk" else self._rotary.rope
+        sequence = Sequence(rope)
+        sequence.own_cache = adopt(cache, sequence, len(self._text.layers))
+        if cache is not None:
+            self._sequences[cache] = sequence
+        if not sequence.own_cache:
+            self._say_foreign_cache(cache)
+        return sequence
+
+    def _say_foreign_cache(self, cache: Cache) -> None:
+        if self.rearrange == "attention":
+            raise ModelError(
+                f'rearrange="attention" needs the default cache, got {type(cache).__name__}; use '
+                'rearrange="features" with it'
+            )
+        if self.fused:
+            self._state.say_once(
+                f"{type(cache).__name__}: keys are rotated before they are cached, not by our "
+                "cache layer"
+            )
+
+    def _see_padding(self, sequence: Sequence, mask: torch.Tensor, rows: int) -> torch.Tensor:
+        """The mask itself, or an explicit one ``[B, 1, S, K]`` where padding is no interval."""
+        holes = sequence.holes
+        if rows > 1 or mask.device.type == "cpu":  # a GPU is not waited for at every decoded token
+            holes, at_end = attention.padding_has_holes(mask)
+            sequence.holes = holes or at_end
+        if not holes:
+            return mask
+        self._state.say_once(
+            "padding stands between kept tokens (right-padded prompts, or a left-padded second "
+            "turn): using torch's scaled_dot_product_attention with an explicit mask"
+        )
+        return attention.explicit_mask(mask, rows)
+
+    def _see_video(
+        self,
+        sequence: Sequence,
+        ids: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        cache: Cache | None,
+        rows: int,
+    ) -> None:
+        if ids is None:
+            raise ModelError(
+                'a window, span="visual" and rearrange="attention" find the video by its tokens: '
+                "pass input_ids, not inputs_embeds"
+            )
+        past = 0 if cache is None else cache.get_seq_length()
+        is_visual = ids == self.family.video_token_id(self.model.config)
+        if position_ids is None:
+            position_ids = torch.arange(rows, device=ids.device)[None] + past
+        before = sequence.visual
+        sequence.visual = span = find_visual_span(is_visual, past, position_ids, before)
+        if self.rearrange == "attention":
+            if before is not None or int(past) != 0:
+                raise ModelError(
+                    'rearrange="attention" needs the whole prompt in one pass (no chunked prefill, '
+                    'no video in a later turn); use rearrange="features"'
+                )
+            sequence.order = self._residual_order(span.start, span.length, rows)
+
+    def _residual_order(self, start: torch.Tensor, length: torch.Tensor, rows: int) -> torch.Tensor:
+        """int32 ``[B, S]``: text stays where it is, visual tokens follow the order the encoder left
+        them in."""
+        order = torch.arange(rows, dtype=torch.int32, device=start.device).repeat(len(start), 1)
+        for row, (first, count) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):
+            frames, rest = divmod(count, self.tokens_per_frame)
+            if rest or frames % self.frames_per_group:
+                raise ModelError(
+                    f'row {row}: rearrange="attention" needs whole groups of visual tokens, got '
+                    f"{count}"
+                )
+            if count:
+                order[row, first : first + count] = (
+                    self._storage_order(frames).to(order.device) + first
+                )
+        return order
+
+
+def _set_attribute(undo: ExitStack, instance: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute of one instance; undoing brings back what the instance had, or nothing."""
+    if name in vars(instance):
+        undo.callback(setattr, instance, name, vars(instance)[name])
+    else:
+        undo.callback(delattr, instance, name)
+    setattr(instance, name, value)

@@ -1,0 +1,60 @@
+"""Video-LLaVA (Lin et al., arXiv 2311.10122), as ``VideoLlavaForConditionalGeneration``.
+
+The Hugging Face port encodes every frame by itself; the original tower attends over exactly 8
+frames. Both are called with whole groups of 8, so both are right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from .base import VideoModel
+
+
+class VideoLlava(VideoModel):
+    model_type = "video_llava"
+
+    def model_class(self) -> type[nn.Module]:
+        from transformers import VideoLlavaForConditionalGeneration
+
+        return VideoLlavaForConditionalGeneration
+
+    def frames_per_group(self, config: Any) -> int:
+        return getattr(config.vision_config, "num_frames", None) or 8
+
+    def tokens_per_frame(self, config: Any) -> int:
+        vision = config.vision_config
+        return (
+            vision.image_size // vision.patch_size
+        ) ** 2 + 1  # the class token is kept for videos
+
+    def video_token_id(self, config: Any) -> int:
+        return config.video_token_index
+
+    def multimodal_module(self, model: nn.Module) -> nn.Module:
+        module = model.model
+        if getattr(module, "video_tower", None) is None:
+            raise ModelError(
+                f"{type(model).__name__} has no video tower: nothing to show a video to"
+            )
+        return module
+
+    def text_model(self, model: nn.Module) -> nn.Module:
+        language_model = model.model.language_model
+        return getattr(
+            language_model, "_orig_mod", language_model
+        )  # inside torch.compile's wrapper
+
+    def features_of(self, output: Any) -> torch.Tensor:
+        return (
+            output[0] if isinstance(output, tuple) else output.pooler_output
+        )  # tuple: transformers 4
+
+    def output_like(self, output: Any, features: torch.Tensor, frames: int) -> Any:
+        if isinstance(output, tuple):
+            return features, frames
+        return type(output)(pooler_output=features)

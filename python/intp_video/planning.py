@@ -1,0 +1,168 @@
+"""What a long video will cost, before any weights are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import ModelError
+from .models import video_model_for
+from .sampling import check_frames, round_up_to_groups
+
+TEXT_RESERVE = 256
+"""Tokens set aside for the prompt around the video and for the answer."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes in tokens and bytes; ``peak_bytes`` is an estimate, the rest is exact.
+
+    Attributes:
+        model_type: as in config.json.
+        frames: M, rounded up to whole groups.
+        frames_per_group: N, what the encoder takes at once.
+        groups: m = M / N.
+        tokens_per_frame: P.
+        visual_tokens: M * P.
+        total_tokens: visual tokens and ``TEXT_RESERVE``.
+        trained_context: L0, positions the language model was trained on.
+        factor: ``max(1, total_tokens / L0)``: how far RoPE is stretched.
+        weight_bytes: all parameters in ``dtype``.
+        kv_bytes: keys and values of every layer for all tokens, in ``dtype``.
+        peak_bytes: weights, KV cache, pixels, features and the widest activations of one layer;
+            tensors alone, without the process around them.
+        dtype: of weights and cache.
+    """
+
+    model_type: str
+    frames: int
+    frames_per_group: int
+    groups: int
+    tokens_per_frame: int
+    visual_tokens: int
+    total_tokens: int
+    trained_context: int
+    factor: float
+    weight_bytes: int
+    kv_bytes: int
+    peak_bytes: int
+    dtype: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        def size(count: int) -> str:
+            value, unit = float(count), "B"
+            for larger in ("KiB", "MiB", "GiB"):
+                if value >= 1024:
+                    value, unit = value / 1024, larger
+            return f"{value:.1f} {unit}"
+
+        rows = (
+            ("model", self.model_type),
+            ("frames", f"{self.frames} in {self.groups} groups of {self.frames_per_group}"),
+            ("visual tokens", f"{self.visual_tokens:,} ({self.tokens_per_frame} a frame)"),
+            ("context", f"{self.total_tokens:,} tokens; trained on {self.trained_context:,}"),
+            ("RoPE factor", f"{self.factor:.3f}"),
+            ("weights", f"{size(self.weight_bytes)} ({self.dtype})"),
+            ("KV cache", f"{size(self.kv_bytes)} ({self.dtype}, batch 1)"),
+            ("peak (estimate)", size(self.peak_bytes)),
+        )
+        return "\n".join(f"{name:<16} {value}" for name, value in rows)
+
+
+def plan(
+    model_or_config: nn.Module | Any | str | Path,
+    frames: int = 64,
+    *,
+    dtype: torch.dtype | None = None,
+    frames_per_group: int | None = None,
+) -> Plan:
+    """Tokens, scaling factor, KV bytes and a peak estimate for one video of so many frames, batch
+    1.
+
+    Args:
+        model_or_config: a model, its config, or a directory or hub id whose config.json is read; no
+            weights are loaded.
+        frames: frames to show; rounded up to whole groups.
+        dtype: of weights and cache; None for the config's own (float32 if it names none).
+        frames_per_group: N; None for what the encoder was trained on.
+
+    Raises:
+        ModelError: no config there, or a model type that is not known.
+        TypeError, ValueError: frames out of range.
+    """
+    config = load_config(model_or_config)
+    family = video_model_for(config)
+    per_group = family.frames_per_group(config) if frames_per_group is None else frames_per_group
+    check_frames(per_group, function="plan", name="frames_per_group")
+    frames = round_up_to_groups(frames, per_group)
+    per_frame = family.tokens_per_frame(config)
+    text, vision = config.text_config, config.vision_config
+    dtype = dtype or getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
+    dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
+    total = frames * per_frame + TEXT_RESERVE
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    kv = 2 * text.num_hidden_layers * kv_heads * head_dim * total * dtype.itemsize
+    weights = parameter_count(config) * dtype.itemsize
+    pixels = frames * 3 * vision.image_size**2 * 4
+    # prefill: residual, normed, q, k, v and the two halves of the MLP, all tokens of one layer at
+    # once
+    width = 4 * text.hidden_size + 2 * kv_heads * head_dim + 2 * text.intermediate_size
+    activations = total * width * dtype.itemsize
+    features = 2 * frames * per_frame * text.hidden_size * dtype.itemsize
+    return Plan(
+        model_type=family.model_type,
+        frames=frames,
+        frames_per_group=per_group,
+        groups=frames // per_group,
+        tokens_per_frame=per_frame,
+        visual_tokens=frames * per_frame,
+        total_tokens=total,
+        trained_context=text.max_position_embeddings,
+        factor=scaling_factor(frames, per_frame, text.max_position_embeddings),
+        weight_bytes=weights,
+        kv_bytes=kv,
+        peak_bytes=weights + kv + pixels + features + activations,
+        dtype=str(dtype).removeprefix("torch."),
+    )
+
+
+def scaling_factor(frames: int, tokens_per_frame: int, trained_context: int) -> float:
+    """s = ``max(1, (frames * P + 256) / L0)``: just enough for the video and some text."""
+    return max(1.0, (frames * tokens_per_frame + TEXT_RESERVE) / trained_context)
+
+
+def load_config(source: nn.Module | Any | str | Path) -> Any:
+    """The config of a model, a directory or a hub id; a config is returned as it is.
+
+    Raises:
+        ModelError: nothing there, or no config.json in it.
+    """
+    if isinstance(source, nn.Module):
+        return source.config
+    if not isinstance(source, str | Path):
+        return source
+    from transformers import AutoConfig
+
+    path = Path(source)
+    if path.exists() and not (path / "config.json").is_file():
+        raise ModelError(f"{source}: no config.json there: not a Hugging Face model directory")
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{source}: no model to be had there: {reason}") from error
+
+
+def parameter_count(config: Any) -> int:
+    """Parameters of the model a config describes, counted without allocating them."""
+    with torch.device("meta"):
+        model = video_model_for(config).model_class()(config)
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,171 @@
+"""A video and a question to the inputs of ``model.generate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import ModelError
+from .frame_processor import FrameProcessor
+from .models import video_model_for
+from .planning import load_config
+from .sampling import repeat_to_groups, round_up_to_groups
+from .video import Clip, read_video
+
+PROMPT = "USER: {video}\n{question} ASSISTANT:"  # the format Video-LLaVA was trained on
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """What turns a clip and a question into model inputs: tokenizer, frame processor, sizes.
+
+    Attributes:
+        tokenizer: a Hugging Face tokenizer.
+        frame_processor: see :class:`FrameProcessor`.
+        video_token_id: the placeholder.
+        tokens_per_frame, frames_per_group: P and N.
+    """
+
+    tokenizer: Any
+    frame_processor: FrameProcessor
+    video_token_id: int
+    tokens_per_frame: int
+    frames_per_group: int
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> Preparer:
+        """From a Hugging Face model directory or hub id; needs no torchvision.
+
+        Raises:
+            ModelError: no config, tokenizer or preprocessor values there.
+        """
+        from transformers import AutoTokenizer
+
+        config = load_config(directory)
+        video_model_for(config)  # an unknown model type is said before what it may lack
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory)
+        except (OSError, ValueError, ImportError) as error:  # ImportError: a slow tokenizer's needs
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{directory}: no tokenizer: {reason}") from error
+        return cls._build(tokenizer, FrameProcessor.from_directory(_local(directory)), config)
+
+    @classmethod
+    def from_processor(cls, processor: Any, config: Any) -> Preparer:
+        """From a Hugging Face processor (``tokenizer`` and ``video_processor`` or
+        ``image_processor``)."""
+        for name in ("video_processor", "image_processor"):
+            values = getattr(processor, name, None)
+            if values is not None and hasattr(values, "image_mean"):
+                return cls._build(
+                    processor.tokenizer, FrameProcessor.from_values(vars(values)), config
+                )
+        raise ModelError(
+            f"{type(processor).__name__} has neither a video_processor nor an image_processor"
+        )
+
+    @classmethod
+    def _build(cls, tokenizer: Any, frame_processor: FrameProcessor, config: Any) -> Preparer:
+        family = video_model_for(config)
+        return cls(
+            tokenizer,
+            frame_processor,
+            family.video_token_id(config),
+            family.tokens_per_frame(config),
+            family.frames_per_group(config),
+        )
+
+    def __call__(self, clip: Clip, question: str) -> dict[str, torch.Tensor]:
+        """Inputs for one clip and one question; the clip's frames are repeated up to whole groups.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` int64 ``[1, S]``, ``pixel_values_videos`` float32
+            ``[1, M, 3, height, width]``.
+
+        Raises:
+            TypeError: the question is no string.
+            ValueError: the question is empty or holds the placeholder token itself.
+        """
+        if not isinstance(question, str):
+            raise TypeError(f"prepare: question: expected a string, got {type(question).__name__}")
+        if not question.strip():
+            raise ValueError("prepare: question: expected some text, got none")
+        clip = clip.take(repeat_to_groups(len(clip), self.frames_per_group))
+        ids = self._ids(question.strip(), len(clip) * self.tokens_per_frame)
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "pixel_values_videos": self.frame_processor(clip.frames)[None],
+        }
+
+    def _ids(self, question: str, visual_tokens: int) -> torch.Tensor:
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.video_token_id)
+        if placeholder in question:
+            raise ValueError(f"prepare: question: expected no {placeholder} in it")
+        prompt = PROMPT.format(video=placeholder, question=question)
+        ids = self.tokenizer(prompt, return_tensors="pt").input_ids  # [1, s], one placeholder
+        at = (ids[0] == self.video_token_id).nonzero()
+        if len(at) != 1:
+            raise ModelError(f"the tokenizer does not keep {placeholder} as one token")
+        at = int(at)
+        video = torch.full((1, visual_tokens), self.video_token_id, dtype=ids.dtype)
+        return torch.cat((ids[:, :at], video, ids[:, at + 1 :]), dim=1)
+
+
+def prepare(
+    processor_or_directory: Any,
+    video: str | Path | Clip,
+    question: str,
+    frames: int = 64,
+    *,
+    backend: str = "auto",
+    config: Any = None,
+) -> dict[str, torch.Tensor]:
+    """The inputs of ``model.generate`` for a question about a video. Needs no torchvision.
+
+    Args:
+        processor_or_directory: a model directory or hub id, a :class:`Preparer`, or a Hugging Face
+            processor (with ``config``).
+        video: a file, or a :class:`Clip` that was read already (``frames`` is then not used).
+        question: in words.
+        frames: frames to sample, at segment centres; rounded up to whole groups.
+        backend: video decoder, see :func:`read_video`.
+        config: the model's config, for a Hugging Face processor.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` int64 ``[1, S]``; ``pixel_values_videos`` float32
+        ``[1, M, 3, height, width]``.
+
+    Raises:
+        VideoError: the video cannot be read.
+        ModelError: the directory is no model, or lacks a tokenizer or preprocessor values.
+        TypeError, ValueError: frames out of range, or no question.
+    """
+    if isinstance(processor_or_directory, Preparer):
+        preparer = processor_or_directory
+    elif isinstance(processor_or_directory, str | Path):
+        preparer = Preparer.from_pretrained(processor_or_directory)
+    else:
+        if config is None:
+            raise TypeError(
+                "prepare: config: expected the model's config beside a processor, got None"
+            )
+        preparer = Preparer.from_processor(processor_or_directory, config)
+    if not isinstance(video, Clip):
+        video = read_video(
+            video, round_up_to_groups(frames, preparer.frames_per_group), backend=backend
+        )
+    return preparer(video, question)
+
+
+def _local(directory: str | Path) -> Path:
+    """The folder itself, or where the hub's files are cached."""
+    path = Path(directory)
+    if path.is_dir():
+        return path
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(directory), allow_patterns=["*.json"]))

@@ -1,0 +1,148 @@
+"""What the hook remembers of one token sequence for as long as its cache lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+import intp_ext
+from intp_ext.reference import gather_tokens
+
+from .errors import ModelError
+
+
+@dataclass(frozen=True)
+class VisualSpan:
+    """Where the video stands in each row of the batch.
+
+    Attributes:
+        start: int32 ``[B]``, key index of the first visual token (0 for a row without a video).
+        length: int32 ``[B]``, visual tokens so far.
+        start_position: float32 ``[B]``, RoPE position of the first visual token.
+    """
+
+    start: torch.Tensor
+    length: torch.Tensor
+    start_position: torch.Tensor
+
+    @property
+    def end(self) -> torch.Tensor:
+        """int32 ``[B]``: key index after the last visual token."""
+        return self.start + self.length
+
+    def to(self, device: torch.device) -> VisualSpan:
+        return VisualSpan(
+            self.start.to(device), self.length.to(device), self.start_position.to(device)
+        )
+
+
+def find_visual_span(
+    is_visual: torch.Tensor,
+    offset: int | torch.Tensor,
+    positions: torch.Tensor,
+    before: VisualSpan | None,
+) -> VisualSpan:
+    """The span after one more forward pass.
+
+    Args:
+        is_visual: bool ``[B, S]``: which of the new tokens stand for a video.
+        offset: key index of the first new token.
+        positions: ``[1 or B, S]`` RoPE positions of the new tokens.
+        before: the span before this pass, if the sequence goes on.
+
+    Raises:
+        ModelError: the visual tokens of a row do not stand together.
+    """
+    batch, rows = is_visual.shape
+    count = is_visual.sum(-1, dtype=torch.int32)  # [B]
+    first = is_visual.int().argmax(-1)  # [B], 0 where there is none
+    index = torch.arange(rows, device=is_visual.device)
+    together = (is_visual == ((index >= first[:, None]) & (index < (first + count)[:, None]))).all()
+    start = torch.where(count > 0, first + offset, 0).int()
+    start_position = positions.expand(batch, -1).gather(1, first[:, None])[:, 0].float()
+    if before is not None:
+        started, more = before.length > 0, count > 0
+        together = together & (~(started & more) | (start == before.end)).all()
+        start = torch.where(started, before.start, start)
+        start_position = torch.where(started, before.start_position, start_position)
+        count = count + before.length
+    if not together:
+        raise ModelError(
+            "the visual tokens of a row do not stand together (several videos, or text between "
+            "frames); "
+            'a window, span="visual" and rearrange="attention" need one video per row'
+        )
+    return VisualSpan(start, count, start_position)
+
+
+class Sequence:
+    """One token sequence: its RoPE, where its video stands, and what the pass under way needs.
+
+    Set once: ``rope`` (keys already rotated never change theirs) and ``own_cache``. Grows:
+        ``visual``,
+    ``holes``. The rest is of the pass under way.
+    """
+
+    def __init__(self, rope: intp_ext.Rope) -> None:
+        self.rope = rope
+        self.visual: VisualSpan | None = None
+        self.own_cache = True  # keys go through our cache layer (or there is no cache)
+        self.holes = False  # padding stands, or will stand, between kept keys
+        self.cached = False  # the pass under way writes to our cache layer
+        self.sees_video = False  # it has visual tokens, whose place is in `visual`
+        self.order: torch.Tensor | None = None  # int32 [B, S]: time -> row of the residual stream
+        self.positions: torch.Tensor | None = None  # [1 or B, S], in time order
+        self.withheld = False  # q and k arrive unrotated: rotating them is up to us
+
+    def begin_pass(self, *, cached: bool = False) -> None:
+        self.order = self.positions = None
+        self.withheld, self.sees_video, self.cached = False, False, cached
+
+    def stretch(self, positions: torch.Tensor, factor: float) -> torch.Tensor:
+        """float32 ``[B, S]``: visual tokens take steps of ``1/factor``, text keeps unit steps.
+
+        ::
+
+            p                                    before the video
+            start + (p - start) / factor         inside
+            p - length * (1 - 1/factor)          after
+        """
+        if self.visual is None:
+            return positions.float()
+        into = positions - self.visual.start_position[:, None]
+        inside = into.clamp(min=0).minimum(self.visual.length[:, None].float())
+        return positions.float() - inside * (1 - 1 / factor)
+
+    def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
+        """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
+        self._follow(query.device)
+        if self.withheld:
+            return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
+        return query if self.order is None else gather_tokens(query, self.order)
+
+    def prepare_keys(
+        self, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
+        self._follow(key.device)
+        if self.withheld:
+            key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
+        elif self.order is not None:
+            key = gather_tokens(key, self.order)
+        return key, value if self.order is None else gather_tokens(value, self.order)
+
+    def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
+        """``[B, Hq, S, D]`` from time order back to the rows of the residual stream."""
+        if self.order is None:
+            return output
+        return gather_tokens(output, self.order.argsort(dim=-1))
+
+    def _follow(self, device: torch.device) -> None:
+        """Layers of one model may lie on several devices."""
+        if self.rope.inv_freq.device == device:
+            return
+        self.rope = self.rope.to(device)
+        self.positions = None if self.positions is None else self.positions.to(device)
+        self.order = None if self.order is None else self.order.to(device)
+        self.visual = None if self.visual is None else self.visual.to(device)

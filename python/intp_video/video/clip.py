@@ -1,0 +1,46 @@
+"""What `read_video` returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = ["Clip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames sampled from a video, in presentation order, and how they were come by.
+
+    Attributes:
+        frames: uint8 ``[T, H, W, 3]``, RGB, upright (rotation metadata applied).
+        timestamps: float64 ``[T]``, seconds since the first frame of the video.
+        indices: int64 ``[T]``, which frame of the video each one is, counted from 0.
+        fps: average frames per second of the video (not of the sample).
+        duration: seconds from the first frame of the video to the end of its last.
+        backend: the decoder that read it, one of `BACKENDS`.
+        path: the file, as given.
+        notes: one sentence for everything lost, repeated or fallen back from; empty if nothing was.
+    """
+
+    frames: np.ndarray
+    timestamps: np.ndarray
+    indices: np.ndarray
+    fps: float
+    duration: float
+    backend: str
+    path: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def take(self, positions: Sequence[int] | np.ndarray) -> "Clip":
+        """The clip of the frames at `positions` (``[T']``, into this clip), repeats allowed."""
+        positions = np.asarray(positions, dtype=np.int64)
+        return replace(
+            self,
+            frames=self.frames[positions],
+            timestamps=self.timestamps[positions],
+            indices=self.indices[positions],
+        )

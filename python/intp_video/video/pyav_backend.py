@@ -1,0 +1,144 @@
+"""PyAV: carries a recent FFmpeg (AV1 too) and survives damage that stops the other decoders."""
+
+import bisect
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .backend import BackendFailure, first_line
+
+__all__ = ["open_stream"]
+
+
+def open_stream(path: str, num_threads: int) -> "PyavStream":
+    return PyavStream(path, num_threads)
+
+
+class PyavStream:
+    def __init__(self, path: str, num_threads: int):
+        self._path, self._num_threads = path, num_threads
+        self._container = self._stream = None
+        self._open()
+        self._failed_packets = 0
+        try:
+            self._index()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        """Opens the file at its beginning, again if it was open."""
+        import av
+
+        self.close()
+        try:
+            self._container = av.open(self._path, metadata_errors="replace")
+        except av.FFmpegError as error:
+            raise BackendFailure(error.strerror or first_line(error)) from error
+        self._stream = self._container.streams.best("video")
+        if self._stream is None:
+            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "none"
+            raise BackendFailure(f"it has no video stream (streams: {kinds})")
+        if self._stream.codec_context is None:
+            raise BackendFailure("its video codec is unknown to this FFmpeg")
+        self._stream.thread_type = "AUTO"
+        self._stream.codec_context.thread_count = self._num_threads
+
+    def _index(self) -> None:
+        """Reads all packets, decoding none: which frames there are, and where one can start."""
+        pts, keys, last_end = [], [], 0
+        for packet in self._packets():
+            when = packet.pts if packet.pts is not None else packet.dts
+            if when is None:
+                raise BackendFailure("its frames have no timestamps (raw stream?): remux the file")
+            if packet.is_discard:  # outside the part that the container says to show
+                continue
+            pts.append(when)
+            last_end = max(last_end, when + (packet.duration or 0))
+            if packet.is_keyframe:
+                keys.append(when)
+        if not pts:
+            raise BackendFailure("its video stream has no frames")
+        self._pts = sorted(set(pts))
+        self._keys = sorted(set(keys)) or self._pts[:1]
+        self._tick = float(self._stream.time_base)
+        self.count = len(self._pts)
+        self.start = self._pts[0] * self._tick
+        self.duration = (last_end - self._pts[0]) * self._tick
+        rate = self._stream.average_rate
+        self.fps = float(rate) if rate else self.count / (self.duration or 1.0)
+
+    def decode(self, indices: Sequence[int]) -> Iterator[tuple[np.ndarray, float] | None]:
+        key, frames, frame = None, iter(()), None
+        for index in indices:
+            target = self._pts[index]
+            nearest_key = max(bisect.bisect_right(self._keys, target) - 1, 0)
+            if nearest_key != key:
+                key, frame = nearest_key, None
+                frames = self._frames_from(key)
+            while frame is None or frame.pts < target:
+                frame = next(frames, None)
+                if frame is None:
+                    break
+            if frame is None or frame.pts != target:  # the decoder went past it
+                yield None
+                continue
+            yield self._upright(frame), frame.pts * self._tick
+
+    def _frames_from(self, key: int) -> Iterator:
+        """Decoded frames in presentation order, from keyframe `key` or some way before it.
+
+        A container may seek by decoding time and land one keyframe late: then from an earlier one.
+        """
+        for earlier in (key, key - 1):
+            if earlier > 0:
+                self._container.seek(self._keys[earlier], stream=self._stream)
+                frames = self._frames()
+                first = next(frames, None)
+                if first is not None and first.pts <= self._keys[key]:
+                    yield first
+                    yield from frames
+                    return
+        self._open()
+        yield from self._frames()
+
+    def _frames(self) -> Iterator:
+        import av
+
+        for packet in self._packets(flush=True):
+            try:
+                decoded = packet.decode()
+            except av.FFmpegError:
+                self._failed_packets += 1
+                continue
+            yield from (frame for frame in decoded if frame.pts is not None)
+
+    def _packets(self, flush: bool = False) -> Iterator:
+        """The packets from here on. The empty one at the end flushes the decoder."""
+        import av
+
+        with contextlib.suppress(av.FFmpegError):  # the file ends in the middle of something
+            for packet in self._container.demux(self._stream):
+                if packet.size or flush:
+                    yield packet
+
+    def _upright(self, frame) -> np.ndarray:
+        """uint8 ``[H, W, 3]``, all of one size even where the stream changes its own."""
+        context = self._stream.codec_context
+        image = frame.to_ndarray(format="rgb24", width=context.width, height=context.height)
+        quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, like rot90
+        return np.rot90(image, quarter_turns) if quarter_turns else image
+
+    def notes(self) -> list[str]:
+        if not self._failed_packets:
+            return []
+        return [
+            f"damaged packets met: {self._failed_packets}; frames from there to the next keyframe "
+            "may show remains of others"
+        ]
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None

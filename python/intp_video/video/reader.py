@@ -1,0 +1,215 @@
+"""`read_video`: chooses a decoder, samples, and says what was lost on the way."""
+
+import math
+import os
+import stat
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import VideoError
+from ..sampling import check_frames, sample_indices
+from .backend import (
+    BACKENDS,
+    BackendFailure,
+    BackendMissing,
+    default_threads,
+    load_backend,
+)
+from .clip import Clip
+from .diagnose import looks_like_text, missing_bytes
+
+__all__ = ["read_video"]
+
+
+def read_video(
+    path: str | os.PathLike,
+    frames: int,
+    backend: str = "auto",
+    *,
+    num_threads: int | None = None,
+) -> Clip:
+    """Reads `frames` frames, spread evenly over a video, in presentation order.
+
+    The video is cut into `frames` equal segments and the middle frame of each is decoded. Only the
+    packets from the keyframe before a sampled frame up to it are decoded, and only the sampled
+    frames are kept: memory is ``frames * H * W * 3`` bytes, whatever the length of the video.
+
+    Args:
+        path: a video file.
+        frames: how many frames to return, at least 1. A video with fewer repeats some.
+        backend: ``"pyav"``, ``"torchcodec"``, ``"decord"``, or ``"auto"``: the first of these that
+            is installed, opens the file and decodes every sampled frame; if none decodes them all,
+            the one that loses the fewest. `Clip.notes` says which was used and why no earlier one.
+            decord returns other frames than it should where frames are stored out of order (HEVC
+            with open GOPs, MPEG-4 with B-frames, MPEG-TS), so it comes last.
+        num_threads: decoding threads; by default one a CPU, at most 8.
+
+    Returns:
+        A `Clip`: frames uint8 ``[frames, H, W, 3]`` RGB, upright, with the time and index of each.
+        A frame that cannot be decoded is replaced by the nearest one that can; `Clip.notes` says
+        how many were, and `Clip.indices` and `Clip.timestamps` are those of the frame shown.
+
+    Raises:
+        VideoError: no such file, not a video, no frame that can be decoded, no decoder installed,
+            more frames than fit into memory.
+        TypeError: `path`, `frames` or `num_threads` has the wrong type.
+        ValueError: `frames`, `num_threads` or `backend` is out of range.
+    """
+    path = _check_path(path)
+    frames = check_frames(frames, function="read_video")
+    threads = default_threads()
+    if num_threads is not None:
+        threads = check_frames(num_threads, function="read_video", name="num_threads")
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(
+            f"read_video: backend must be auto, {', '.join(BACKENDS)}, got {backend!r}"
+        )
+    _check_file(path)
+    if looks_like_text(path):
+        raise VideoError(f"cannot read video {path!r}: it is a text file")
+
+    best: Clip | None = None
+    lost: dict[str, int] = {}  # by backend that could decode something
+    unusable: dict[str, Exception] = {}
+    for name in BACKENDS if backend == "auto" else (backend,):
+        try:
+            clip, lost[name] = _decode(name, path, frames, threads)
+        except (BackendMissing, BackendFailure) as error:
+            unusable[name] = error
+            continue
+        if best is None or lost[name] < lost[best.backend]:
+            best = clip
+        if not lost[name]:
+            break
+    if best is None:
+        raise VideoError(_why_unreadable(path, unusable))
+
+    notes = [f"{name} was not used: {reason}" for name, reason in unusable.items()]
+    notes += [
+        f"{name} was not used: it could not decode {count} of {frames} frames"
+        for name, count in lost.items()
+        if name != best.backend
+    ]
+    if missing := missing_bytes(path):
+        notes.append(f"the file is truncated: {missing:,} bytes are missing at its end")
+    return replace(best, notes=(*notes, *best.notes))
+
+
+def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, int]:
+    """The clip as one backend reads it, and how many of its frames that backend has lost."""
+    stream = load_backend(name).open_stream(path, num_threads)
+    try:
+        indices = sample_indices(stream.count, frames)  # [T]
+        # Each frame is decoded once and stands in the slots first[k]:last[k] of the clip.
+        wanted, first = np.unique(indices, return_index=True)
+        last = np.append(first[1:], frames)
+        images, seconds, before = None, np.empty(frames), -math.inf
+        decoded = np.zeros(frames, dtype=bool)
+        for found, begin, end in zip(stream.decode(wanted.tolist()), first, last, strict=True):
+            if found is None:
+                continue
+            image, when = found
+            if when <= before:
+                raise BackendFailure("it loses its place in this file and repeats frames")
+            before = when
+            if images is None:
+                images = _allocate(frames, image.shape, path)
+            elif image.shape != images.shape[1:]:
+                raise BackendFailure("it cannot follow a stream whose frames change size")
+            images[begin:end] = image
+            seconds[begin:end] = when - stream.start
+            decoded[begin:end] = True
+        if images is None:
+            raise BackendFailure(f"it could not decode any of {len(wanted)} frames")
+
+        notes = stream.notes()
+        if len(wanted) < frames:
+            notes.append(
+                f"the video has {stream.count} frames, {frames} were asked for: some are repeated"
+            )
+        lost = np.flatnonzero(~decoded)
+        if len(lost):
+            kept = np.flatnonzero(decoded)
+            # [lost, kept] distances in frames of the video; the earlier one wins a tie
+            nearest = kept[np.abs(indices[lost, None] - indices[kept]).argmin(axis=1)]
+            for slot, source in zip(lost, nearest, strict=True):
+                images[slot] = images[source]
+            seconds[lost], indices[lost] = seconds[nearest], indices[nearest]
+            notes.append(
+                f"{len(lost)} of {frames} frames could not be decoded; the nearest decoded frame "
+                f"was used for {_ranges(lost)}"
+            )
+        clip = Clip(
+            frames=images,
+            timestamps=seconds,
+            indices=indices,
+            fps=stream.fps,
+            duration=stream.duration,
+            backend=name,
+            path=path,
+            notes=tuple(notes),
+        )
+        return clip, len(lost)
+    finally:
+        stream.close()
+
+
+def _allocate(frames: int, shape: tuple[int, ...], path: str) -> np.ndarray:
+    """uint8 ``[frames, H, W, 3]``, unless this machine could never hold it."""
+    height, width, _ = shape
+    need = frames * math.prod(shape)
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if need > have:
+            raise VideoError(
+                f"{path}: {frames:,} frames of {width}x{height} need {need / 1e9:,.0f} GB of "
+                f"memory, this machine has {have / 1e9:,.0f} GB: ask for fewer frames"
+            )
+    return np.empty((frames, *shape), dtype=np.uint8)
+
+
+def _check_path(path: str | os.PathLike) -> str:
+    """`path` as a string."""
+    if isinstance(path, (str, os.PathLike)):
+        path = os.fspath(path)
+    if not isinstance(path, str):
+        raise TypeError(f"read_video: path must be a str or Path, got {type(path).__name__}")
+    return path
+
+
+def _check_file(path: str) -> None:
+    """Says what is wrong with a path that names no file with something in it."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"cannot open video {path!r}: {reason}") from error
+    if stat.S_ISDIR(mode):
+        raise VideoError(f"cannot open video {path!r}: it is a directory")
+    if not stat.S_ISREG(mode):
+        raise VideoError(f"cannot open video {path!r}: it is not a regular file")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"cannot open video {path!r}: permission denied")
+    if os.path.getsize(path) == 0:
+        raise VideoError(f"cannot read video {path!r}: the file is empty")
+
+
+def _why_unreadable(path: str, unusable: dict[str, Exception]) -> str:
+    """One line: what is wrong with the file if its bytes tell, and what each backend said."""
+    if all(isinstance(error, BackendMissing) for error in unusable.values()):
+        reasons = "; ".join(f"{name}: {error}" for name, error in unusable.items())
+        return f"cannot read video {path!r}: no decoder for it ({reasons})"
+    if missing := missing_bytes(path):
+        cause = f"it is truncated, {missing:,} bytes are missing at its end"
+    else:
+        cause = "no decoder can read it"
+    reasons = "; ".join(f"{name}: {error}" for name, error in unusable.items())
+    return f"cannot read video {path!r}: {cause} ({reasons})"
+
+
+def _ranges(slots: np.ndarray, most: int = 6) -> str:
+    """Ascending numbers in words: "3, 7-9"; "..." after `most` ranges."""
+    runs = np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1)
+    words = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    return ", ".join(words[:most] + ["..."] * (len(words) > most))
