@@ -1,0 +1,143 @@
+"""The benchmarks on sizes that take no time: bytes, JSON, figures. Never how fast anything is."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bench_attention
+import bench_rearrange
+import bench_rope
+import pytest
+import runner
+import torch
+
+BENCHMARKS = Path(bench_rope.__file__).parent
+
+
+def test_bytes_of_rearrange():
+    # 8 frames of 257 tokens: 2056 rows of 4096 bf16, read and written, and as many int32
+    assert bench_rearrange.Case(8, "bf16").bytes_moved() == 2 * 2056 * 8192 + 2056 * 4
+    assert bench_rearrange.Case(16, "fp32").bytes_moved() == 2 * 4112 * 16384 + 4112 * 4
+
+
+def test_bytes_of_rope():
+    # a row of q and one of k: 128 bf16 each; one int64 position
+    assert bench_rope.Case(1, "bf16", kv_heads=1, heads=1).bytes_moved() == 2 * 2 * 256 + 8
+    gqa = bench_rope.Case(100, "fp32", kv_heads=8, order=True)
+    assert gqa.bytes_moved() == 2 * 100 * 40 * 512 + 100 * 12
+
+
+def test_counts_of_attention():
+    case = bench_attention.Case(100, "bf16", window=7, head_dim=16, heads=4, kv_heads=2)
+    assert case.bytes_moved() == 2 * (4 + 2) * 100 * 16 * 2
+    mask = bench_attention.visible(case, torch.device("cpu"))(slice(None), slice(None))
+    assert case.flops() == 4 * 16 * 4 * mask.sum()
+    causal = dataclasses.replace(case, window=None)
+    assert causal.flops() == 4 * 16 * 4 * 100 * 101 // 2
+
+
+def test_bytes_are_those_of_the_tensors(tiny):
+    features = torch.empty(1, 16 * 257, 8, dtype=torch.bfloat16)
+    order = torch.empty(16 * 257, dtype=torch.int32)
+    case = tiny["rearrange"].cases(False)[0]
+    assert case.bytes_moved() == 2 * features.nbytes + order.nbytes
+
+
+@pytest.fixture(scope="module")
+def tiny() -> dict[str, runner.Benchmark]:
+    rearrange = [bench_rearrange.Case(16, dtype, channels=8) for dtype in ("bf16", "fp32")]
+    rope = [
+        bench_rope.Case(tokens, "bf16", kv_heads=kv_heads, order=order, heads=4, head_dim=16)
+        for tokens, kv_heads, order in (
+            (32, 4, False),
+            (64, 4, False),
+            (64, 4, True),
+            (64, 2, False),
+        )
+    ]
+    attention = [
+        bench_attention.Case(tokens, "bf16", window, 16, 2, kv_heads)
+        for tokens, kv_heads in ((32, 2), (64, 1))
+        for window in (None, 16)
+    ]
+    return {
+        "attention": dataclasses.replace(bench_attention.BENCHMARK, cases=lambda quick: attention),
+        "rearrange": dataclasses.replace(bench_rearrange.BENCHMARK, cases=lambda quick: rearrange),
+        "rope": dataclasses.replace(bench_rope.BENCHMARK, cases=lambda quick: rope),
+    }
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Compiling would take longer than everything else here."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that what it was comes back
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["rearrange", "rope", "attention"])
+def test_run_writes_what_plot_draws(name, tiny, uncompiled, tmp_path, capfd):
+    plot = pytest.importorskip("plot", exc_type=ImportError)
+    path = tmp_path / f"{name}.json"
+    options = ["--quick", "--seconds", "0.001", "--threads", "1", "2", "--json", str(path)]
+    assert runner.run(tiny[name], options) == 0
+    printed = capfd.readouterr().out
+
+    report = json.loads(path.read_text())
+    cases = tiny[name].cases(True)
+    assert report["complete"] and report["benchmark"] == name
+    assert [peak["threads"] for peak in report["peaks"]] == [1, 2]
+    assert [r["threads"] for r in report["results"]] == [1] * len(cases) + [2] * len(cases)
+    for result, case in zip(report["results"], [*cases, *cases], strict=True):
+        assert result["case"] == dataclasses.asdict(case)
+        assert result["bytes"] == case.bytes_moved()
+        assert case.label() in printed
+        names = [row["name"] for row in result["contenders"]]
+        assert names[0] == "intp_ext" and (names[-1] == "copy") == (name != "attention")
+        for row in result["contenders"]:
+            ms = row["ms"]
+            assert 0 < ms["min"] <= ms["q1"] <= ms["median"] <= ms["q3"]
+            compiled = row["name"].startswith(("torch.compile", "flex"))
+            assert (row["compile_s"] is not None) == compiled
+
+    assert plot.main([str(path)]) == 0
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert plot.main([str(path), "--format", "svg"]) == 0
+    assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+
+    stopped = report | {"results": report["results"][:1], "complete": False}
+    path.write_text(json.dumps(stopped))
+    assert plot.main([str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--threads", "0"], "--threads: expected at least 1"),
+        (["--json", "/nowhere/at/all.json"], "--json: no directory /nowhere/at"),
+        (["--device", "cuda"], "no CUDA device"),
+    ],
+)
+def test_bad_options(options, message, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as stop:
+        runner.run(bench_rope.BENCHMARK, options)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_gpu_script_begins_nothing_without_a_device(tmp_path):
+    result = subprocess.run(
+        [BENCHMARKS / "run_on_gpu.sh", tmp_path / "results"],
+        env={**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert "no CUDA device" in result.stderr and "nothing was built" in result.stderr
+    assert not (tmp_path / "results").exists()

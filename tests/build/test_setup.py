@@ -1,0 +1,92 @@
+"""setup.py from outside: what it decides, and what a wheel holds. Needs the source tree."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_cuda_asked_for_without_nvcc_fails_loudly(tmp_path):
+    result = setup(
+        "build_ext",
+        "-b",
+        str(tmp_path),
+        "-t",
+        str(tmp_path),
+        INTP_EXT_CUDA="1",
+        CUDA_HOME="/nowhere",
+    )
+    assert result.returncode != 0
+    assert "INTP_EXT_CUDA=1, but there is no nvcc in /nowhere" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "environment, message",
+    [
+        ({"INTP_EXT_CUDA": "yes"}, "INTP_EXT_CUDA: expected auto, 0 or 1, got 'yes'"),
+        ({"TORCH_CUDA_ARCH_LIST": "Ampere"}, "TORCH_CUDA_ARCH_LIST: expected like 8.0 or 9.0a+PTX"),
+    ],
+)
+def test_environment_that_makes_no_sense(tmp_path, environment, message):
+    result = setup("build_ext", "-b", str(tmp_path), "-t", str(tmp_path), **environment)
+    assert result.returncode != 0
+    assert message in result.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    for needed in ("wheel", "pybind11", "ninja"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    made = tmp_path_factory.mktemp("wheel")
+    result = setup(
+        "build", "-b", str(made / "build"), "-t", str(made / "objects"),
+        "bdist_wheel", "-b", str(made / "bdist"), "-d", str(made), "--skip-build",
+        INTP_EXT_CUDA="0",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "no CUDA library (INTP_EXT_CUDA=0)" in result.stderr
+    return zipfile.ZipFile(next(made.glob("*.whl")))
+
+
+def test_wheel_holds_the_packages_and_the_libraries(wheel):
+    names = set(wheel.namelist())
+    assert {"intp_ext/_C.so", "intp_ext/py.typed", "intp_video/__init__.py"} <= names
+    assert [name for name in names if name.startswith("intp_ext/_info.")]
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "intp_ext").glob("*.py")}
+    sources |= {
+        path.relative_to(ROOT / "python").as_posix() for path in (ROOT / "python").rglob("*.py")
+    }
+    assert {name for name in names if name.endswith(".py")} == sources
+    assert not [name for name in names if name.startswith(("csrc", "tests"))]
+
+
+def test_wheel_metadata(wheel):
+    name = next(name for name in wheel.namelist() if name.endswith("METADATA"))
+    metadata = wheel.read(name).decode()
+    assert "Name: intp-ext" in metadata and "License-Expression: Apache-2.0" in metadata
+    assert "Requires-Dist: torch>=2.11" in metadata
+    entry_points = wheel.read(name.replace("METADATA", "entry_points.txt")).decode()
+    assert "intp-ext = intp_ext.__main__:main" in entry_points
+
+
+def test_libraries_name_no_directory_of_the_machine_that_built_them(wheel):
+    for name in wheel.namelist():
+        if name.endswith(".so"):
+            assert str(ROOT).encode() not in wheel.read(name), name

@@ -1,0 +1,154 @@
+// The attention kernels of one instruction set against a double precision loop over visible().
+// Every buffer has exactly the size it must have, so that AddressSanitizer sees each stray access.
+
+#include "attention/attention_cpu_kernel.cpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "check.h"
+
+using namespace intp;
+using namespace intp::cpu;
+namespace kernel = intp::cpu::INTP_CPU_LEVEL;
+
+namespace {
+
+#if defined(__AVX512BF16__)
+constexpr Level kLevel = Level::kAvx512Bf16;
+#elif defined(__AVX512F__)
+constexpr Level kLevel = Level::kAvx512;
+#elif defined(__AVX2__)
+constexpr Level kLevel = Level::kAvx2;
+#else
+constexpr Level kLevel = Level::kPortable;
+#endif
+
+struct Problem {
+  int64_t kv_heads, group, queries, keys, head_dim;
+  RowBounds bounds;
+  WindowParams window;
+  float scale;
+};
+
+// Small numbers that every type holds exactly.
+float number(uint64_t index) {
+  return static_cast<float>(static_cast<int64_t>(index * 2654435761u >> 7 & 63) - 32) / 16;
+}
+
+template <class T>
+std::vector<T> numbers(int64_t size, uint64_t seed) {
+  std::vector<T> values(size);
+  for (int64_t i = 0; i < size; ++i) store_one(&values[i], number(i + seed));
+  return values;
+}
+
+struct Freed {
+  void operator()(float* x) const { std::free(x); }
+};
+
+template <class T>
+void check_problem(const Problem& problem, FloatType type, double tolerance) {
+  const auto [kv_heads, group, queries, keys, head_dim, bounds, window, scale] = problem;
+  const int64_t heads = kv_heads * group;
+  // q and out [Sq, Hq, D], k and v [Hkv, Skv, D]
+  std::vector<T> q = numbers<T>(heads * queries * head_dim, 1);
+  std::vector<T> k = numbers<T>(kv_heads * keys * head_dim, 1000);
+  std::vector<T> v = numbers<T>(kv_heads * keys * head_dim, 77777), out(q.size());
+  const auto query_at = [&](int64_t h, int64_t s) { return (s * heads + h) * head_dim; };
+  const auto key_at = [&](int64_t h, int64_t j) { return (h * keys + j) * head_dim; };
+
+  // what nobody sees is poison
+  for (int64_t j = 0; j < keys; ++j) {
+    bool seen = false;
+    for (int64_t s = 0; s < queries; ++s) seen |= visible(bounds, window, bounds.q_offset + s, j);
+    for (int64_t h = 0; h < kv_heads && !seen; ++h) {
+      for (int64_t c = 0; c < head_dim; ++c) {
+        store_one(&k[key_at(h, j) + c], NAN);
+        store_one(&v[key_at(h, j) + c], NAN);
+      }
+    }
+  }
+  for (T& x : out) store_one(&x, NAN);
+
+  AttentionParams p{};
+  p.q = {q.data(), 0, head_dim, heads * head_dim};
+  p.k = {k.data(), 0, keys * head_dim, head_dim};
+  p.v = {v.data(), 0, keys * head_dim, head_dim};
+  p.out = {out.data(), 0, head_dim, heads * head_dim};
+  p.type = type;
+  p.batch = 1;
+  p.kv_heads = kv_heads;
+  p.group = group;
+  p.queries = queries;
+  p.keys = keys;
+  p.head_dim = head_dim;
+  p.bounds = &bounds;
+  p.window = window;
+  p.scale = scale;
+  const AttentionPlan plan = plan_attention(p, kLevel, 1);
+  const int64_t bytes = round_up(4 * plan.scratch_elements, 64);
+  const std::unique_ptr<float, Freed> scratch(static_cast<float*>(std::aligned_alloc(64, bytes)));
+  std::fill_n(scratch.get(), bytes / 4, NAN);
+  for (int64_t head = 0; head < kv_heads; ++head) {
+    const int64_t partial = decode_partial(attention_rows(p), head_dim);
+    for (int64_t split = 0; split < plan.splits; ++split) {
+      if (plan.decode) {
+        kernel::attend_keys(p, plan, head, split, scratch.get() + split * partial);
+      } else {
+        kernel::attend_rows(p, plan, head, split, scratch.get());
+      }
+    }
+    if (plan.decode) kernel::merge_partials(p, plan, head, scratch.get());
+  }
+
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t s = 0; s < queries; ++s) {
+      double total = 0;
+      std::vector<double> expected(head_dim);
+      for (int64_t j = 0; j < keys; ++j) {
+        if (!visible(bounds, window, bounds.q_offset + s, j)) continue;
+        double score = 0;
+        for (int64_t c = 0; c < head_dim; ++c) {
+          score +=
+              double{load_one(&q[query_at(h, s) + c])} * load_one(&k[key_at(h / group, j) + c]);
+        }
+        const double weight = std::exp(score * scale);
+        total += weight;
+        for (int64_t c = 0; c < head_dim; ++c) {
+          expected[c] += weight * load_one(&v[key_at(h / group, j) + c]);
+        }
+      }
+      for (int64_t c = 0; c < head_dim; ++c) {
+        const double exact = total == 0 ? 0 : expected[c] / total;
+        CHECK(std::fabs(load_one(&out[query_at(h, s) + c]) - exact) <= tolerance);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  const WindowParams full{false, 0, 1, 0}, frames{true, 2, 17, 5};
+  const int32_t never = 2147483647;
+  const Problem problems[] = {
+      {1, 1, 70, 70, 16, {0, 70, 0, 0, never}, full, 0.25f},      // edge tiles of rows and keys
+      {2, 2, 60, 330, 24, {3, 320, 270, 0, never}, full, 0.2f},   // a chunk, GQA, padding
+      {1, 1, 300, 300, 17, {7, 300, 0, 4, 250}, frames, -0.25f},  // window, sink, dense rows, odd D
+      {1, 1, 520, 520, 48, {0, 520, 0, 0, never}, frames, 0.0f},  // several tasks
+      {2, 3, 1, 1100, 48, {1, 1090, 1095, 0, never}, full, 0.15f},  // decode in two parts
+      {1, 4, 3, 600, 32, {0, 600, 597, 9, never}, frames, 0.2f},    // decode, rows with masks
+      {1, 1, 1, 100, 40, {0, 100, 99, 0, never}, full, 0.2f},
+      {1, 2, 20, 40, 16, {30, 30, 0, 0, never}, full, 0.2f},  // nothing is seen
+      {1, 2, 1, 40, 16, {30, 30, 0, 0, never}, full, 0.2f},
+  };
+  for (const Problem& problem : problems) {
+    check_problem<Float32>(problem, FloatType::kFloat32, 1e-5);
+    check_problem<BFloat16>(problem, FloatType::kBFloat16, 1.5e-2);
+    check_problem<Float16>(problem, FloatType::kFloat16, 2e-3);
+  }
+}

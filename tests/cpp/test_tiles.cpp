@@ -1,0 +1,82 @@
+// The ranges and kinds of common/tiles.h against visible(), pair by pair.
+
+#include <initializer_list>
+
+#include "check.h"
+#include "common/tiles.h"
+
+using namespace intp;
+
+namespace {
+
+void check_queries(const RowBounds& row, const WindowParams& window, int64_t keys,
+                   const QuerySpan& queries) {
+  const KeySpans spans = visible_keys(row, window, keys, queries);
+  CHECK(0 <= spans.sink.begin && spans.sink.begin <= spans.sink.end);
+  CHECK(spans.sink.end <= spans.recent.begin && spans.recent.begin <= spans.recent.end);
+  CHECK(is_empty(spans.recent) || spans.recent.end <= keys);
+  const auto seen_by = [&](int64_t j) {
+    int64_t count = 0;
+    for (int64_t i = queries.first; i <= queries.last; ++i) count += visible(row, window, i, j);
+    return count;
+  };
+  for (int64_t j = 0; j < keys; ++j) CHECK(contains(spans, j) == (seen_by(j) > 0));
+
+  for (int64_t size : {1, 4, 7}) {
+    for (int64_t begin = 0; begin < keys; begin += size) {
+      const KeySpan tile{begin, begin + size};
+      int64_t seen = 0, first = begin + size, last = begin;
+      for (int64_t j = begin; j < least(begin + size, keys); ++j) {
+        const int64_t count = seen_by(j);
+        seen += count;
+        if (count > 0) first = least(first, j), last = j + 1;
+      }
+      const int64_t all = size * (queries.last - queries.first + 1);
+      const TileKind kind = classify_tile(row, window, keys, queries, tile);
+      CHECK((kind == TileKind::kSkipped) == (seen == 0));
+      CHECK((kind == TileKind::kFull) == (seen == all));
+      const KeySpan used = hull(spans, tile);
+      CHECK(is_empty(used) == (seen == 0));
+      if (seen > 0) CHECK(used.begin == first && used.end == last);
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  constexpr int64_t kKeys = 18;
+  for (int lo : {-2, 0, 3, 17}) {
+    for (int hi : {0, 12, 18, 25}) {
+      for (int block_start : {-4, 0, 5}) {
+        for (int block : {1, 3}) {
+          for (int64_t size : {int64_t{1}, int64_t{3}, int64_t{1} << 62}) {
+            for (int64_t sink : {int64_t{0}, int64_t{2}, INT64_MAX}) {
+              for (int dense_from : {0, 11, 2147483647}) {
+                for (bool enabled : {true, false}) {
+                  const RowBounds row{lo, hi, 0, block_start, dense_from};
+                  const WindowParams window{enabled, size, block, sink};
+                  for (int64_t first = 0; first < 20; first += 3) {
+                    for (int64_t count : {1, 2, 6}) {
+                      check_queries(row, window, kKeys, {first, first + count - 1});
+                    }
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  // work does not grow with the sequence: a window of 8 frames of 257 tokens and a sink of 300
+  for (int64_t keys : {10'000, 100'000}) {
+    const RowBounds row{0, static_cast<int32_t>(keys), 0, 0, 2147483647};
+    for (int64_t i = 0; i < keys; i += 48) {
+      const KeySpans spans = visible_keys(row, {true, 8, 257, 300}, keys, {i, i + 47});
+      const int64_t visited =
+          spans.sink.end - spans.sink.begin + spans.recent.end - spans.recent.begin;
+      CHECK(visited <= 48 + 8 * 257 + 300);
+    }
+  }
+}

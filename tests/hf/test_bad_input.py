@@ -1,0 +1,196 @@
+"""Every wrong argument of extend() and of an extended model is named, and nothing is half done."""
+
+from __future__ import annotations
+
+import intp_video
+import pytest
+import torch
+from hf.tiny_model import TOKENS_PER_FRAME, make_inputs, make_model
+from intp_video import ModelError
+from torch import nn
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"frames": 0}, ValueError, "frames"),
+        ({"frames": -8}, ValueError, "frames"),
+        ({"frames": 10**9}, ValueError, "frames"),
+        ({"frames": 8.0}, TypeError, "frames"),
+        ({"frames": "64"}, TypeError, "frames"),
+        ({"frames": True}, TypeError, "frames"),
+        ({"rope": "rotary"}, ValueError, "rope: expected one of none, linear"),
+        ({"factor": 0.5}, ValueError, "factor"),
+        ({"factor": NAN}, ValueError, "factor"),
+        ({"factor": float("inf")}, ValueError, "factor"),
+        ({"rope": "none", "factor": 2.0}, ValueError, "factor"),
+        ({"span": "text"}, ValueError, "span"),
+        ({"span": "visual", "rope": "ntk"}, ValueError, 'needs rope="linear"'),
+        ({"window": 0}, ValueError, "window"),
+        ({"window": 2.5}, TypeError, "window"),
+        ({"window": 2, "sink": -1}, ValueError, "sink"),
+        ({"sink": 4}, ValueError, "sink"),
+        ({"grouping": "random"}, ValueError, "grouping"),
+        ({"rearrange": "never"}, ValueError, "rearrange"),
+        ({"frames_per_group": 0}, ValueError, "frames_per_group"),
+        ({"groups_per_chunk": 0}, ValueError, "groups_per_chunk"),
+    ],
+)
+def test_options(model, options, error, named):
+    with pytest.raises(error, match=named):
+        intp_video.extend(model, **options)
+    intp_video.extend(model).restore()  # nothing was left behind
+
+
+def test_an_unknown_model_type_lists_the_known_ones():
+    config = LlamaConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    with pytest.raises(ModelError, match=r"'llama' is not known; known: .*video_llava"):
+        intp_video.extend(LlamaForCausalLM(config))
+
+
+def test_not_a_transformers_model():
+    with pytest.raises(ModelError, match="not known"):
+        intp_video.extend(nn.Linear(2, 2))
+
+
+def test_a_model_without_video_tower(model):
+    model.model.video_tower = None
+    with pytest.raises(ModelError, match="no video tower"):
+        intp_video.extend(model)
+
+
+def test_a_rope_that_is_stretched_already():
+    rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+    try:
+        model = make_model(rope_parameters=rope)
+        stretched = model.model.language_model.rotary_emb.rope_type == "linear"
+    except TypeError:
+        stretched = False
+    if not stretched:  # transformers 4
+        model = make_model(rope_scaling={"rope_type": "linear", "factor": 2.0})
+    with pytest.raises(ModelError, match="stretches its RoPE already"):
+        intp_video.extend(model, 32)
+    inputs = make_inputs(8)
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with intp_video.extend(model, 8, rope="none"):
+            torch.testing.assert_close(
+                model(**inputs).logits[0, -1], stock[0, -1], atol=1e-5, rtol=0
+            )
+
+
+@pytest.mark.parametrize(
+    ("frames", "named"), [(12, "whole groups of 8 frames, got 12"), (24, "at most the 16 frames")]
+)
+def test_frames_that_do_not_fit(model, frames, named):
+    with intp_video.extend(model, 16), pytest.raises(ValueError, match=named):
+        model(**make_inputs(frames))
+
+
+def test_pixel_values_of_the_wrong_shape(model):
+    inputs = make_inputs(8)
+    inputs["pixel_values_videos"] = inputs["pixel_values_videos"][0]
+    with (
+        intp_video.extend(model, 16),
+        pytest.raises(ValueError, match=r"expected \[videos, frames"),
+    ):
+        model(**inputs)
+
+
+def two_videos(between: int):
+    """One row with two videos of 8 frames and some words between them."""
+    first, second = make_inputs(8, ((3, 2),)), make_inputs(8, ((between, 4),), seed=2)
+    ids = torch.cat((first["input_ids"][:, : 3 + 8 * TOKENS_PER_FRAME], second["input_ids"]), dim=1)
+    pixels = torch.cat((first["pixel_values_videos"], second["pixel_values_videos"]))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values_videos": pixels}
+
+
+@pytest.mark.parametrize(
+    "options", [{"window": 2}, {"rope": "linear", "span": "visual"}, {"rearrange": "attention"}]
+)
+def test_two_videos_in_a_row_are_refused_where_one_place_is_needed(model, options):
+    with (
+        intp_video.extend(model, 16, **options),
+        pytest.raises(ModelError, match="one video per row"),
+    ):
+        model(**two_videos(between=2))
+
+
+def test_two_videos_in_a_row_work_where_none_is_needed(model):
+    inputs = two_videos(between=2)
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with intp_video.extend(model, 8, rope="none"):
+            torch.testing.assert_close(model(**inputs).logits, stock, atol=1e-5, rtol=0)
+
+
+def test_embeddings_hide_where_the_video_is(model):
+    inputs = make_inputs(8)
+    embeds = model.get_input_embeddings()(inputs.pop("input_ids"))
+    with (
+        intp_video.extend(model, 8, window=2),
+        pytest.raises(ModelError, match="pass input_ids, not inputs_embeds"),
+    ):
+        model(inputs_embeds=embeds, **inputs)
+
+
+def test_the_decoder_alone_does_not_know_where_the_video_is(model):
+    embeds = torch.randn(1, 5, 64)
+    with torch.no_grad():
+        stock = model.model.language_model(inputs_embeds=embeds).last_hidden_state
+        with intp_video.extend(model, 8, rope="none"):
+            ours = model.model.language_model(inputs_embeds=embeds).last_hidden_state
+        torch.testing.assert_close(ours, stock, atol=1e-5, rtol=0)
+        with (
+            intp_video.extend(model, 16, window=2),
+            pytest.raises(ModelError, match="call the whole model"),
+        ):
+            model.model.language_model(inputs_embeds=embeds)
+
+
+def test_a_cache_from_before_extend(model):
+    inputs = make_inputs(8)
+    cache = model(**inputs).past_key_values
+    with (
+        intp_video.extend(model, 8, rope="none"),
+        pytest.raises(ModelError, match="from before extend"),
+    ):
+        model(input_ids=torch.tensor([[5], [6]]), past_key_values=cache)
+
+
+def test_the_attention_route_needs_the_whole_prompt_at_once(model):
+    inputs = make_inputs(8, ((6, 4),))
+    with (
+        torch.no_grad(),
+        intp_video.extend(model, 8, rope="none", rearrange="attention"),
+        pytest.raises(ModelError, match="whole prompt in one pass"),
+    ):
+        cache = DynamicCache(config=model.config.text_config)
+        model(input_ids=inputs["input_ids"][:, :3], past_key_values=cache)
+        model(
+            input_ids=inputs["input_ids"][:, 3:],
+            pixel_values_videos=inputs["pixel_values_videos"],
+            past_key_values=cache,
+        )
+
+
+def test_a_window_refuses_padding_in_the_middle(model):
+    inputs = make_inputs(8, ((6, 4),))
+    inputs["attention_mask"][0, 3] = 0
+    with (
+        intp_video.extend(model, 8, window=2),
+        pytest.raises(ModelError, match="one end of each row"),
+    ):
+        model(**inputs)
+
+
+def test_dropout_is_refused(model):
+    model.model.language_model.layers[0].self_attn.attention_dropout = 0.1
+    model.train()
+    with intp_video.extend(model, 8), pytest.raises(ModelError, match="eval"):
+        model(**make_inputs(8))

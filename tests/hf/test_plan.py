@@ -1,0 +1,74 @@
+"""plan() says what a model will hold, and needs nothing but its config."""
+
+from __future__ import annotations
+
+import intp_video
+import pytest
+import torch
+from hf.tiny_model import TOKENS_PER_FRAME, make_inputs, make_model
+from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig
+
+
+def test_video_llava_7b():
+    """The original checkpoint's numbers: 257 tokens a frame, 0.5 MiB of cache a token in bf16."""
+    config = VideoLlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=224,
+            patch_size=14,
+            projection_dim=768,
+        ),
+        text_config=LlamaConfig(vocab_size=32064, max_position_embeddings=4096),
+    )
+    plan = intp_video.plan(config, 64, dtype=torch.bfloat16)
+    assert (plan.frames, plan.groups, plan.tokens_per_frame) == (64, 8, 257)
+    assert plan.visual_tokens == 16448
+    assert plan.factor == pytest.approx((16448 + 256) / 4096)
+    assert plan.kv_bytes == 16704 * 2**19
+    assert 14e9 < plan.weight_bytes < 15.5e9
+    assert plan.peak_bytes > plan.weight_bytes + plan.kv_bytes
+
+
+def test_the_cache_is_as_large_as_planned(model):
+    frames = 32
+    plan = intp_video.plan(model, frames, dtype=torch.float32)
+    inputs = make_inputs(frames, ((100, 156),))  # as much text as is set aside
+    with torch.no_grad(), intp_video.extend(model, frames):
+        cache = model(**inputs).past_key_values
+    assert sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) == plan.kv_bytes
+
+
+def test_the_weights_are_as_large_as_planned(model):
+    plan = intp_video.plan(model, 8, dtype=torch.float32)
+    assert plan.weight_bytes == sum(p.nbytes for p in model.parameters())
+
+
+def test_the_factor_is_the_one_extend_uses(model):
+    with intp_video.extend(model, 32) as handle:
+        assert handle.factor == intp_video.plan(model, 32).factor
+
+
+def test_rounds_up_to_whole_groups(model):
+    plan = intp_video.plan(model, 33)
+    assert (plan.frames, plan.groups, plan.visual_tokens) == (40, 5, 40 * TOKENS_PER_FRAME)
+
+
+def test_reads_a_directory_and_loads_no_weights(tmp_path):
+    make_model().config.save_pretrained(tmp_path)
+    assert intp_video.plan(tmp_path, 16) == intp_video.plan(make_model(), 16)
+
+
+@pytest.mark.parametrize("frames", [0, -1, 10**9])
+def test_frames_out_of_range(model, frames):
+    with pytest.raises(ValueError, match="frames"):
+        intp_video.plan(model, frames)
+
+
+def test_no_model_there(tmp_path):
+    with pytest.raises(intp_video.ModelError, match=r"no config\.json"):
+        intp_video.plan(tmp_path)
+    with pytest.raises(intp_video.ModelError, match="no model to be had"):
+        intp_video.plan(tmp_path / "nowhere")

@@ -1,0 +1,161 @@
+"""After restore() the model, transformers and torch hold what they held before."""
+
+from __future__ import annotations
+
+import sys
+
+import intp_video
+import pytest
+import torch
+from hf.tiny_model import make_inputs, make_model
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+OPTIONS = [
+    {},
+    {"fused": False},
+    {"rearrange": "attention", "window": 2},
+    {"rope": "linear", "span": "visual"},
+    {"rope": "dynamic_ntk"},
+]
+
+
+def everything(model: nn.Module) -> dict[str, object]:
+    """Every tensor, attribute, hook and config entry of every module, and the globals we touch."""
+    state: dict[str, object] = {}
+    for name, module in model.named_modules():
+        state[f"{name} id"] = id(module)
+        for key, value in vars(module).items():
+            if key in ("_parameters", "_buffers"):
+                for tensor_name, tensor in value.items():
+                    state[f"{name}.{tensor_name}"] = (
+                        id(tensor),
+                        None if tensor is None else tensor.clone(),
+                    )
+            elif key == "_modules":
+                state[f"{name} children"] = list(value)
+            elif key.endswith("_hooks") or key.endswith("_kwargs") or "hooks" in key:
+                state[f"{name}.{key}"] = dict(value) if isinstance(value, dict) else value
+            elif key == "config":
+                state[f"{name}.config"] = (id(value), value.to_dict(), value._attn_implementation)
+            elif isinstance(value, torch.Tensor):
+                state[f"{name}.{key}"] = (id(value), value.clone())
+            else:
+                state[f"{name}.{key}"] = value
+    llama = sys.modules[type(model.model.language_model).__module__]
+    state["globals"] = {key: id(value) for key, value in vars(llama).items()}
+    state["attention"] = dict(AttentionInterface._global_mapping)
+    state["masks"] = dict(AttentionMaskInterface._global_mapping)
+    return state
+
+
+def assert_same(now: dict[str, object], before: dict[str, object]) -> None:
+    assert now.keys() == before.keys()
+    for key, value in before.items():
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], torch.Tensor):
+            assert now[key][0] == value[0], key
+            assert torch.equal(now[key][1], value[1]), key
+        else:
+            assert now[key] == value, key
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_everything_is_what_it_was(model, options):
+    inputs = make_inputs(16)
+    model.generate(
+        **make_inputs(8), max_new_tokens=2
+    )  # transformers 5 hooks a model at its first pass
+    before = everything(model)
+    handle = intp_video.extend(model, 16, **options)
+    model.generate(**inputs, max_new_tokens=3, do_sample=False)
+    handle.restore()
+    assert_same(everything(model), before)
+
+
+def test_restored_after_an_error_inside(model):
+    before = everything(model)
+    with pytest.raises(ZeroDivisionError), intp_video.extend(model, 16):
+        raise ZeroDivisionError
+    assert_same(everything(model), before)
+
+
+def test_restored_when_a_pass_is_interrupted(model):
+    inputs = make_inputs(16)
+    model.generate(**make_inputs(8), max_new_tokens=2)
+    before = everything(model)
+    with intp_video.extend(model, 16) as handle:
+        handle.on_encode = _interrupt
+        with pytest.raises(KeyboardInterrupt):
+            model.generate(**inputs, max_new_tokens=3)
+    assert_same(everything(model), before)
+
+
+def _interrupt(done, total):
+    raise KeyboardInterrupt
+
+
+def test_a_failed_extend_leaves_nothing(model):
+    del model.model.language_model.layers[1].self_attn
+    before = everything(model)
+    with pytest.raises(AttributeError):
+        intp_video.extend(model, 16)
+    assert_same(everything(model), before)
+
+
+def test_two_models_share_the_global_and_the_last_one_puts_it_back():
+    first, second = make_model(0), make_model(1)
+    llama = sys.modules[type(first.model.language_model).__module__]
+    original = llama.apply_rotary_pos_emb
+    one, two = intp_video.extend(first, 16), intp_video.extend(second, 16)
+    wrapped = llama.apply_rotary_pos_emb
+    one.restore()
+    assert llama.apply_rotary_pos_emb is wrapped is not original
+    second.generate(**make_inputs(16), max_new_tokens=2)
+    two.restore()
+    assert llama.apply_rotary_pos_emb is original
+
+
+def test_an_extended_model_does_not_touch_another():
+    inputs = make_inputs(8)
+    extended, other = make_model(0), make_model(1)
+    with torch.no_grad():
+        before = other(**inputs).logits
+        with intp_video.extend(extended, 64, rope="linear"):
+            assert torch.equal(other(**inputs).logits, before)
+
+
+def test_a_cache_outlives_its_extension(model):
+    """Keys are cached rotated: after restore() such a cache is an ordinary one."""
+    inputs = make_inputs(8)
+    with intp_video.extend(model, 8, rope="none"):
+        first = model.generate(
+            **inputs, max_new_tokens=4, return_dict_in_generate=True, do_sample=False
+        )
+    ids = torch.cat((first.sequences, torch.tensor([[21], [22]])), dim=1)
+    mask = torch.ones_like(ids)
+    mask[:, : inputs["attention_mask"].shape[1]] = inputs["attention_mask"]
+    again = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": 4, "do_sample": False}
+    ours = model.generate(past_key_values=first.past_key_values, **again)
+    stock_first = model.generate(
+        **inputs, max_new_tokens=4, return_dict_in_generate=True, do_sample=False
+    )
+    assert torch.equal(ours, model.generate(past_key_values=stock_first.past_key_values, **again))
+
+
+def test_restoring_twice_is_an_error(model):
+    handle = intp_video.extend(model)
+    handle.restore()
+    with pytest.raises(intp_video.ModelError, match="restored already"):
+        handle.restore()
+
+
+def test_extending_twice_is_an_error(model):
+    with intp_video.extend(model), pytest.raises(intp_video.ModelError, match="extended already"):
+        intp_video.extend(model)
+
+
+def test_frequencies_survive_a_change_of_dtype(model):
+    with intp_video.extend(model, 32):
+        before = model.model.language_model.rotary_emb.inv_freq.clone()
+        model.half().float()
+        assert torch.equal(model.model.language_model.rotary_emb.inv_freq, before)

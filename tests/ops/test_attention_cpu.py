@@ -1,0 +1,250 @@
+"""The CPU kernels of attention: every path, across the edges of every tile, and how it shares work.
+
+test_cpu_levels.py runs the accuracy tests at each instruction set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerance import assert_as_good_as_eager
+
+from intp_ext import Window, attention, reference
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+HEAD_DIMS = [32, 40, 64, 80, 96, 128, 256]
+
+
+def make(batch, heads, kv_heads, rows, keys, dim, dtype, seed=0):
+    """q, k, v as the transposed [B, S, H, D] views that a model has."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((rows, heads), (keys, kv_heads), (keys, kv_heads))
+    return [
+        torch.randn(batch, length, count, dim, generator=generator).to(dtype).transpose(1, 2)
+        for length, count in shapes
+    ]
+
+
+def seen_keys(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
+    """bool [B, Sq, Skv]"""
+    bounds = reference.pack_bounds(batch, keys, torch.device("cpu"), window, q_offset, kv_bounds)
+    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    return reference.visible(bounds, torch.arange(rows), torch.arange(keys), size, block, sink)
+
+
+def eager_attention(q, k, v, seen, scale=None):
+    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
+    group = q.shape[1] // k.shape[1]
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * scale
+    scores = scores.masked_fill(~seen[:, None], float("-inf"))
+    weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
+    return weights @ v.repeat_interleave(group, 1)
+
+
+def check(q, k, v, *, scale=None, **options):
+    """The 2x rule, with NaN in every key and value that no query of the row sees."""
+    seen = seen_keys(q.shape[0], q.shape[2], k.shape[2], **options)
+    exact = reference.attention(*(x.double() for x in (q, k, v)), scale=scale, **options)
+    eager = eager_attention(q, k, v, seen, scale)
+    k, v = (x.masked_fill(~seen.any(1)[:, None, :, None], float("nan")) for x in (k, v))
+    assert_as_good_as_eager(attention(q, k, v, scale=scale, **options), eager, exact)
+
+
+# rows and keys around tiles of 48 rows, 64 (16, 8) keys of a panel, 256 keys, 384 rows of a task
+CASES = {
+    "causal": ((1, 2, 2, 300, 300), {}),
+    "several tasks": ((1, 1, 1, 800, 800), {}),
+    "GQA": ((2, 6, 2, 100, 100), {}),
+    "one short of a tile": ((1, 1, 1, 47, 255), {"q_offset": 208}),
+    "one more than a tile": ((1, 1, 1, 49, 257), {"q_offset": 208}),
+    "chunk": ((1, 4, 2, 70, 600), {"q_offset": 530}),
+    "chunk of a static cache": ((1, 2, 1, 40, 600), {"q_offset": 300}),
+    "window": ((1, 1, 1, 700, 700), {"window": Window(100)}),
+    "frames": (
+        (2, 2, 1, 600, 600),
+        {"window": Window(2, 257, torch.tensor([5, 35], dtype=torch.int32), 5, 590)},
+    ),
+    "sink beside the window": ((1, 1, 1, 400, 400), {"window": Window(3, 60, 10, 70)}),
+    "padding": (
+        (2, 2, 2, 330, 330),
+        {"kv_bounds": torch.tensor([[70, 330], [0, 280]], dtype=torch.int32)},
+    ),
+    "rows of offsets": (
+        (2, 2, 2, 30, 330),
+        {"q_offset": torch.tensor([300, 17], dtype=torch.int32)},
+    ),
+    "decode": ((1, 2, 2, 1, 700), {"q_offset": 699}),
+    "decode in parts, GQA": ((2, 14, 2, 1, 2100), {"q_offset": 2099}),
+    "decode, window": ((1, 4, 1, 1, 1500), {"q_offset": 1499, "window": Window(2, 257, 0, 7)}),
+    "decode of a static cache": (
+        (2, 2, 1, 1, 1500),
+        {"q_offset": 1100, "kv_bounds": torch.tensor([[0, 1101], [40, 1101]], dtype=torch.int32)},
+    ),
+    "decode of three": ((1, 4, 1, 3, 300), {"q_offset": 297, "window": Window(50, sink=3)}),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_case_is_as_good_as_eager(case, dtype):
+    shape, options = CASES[case]
+    check(*make(*shape, 32, dtype), **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [*HEAD_DIMS, 8, 17, 264])
+@pytest.mark.parametrize("rows", [1, 60])
+def test_head_dim_is_as_good_as_eager(dim, dtype, rows):
+    check(*make(1, 2, 1, rows, 330, dim, dtype), q_offset=330 - rows, window=Window(200, sink=9))
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.3, 2.0])
+@pytest.mark.parametrize("rows", [1, 60])
+def test_scale_is_as_good_as_eager(scale, rows):
+    check(*make(1, 2, 1, rows, 300, 32, torch.float32), q_offset=300 - rows, scale=scale)
+
+
+@st.composite
+def large_problems(draw):
+    """Shapes that cross tiles, at every path of the kernel."""
+    kv_heads = draw(st.integers(1, 2))
+    rows = draw(st.sampled_from([1, 2, 9, 47, 96, 300, 450]))
+    keys = rows + draw(st.sampled_from([0, 1, 64, 255, 700]))
+    window = None
+    if draw(st.booleans()):
+        window = Window(
+            size=draw(st.integers(1, 3)),
+            block=draw(st.sampled_from([1, 16, 64, 257])),
+            block_start=draw(st.integers(-70, 300)),
+            sink=draw(st.sampled_from([0, 3, 64, 300])),
+            dense_from=draw(st.one_of(st.none(), st.integers(0, keys))),
+        )
+    bounds = None
+    if draw(st.booleans()):
+        ends = [(draw(st.integers(0, keys)), draw(st.integers(0, keys))) for _ in range(2)]
+        bounds = torch.tensor([sorted(row) for row in ends], dtype=torch.int32)
+    shape = (2, kv_heads * draw(st.integers(1, 3)), kv_heads, rows, keys)
+    options = {"window": window, "kv_bounds": bounds, "q_offset": draw(st.integers(0, keys - rows))}
+    return shape, draw(st.sampled_from(HEAD_DIMS)), draw(st.sampled_from(DTYPES[:2])), options
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(problem=large_problems())
+def test_any_large_problem_is_as_good_as_eager(problem):
+    shape, dim, dtype, options = problem
+    check(*make(*shape, dim, dtype), **options)
+
+
+@pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_any_strides_without_a_copy(dtype, rows):
+    """Slices of one fused projection and of a larger cache, expanded batches."""
+    heads, keys, dim = 2, 130, 32
+    fused = torch.randn(2, rows, 3, heads, dim).to(dtype)
+    q = fused[:, :, 1].transpose(1, 2)
+    cache = torch.randn(2, 1, heads, keys + 50, dim).to(dtype)
+    k, v = cache[0, :, :, 20 : keys + 20], cache[1, :, :, 5 : keys + 5]
+    k, v = k.expand(2, -1, -1, -1), v.expand(2, -1, -1, -1)
+    ours = attention(q, k, v, q_offset=keys - rows)
+    dense = attention(*(x.contiguous() for x in (q, k, v)), q_offset=keys - rows)
+    assert torch.equal(ours, dense)
+    assert ours.stride() == torch.empty(2, rows, heads, dim).transpose(1, 2).stride()
+
+
+def test_nan_in_a_visible_key_is_not_swallowed():
+    for rows in (1, 60):
+        q, k, v = make(1, 1, 1, rows, 300, 32, torch.float32)
+        k[0, 0, 250] = float("nan")
+        out = attention(q, k, v, q_offset=300 - rows)
+        nan = torch.arange(300 - rows, 300) >= 250
+        assert torch.equal(out.isnan().all(-1)[0, 0], nan)
+        assert torch.equal(out.isnan().any(-1)[0, 0], nan)
+
+
+@pytest.fixture
+def restore_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+@pytest.mark.parametrize("rows", [1, 900], ids=["decode", "prefill"])
+def test_the_number_of_threads_changes_no_bit(rows, dtype, restore_threads):
+    q, k, v = make(2, 4, 2, rows, 2100, 32, dtype)
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(attention(q, k, v, q_offset=2100 - rows, window=Window(900, sink=70)))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+THREADS_STARTED_BY_ATTENTION = """
+import os, torch, intp_ext
+torch.set_num_threads(2)
+q = torch.randn(1, 4, 500, 32)
+torch.ops.intp_ext.rearrange(torch.randn(1, 4096, 64), torch.arange(4096))  # torch's pool is up
+before = set(os.listdir("/proc/self/task"))
+for rows in (500, 1):
+    intp_ext.attention(q[:, :, :rows], q, q)
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+def test_starts_no_thread_of_its_own(tmp_path):
+    """In a process of its own: other libraries' threads come and go in this one."""
+    script = [sys.executable, "-c", THREADS_STARTED_BY_ATTENTION]
+    result = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "0"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_works_in_a_forked_child():
+    """As in a DataLoader's worker: a fork after the parent has used every thread, then one."""
+    q, k, v = make(1, 4, 2, 500, 500, 32, torch.float32)
+    prefill, decode = attention(q, k, v), attention(q[:, :, :1], k, v, q_offset=499)
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        same = torch.equal(attention(q, k, v), prefill)
+        same &= torch.equal(attention(q[:, :, :1], k, v, q_offset=499), decode)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": torch.randn(1, 3, 9, 32), "v": torch.randn(1, 3, 9, 32)}, "divides q's 2"),
+        ({"v": torch.randn(1, 2, 8, 32)}, "v: expected k's shape"),
+        ({"k": torch.randn(1, 2, 9, 16)}, "k: expected"),
+        ({"v": torch.randn(1, 2, 9, 32).half()}, "v: expected q's dtype"),
+        ({"bounds": torch.zeros(1, 4, dtype=torch.int32)}, "bounds: expected"),
+        ({"bounds": torch.zeros(1, 5, dtype=torch.int64)}, "bounds: expected"),
+        ({"block": 0}, "at least 1"),
+    ],
+)
+def test_the_operator_itself_refuses_what_it_cannot_read(change, message):
+    """A direct call, without the checks of attention()."""
+    arguments = {
+        "q": torch.randn(1, 2, 9, 32),
+        "k": torch.randn(1, 2, 9, 32),
+        "v": torch.randn(1, 2, 9, 32),
+        "bounds": torch.zeros(1, 5, dtype=torch.int32),
+        "window": 3,
+        "block": 1,
+        "sink": 0,
+        "scale": 1.0,
+        **change,
+    }
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        torch.ops.intp_ext.attention_core(**arguments)

@@ -1,0 +1,120 @@
+"""attention_plan(): the schedule, and through it a guard against an accidental slow path."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from intp_ext import Window, attention_plan, build_info, reference
+
+FRAME = 257
+
+
+def visited(plan):
+    return plan.full + plan.edge
+
+
+def test_tiles_are_those_of_the_definition():
+    """Every tile by the mask of the definition."""
+    window = Window(2, block=70, block_start=5, sink=40, dense_from=690)
+    bounds = torch.tensor([[3, 700], [0, 600]], dtype=torch.int32)
+    plan = attention_plan((2, 4, 700, 64), (2, 2, 700, 64), window=window, kv_bounds=bounds)
+    packed = reference.pack_bounds(2, 700, torch.device("cpu"), window, 0, bounds)
+    queries, keys = torch.arange(700), torch.arange(700)
+    seen = reference.visible(packed, queries, keys, 2, 70, 40)
+    seen = seen.repeat_interleave(2, 1)  # rows: the two heads of a group, query by query
+    keys_per_tile, rows_per_tile = plan.keys_per_tile, plan.rows_per_tile
+    seen = torch.nn.functional.pad(seen, (0, -700 % keys_per_tile))
+    full = edge = skipped = 0
+    for row in range(0, 1400, rows_per_tile):
+        for key in range(0, 700, keys_per_tile):
+            for tile in seen[:, row : row + rows_per_tile, key : key + keys_per_tile]:
+                full += bool(tile.all())
+                skipped += not tile.any()
+                edge += bool(tile.any() and not tile.all())
+    assert (plan.full, plan.edge, plan.skipped) == (2 * full, 2 * edge, 2 * skipped)
+
+
+def test_full_causal_visits_half():
+    plan = attention_plan((1, 4, 8192, 128), (1, 4, 8192, 128), torch.bfloat16)
+    total = visited(plan) + plan.skipped
+    assert total == 4 * -(-8192 // plan.rows_per_tile) * -(-8192 // plan.keys_per_tile)
+    assert 0.5 < visited(plan) / total < 0.53
+    assert plan.edge < 0.08 * visited(plan)  # masks on the diagonal alone
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_window_costs_what_it_sees(dtype):
+    """Tiles visited per query do not grow with the sequence: work is linear in S and the window."""
+    window = Window(8, block=FRAME, sink=300)
+    for length in (10_000, 40_000, 100_000):
+        shape = (1, 2, length, 128)
+        plan = attention_plan(shape, shape, dtype, window=window)
+        rows = 2 * -(-length // plan.rows_per_tile)
+        assert visited(plan) + plan.skipped == rows * -(-length // plan.keys_per_tile)
+        # a range of n keys touches at most n / tile + 2 tiles
+        seen = (8 * FRAME + plan.rows_per_tile) / plan.keys_per_tile + 2
+        assert visited(plan) <= rows * (seen + 300 / plan.keys_per_tile + 2)
+
+
+def test_dense_rows_alone_see_everything():
+    shape = (1, 1, 20_000, 64)
+    window = attention_plan(shape, shape, window=Window(1000))
+    question = attention_plan(shape, shape, window=Window(1000, dense_from=19_950))
+    tiles = 20_000 // window.keys_per_tile + 1
+    assert 0 < visited(question) - visited(window) <= tiles * (50 / window.rows_per_tile + 2)
+
+
+def test_scratch_does_not_grow_with_the_sequence():
+    plans = [
+        attention_plan((1, 8, n, 128), (1, 8, n, 128), torch.bfloat16, threads=2)
+        for n in (4_000, 400_000)
+    ]
+    assert plans[0].scratch_bytes == plans[1].scratch_bytes < 2 * 2**20
+    decode = attention_plan((1, 32, 1, 128), (1, 8, 100_000, 128), torch.bfloat16, q_offset=99_999)
+    assert decode.scratch_bytes < 0.01 * (2 * 8 * 100_000 * 128 * 2)  # of the keys and values
+
+
+def test_which_kernel_and_why():
+    keys = (1, 4, 5000, 128)
+    decode = attention_plan((1, 28, 1, 128), keys, q_offset=4999)
+    assert decode.kernel == "decode" and "7 rows of a key head" in decode.reason
+    assert decode.rows_per_tile == 7 and decode.tasks == 4 * -(-5000 // 1024)
+    chunk = attention_plan((1, 28, 3, 128), keys, q_offset=4997)
+    assert chunk.kernel == "prefill" and "21 rows of a key head, more than 16" in chunk.reason
+    odd = attention_plan((1, 4, 1, 33), (1, 4, 5000, 33), q_offset=4999)
+    assert odd.kernel == "prefill" and "head_dim 33 is no multiple" in odd.reason
+
+
+def test_arithmetic_is_that_of_the_level():
+    level = build_info()["cpu_level"]
+    shape = (1, 1, 100, 64)
+    plans = {
+        dtype: attention_plan(shape, shape, dtype) for dtype in (torch.float32, torch.bfloat16)
+    }
+    assert {plan.level for plan in plans.values()} == {level}
+    assert plans[torch.float32].arithmetic == "float32 multiply-adds"
+    expected = "bfloat16 dot products" if level == "avx512_bf16" else "float32 multiply-adds"
+    assert plans[torch.bfloat16].arithmetic == expected
+
+
+def test_every_thread_finds_work():
+    shape = (1, 2, 4000, 64)
+    for threads in (1, 2, 16):
+        plan = attention_plan(shape, shape, threads=threads)
+        assert plan.tasks >= 2 * threads
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        (((1, 2, 3), (1, 2, 3, 4)), ValueError, "q_shape"),
+        (((1, 2, 3, 4), (1, 2, 0, 4)), ValueError, "k_shape"),
+        (((1, 2, 3, 4), (2, 2, 3, 4)), ValueError, "k_shape: expected q_shape's batch"),
+        (((1, 3, 3, 4), (1, 2, 3, 4)), ValueError, "divides its 3"),
+        (((1, 2, 3, 4), (1, 2, 3, 4), torch.float64), TypeError, "dtype: expected float32"),
+    ],
+)
+def test_bad_input(arguments, error, named):
+    with pytest.raises(error, match=f"attention_plan: .*{named}"):
+        attention_plan(*arguments)

@@ -1,0 +1,53 @@
+"""The CPU kernels at every instruction set that this processor has, and the choice among them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import intp_ext
+
+TESTS = Path(__file__).parent
+BEST = intp_ext.build_info()["cpu_level"]
+LEVELS = ["portable", "avx2", "avx512", "avx512_bf16"]  # each includes the ones before it
+KERNEL_TESTS = (
+    "as_good_as_eager or special or sixteen or elsewhere or large_outputs or axes or bitwise"
+)
+
+
+def run(level: str, *command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "INTP_EXT_CPU": level},
+        cwd=TESTS.parent.parent,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_kernels_at_level(level):
+    if LEVELS.index(level) > LEVELS.index(BEST):
+        pytest.skip(f"this processor has {BEST}, not {level}")
+    chosen = run(level, "-P", "-c", "import intp_ext; print(intp_ext.build_info()['cpu_level'])")
+    assert chosen.stdout.strip() == level, chosen.stderr
+    if level == BEST:
+        return  # the tests beside this one ran it
+    files = [
+        str(TESTS / name)
+        for name in ("test_apply_rope.py", "test_rearrange.py", "test_attention_cpu.py")
+    ]
+    result = run(level, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", KERNEL_TESTS)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("level", ["AVX2", "", "neon"])
+def test_unknown_level_stops_the_import(level):
+    result = run(level, "-P", "-c", "import intp_ext")
+    assert result.returncode == 1
+    assert (
+        f"INTP_EXT_CPU: expected portable, avx2, avx512 or avx512_bf16, got '{level}'"
+        in result.stderr
+    )

@@ -1,0 +1,31 @@
+import json
+
+import pytest
+
+import intp_ext
+from intp_ext import doctor
+
+
+def test_reports_and_passes(capsys):
+    assert doctor.main([]) == 0
+    report = capsys.readouterr().out
+    for operator in ("token_order", "rearrange", "apply_rope", "attention"):
+        assert f"ok     {operator}" in report
+    assert intp_ext.build_info()["cpu_level"] in report
+
+
+def test_json(capsys):
+    assert doctor.main(["--json"]) == 0
+    diagnosis = json.loads(capsys.readouterr().out)
+    assert diagnosis["passed"] is True
+    assert diagnosis["build"]["version"] == intp_ext.__version__
+    assert {test["operator"] for test in diagnosis["self_test"]} == set(doctor.CHECKS)
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda device: 1.0, lambda device: 1 // 0, lambda device: float("nan")]
+)
+def test_a_wrong_operator_fails(monkeypatch, capsys, broken):
+    monkeypatch.setitem(doctor.CHECKS, "rearrange", broken)
+    assert doctor.main([]) == 1
+    assert "FAILED rearrange" in capsys.readouterr().out
