@@ -1,0 +1,212 @@
+"""A question about a video, stage by stage: an extended model against the stock model.
+
+A Video-LLaVA with random weights (about 100 M parameters, 257 tokens a frame) is shown a rendered
+video. Every arm gets the same pixels, prompt and RoPE frequencies and generates greedily:
+
+  intp_ext             intp_video.extend(model): groups of frames, our cache layer and attention
+  intp_ext, attention  the same, rearrange="attention"
+  stock sdpa           transformers, attn_implementation="sdpa", all frames encoded at once
+  stock eager          transformers, attn_implementation="eager", likewise
+
+An arm that would not fit into memory is not run, and the JSON says so. Arms take turns; the figures
+are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import intp_video
+import machine
+import psutil
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers.utils import logging
+
+import intp_ext
+
+QUESTION = "Which shapes appear, and in what order?"
+STAGES = ("encode", "prefill", "token")
+ARMS = ("intp_ext", "intp_ext, attention", "stock sdpa", "stock eager")
+
+
+class FirstToken(StoppingCriteria):
+    """Never stops; remembers when the first token was there."""
+
+    def __init__(self) -> None:
+        self.time: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        self.time = self.time or time.perf_counter()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+@contextmanager
+def stock(model: nn.Module, implementation: str, rope: intp_ext.Rope) -> Iterator[None]:
+    """The model as transformers runs it, at these frequencies."""
+    text = model.model.language_model
+    rotary, before = text.rotary_emb, text.config._attn_implementation
+    frequencies, scaling = rotary.inv_freq.clone(), rotary.attention_scaling
+    rotary.inv_freq.copy_(rope.inv_freq)
+    rotary.attention_scaling = rope.attention_scaling
+    text.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        text.set_attn_implementation(before)
+        rotary.inv_freq.copy_(frequencies)
+        rotary.attention_scaling = scaling
+
+
+@contextmanager
+def encoding_timed(model: nn.Module, ended: Callable[[], None]) -> Iterator[None]:
+    """Calls ``ended`` when ``get_video_features`` returns."""
+    outer = model.model
+    own = vars(outer).get("get_video_features")
+    original = outer.get_video_features
+
+    def get_video_features(pixel_values_videos, *args, **kwargs):
+        output = original(pixel_values_videos, *args, **kwargs)
+        ended()
+        return output
+
+    outer.get_video_features = get_video_features
+    try:
+        yield
+    finally:
+        if own is None:
+            del outer.get_video_features
+        else:
+            outer.get_video_features = own
+
+
+def run_arm(
+    arm: str, model: nn.Module, inputs: dict[str, torch.Tensor], frames: int, tokens: int
+) -> tuple[dict[str, float], list[int]]:
+    """Seconds of each stage (of one token for "token"), and the tokens."""
+    if arm.startswith("intp_ext"):
+        route = "attention" if "attention" in arm else "features"
+        context = intp_video.extend(model, frames, rearrange=route)
+    else:
+        plan = intp_video.plan(model, frames)
+        text = model.config.text_config
+        head_dim = text.hidden_size // text.num_attention_heads
+        rope = intp_ext.rope_frequencies("ntk", head_dim, factor=plan.factor)
+        context = stock(model, arm.split()[1], rope)
+    encoded, first = [], FirstToken()
+    with context, encoding_timed(model, lambda: encoded.append(time.perf_counter())):
+        begin = time.perf_counter()
+        ids = model.generate(
+            **inputs,
+            max_new_tokens=tokens,
+            do_sample=False,
+            stopping_criteria=StoppingCriteriaList([first]),
+        )
+        end = time.perf_counter()
+    seconds = {
+        "encode": encoded[0] - begin,
+        "prefill": first.time - encoded[0],
+        "token": (end - first.time) / (tokens - 1),
+    }
+    return seconds, ids[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+def eager_bytes(model: nn.Module, tokens: int) -> int:
+    """Scores, the mask added, and the softmax in float32 of one layer."""
+    heads = model.config.text_config.num_attention_heads
+    return heads * tokens**2 * (2 * model.dtype.itemsize + 4)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="medium", help="of the random model (default: medium)")
+    parser.add_argument("--frames", type=int, nargs="+", default=[16, 64], metavar="M")
+    parser.add_argument("--tokens", type=int, default=16, help="to generate (default: 16)")
+    parser.add_argument("--rounds", type=int, default=3, help="of all arms (default: 3)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write everything measured")
+    options = parser.parse_args(argv)
+    if options.tokens < 2 or options.rounds < 1 or options.threads < 1:
+        parser.error("expected at least 2 tokens, 1 round and 1 thread")
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    report = {"benchmark": "ask", "machine": machine.describe(torch.device("cpu"))}
+    report |= {"size": options.size, "threads": options.threads, "results": []}
+    with tempfile.TemporaryDirectory() as folder:
+        directory = intp_video.make_random_model(Path(folder) / "model", options.size)
+        video = Path(folder) / "video.mp4"
+        intp_video.render_video(video, seconds=48)
+        model, preparer = intp_video.load(directory)
+        for frames in options.frames:
+            clip = intp_video.read_video(video, frames)
+            report["results"].append(measure(model, preparer(clip, QUESTION), frames, options))
+            print(table(report["results"][-1]), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def measure(
+    model: nn.Module, inputs: dict[str, torch.Tensor], frames: int, options: argparse.Namespace
+) -> dict:
+    prompt = inputs["input_ids"].shape[1]
+    arms, left_out = list(ARMS), {}
+    need, have = eager_bytes(model, prompt), psutil.virtual_memory().available
+    if need > 0.8 * have:
+        arms.remove("stock eager")
+        left_out["stock eager"] = f"needs {need / 1e9:.0f} GB, {have / 1e9:.0f} GB are free"
+    taken: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
+    answers: dict[str, list[int]] = {}
+    turns = tqdm(total=len(arms) * options.rounds, desc=f"{frames} frames", file=sys.stderr)
+    for number in range(options.rounds):
+        for offset in range(len(arms)):
+            arm = arms[(number + offset) % len(arms)]
+            turns.set_postfix_str(arm)
+            seconds, answers[arm] = run_arm(arm, model, inputs, frames, options.tokens)
+            taken[arm].append(seconds)
+            turns.update()
+    turns.close()
+    return {
+        "frames": frames,
+        "prompt_tokens": prompt,
+        "arms": {
+            arm: {
+                "median_s": {s: statistics.median(run[s] for run in runs) for s in STAGES},
+                "runs": runs,
+                "tokens_equal_first_arm": answers[arm] == answers[arms[0]],
+            }
+            for arm, runs in taken.items()
+        },
+        "left_out": left_out,
+    }
+
+
+def table(result: dict) -> str:
+    lines = [f"{result['frames']} frames, {result['prompt_tokens']:,} tokens of prompt"]
+    lines.append(f"  {'':<20} {'encode s':>9} {'prefill s':>10} {'ms/token':>9}  same tokens")
+    for arm, figures in result["arms"].items():
+        median = figures["median_s"]
+        lines.append(
+            f"  {arm:<20} {median['encode']:9.2f} {median['prefill']:10.2f} "
+            f"{1e3 * median['token']:9.1f}  {'yes' if figures['tokens_equal_first_arm'] else 'NO'}"
+        )
+    lines += [f"  {arm:<20} not run: {why}" for arm, why in result["left_out"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Draws the figure of every benchmark JSON given, from nothing but that JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+OURS, EAGER, COMPILED, COPY, SDPA = "#1f5fbf", "#e07b00", "#2a9d5c", "#777777", "#8250b4"
+# color, line style, marker of every contender
+STYLE = {
+    "intp_ext": (OURS, "-", "o"),
+    "intp_ext, out=": (OURS, "-", "o"),
+    "eager": (EAGER, "-", "s"),
+    "transformers": (EAGER, "-", "s"),
+    "transformers, tables ready": (EAGER, ":", "s"),
+    "index_select, out=": (EAGER, "-", "s"),
+    "torch.compile": (COMPILED, "-", "^"),
+    "torch.compile, tables ready": (COMPILED, ":", "^"),
+    "copy": (COPY, "--", None),
+    "sdpa flash, causal": (SDPA, "-", "s"),
+    "sdpa, mask": (SDPA, "--", "v"),
+    "sdpa, chunks": (SDPA, ":", "D"),
+    "flex_attention": (COMPILED, "-", "^"),
+}
+GROUPS = {"intp_ext": "fresh outputs", "intp_ext, out=": "preallocated outputs"}
+SWEEP = {"rearrange": "frames", "rope": "tokens"}  # the x axis
+
+
+def is_variant(case: dict) -> bool:
+    """rope with order or with fewer k heads: shown as bars, not in the sweep."""
+    return case.get("order", False) or case.get("kv_heads") != case.get("heads")
+
+
+def contenders_of(result: dict, group: str) -> dict[str, dict]:
+    """Those of one allocation, ours first."""
+    found = {row["name"]: row for row in result["contenders"]}
+    return {
+        name: row
+        for name, row in found.items()
+        if name == group or row.get("times_as_long_as", {}).get("name") == group
+    }
+
+
+def draw_sweep(axes: Axes, results: Sequence[dict], group: str, x: str) -> None:
+    """GB/s over the size; the band spans the quartiles."""
+    for name in contenders_of(results[0], group):
+        color, line, marker = STYLE[name]
+        rows = [(r["case"][x], r["bytes"], contenders_of(r, group)[name]["ms"]) for r in results]
+        rows.sort(key=lambda row: row[0])
+        sizes = [size for size, _, _ in rows]
+        rate, low, high = (
+            [count / ms[key] / 1e6 for _, count, ms in rows] for key in ("median", "q3", "q1")
+        )
+        axes.plot(sizes, rate, line, color=color, marker=marker, markersize=4, label=name)
+        axes.fill_between(sizes, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size // 1024}k" if size >= 1024 else str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.set_xlabel(x)
+
+
+def variant_label(case: dict) -> str:
+    return f"{case['heads']}+{case['kv_heads']} heads" + ("\nwith order" if case["order"] else "")
+
+
+def draw_variants(axes: Axes, results: Sequence[dict], group: str) -> None:
+    """How many times as long as ours each peer takes; whiskers span the quartiles."""
+    peers = [name for name in contenders_of(results[0], group) if name != group]
+    width = 0.8 / len(peers)
+    for number, name in enumerate(peers):
+        color, line, _ = STYLE[name]
+        ratios = [contenders_of(r, group)[name]["times_as_long_as"] for r in results]
+        median = [ratio["median"] for ratio in ratios]
+        whiskers = [
+            [ratio["median"] - ratio["q1"] for ratio in ratios],
+            [ratio["q3"] - ratio["median"] for ratio in ratios],
+        ]
+        places = [i + (number - (len(peers) - 1) / 2) * width for i in range(len(results))]
+        axes.bar(
+            places, median, width, yerr=whiskers, color=color, alpha=0.5 if line == ":" else 1.0,
+            error_kw={"elinewidth": 0.8}, label=name,
+        )  # fmt: skip
+    axes.axhline(1, color=OURS)
+    axes.set_xticks(range(len(results)), [variant_label(r["case"]) for r in results], fontsize=7)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def captions(report: dict) -> tuple[str, str]:
+    """Where it was measured, and how to read it."""
+    machine = report["machine"]
+    if "gpu" in machine:
+        where = f"{machine['gpu']['name']}, driver {machine['gpu']['driver']}"
+    else:
+        cpu = machine["cpu"]
+        level = machine["intp_ext"]["cpu_level"]
+        where = f"{cpu['model']}, {cpu['cores']} cores, kernels {level}"
+    commit = machine["intp_ext"]["commit"] or machine["commit"] or "commit unknown"
+    commit = commit[:10] + ("+changes" if "+changes" in commit else "")
+    where += f"  ·  torch {machine['torch']}  ·  transformers {machine['transformers']}"
+    where += f"  ·  intp_ext {commit}  ·  {machine['time'][:10]}"
+    load = f"load {machine['load_at_start']:.1f} to {machine['load_at_end']:.1f}"
+    how = "GB/s: input read once and output written once, over the median time from a cold cache"
+    return where, f"{how}; bands and whiskers: quartiles; {load}"
+
+
+def draw_attention(report: dict, path: Path) -> None:
+    """Milliseconds over tokens: rows causal and windowed, columns threads and dtype."""
+    results = [r for r in report["results"] if not is_attention_variant(r["case"])]
+    columns = list(dict.fromkeys((r["threads"], r["case"]["dtype"]) for r in results))
+    windows = sorted({r["case"]["window"] for r in results}, key=lambda w: w or 0)
+    figure, grid = plt.subplots(
+        len(windows), len(columns), squeeze=False, sharey="row", layout="constrained",
+        figsize=(3.4 * len(columns) + 2.2, 2.7 * len(windows) + 1.0),
+    )  # fmt: skip
+    for (row, window), (column, key) in product(enumerate(windows), enumerate(columns)):
+        axes = grid[row, column]
+        here = [
+            r for r in results
+            if (r["threads"], r["case"]["dtype"]) == key and r["case"]["window"] == window
+        ]  # fmt: skip
+        here.sort(key=lambda r: r["case"]["tokens"])
+        for name in dict.fromkeys(c["name"] for r in here for c in r["contenders"]):
+            points = [
+                (r["case"]["tokens"], c["ms"])
+                for r in here for c in r["contenders"] if c["name"] == name
+            ]  # fmt: skip
+            sizes, ms = zip(*points, strict=True)
+            color, line, marker = STYLE[name]
+            axes.plot(
+                sizes, [m["median"] for m in ms], line, color=color, marker=marker, markersize=4,
+                label=name,
+            )  # fmt: skip
+            quartiles = [m["q1"] for m in ms], [m["q3"] for m in ms]
+            axes.fill_between(sizes, *quartiles, color=color, alpha=0.15, linewidth=0)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        sizes = [r["case"]["tokens"] for r in here]
+        axes.set_xticks(sizes, [f"{n // 1024}k" if n >= 1024 else str(n) for n in sizes])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.set_title(f"{key[1]}, {key[0]} thread{'s' * (key[0] > 1)}", fontsize=10)
+    for row, window in enumerate(windows):
+        seen = f"window {window}" if window else "full causal"
+        grid[row, 0].set_ylabel(f"ms, {seen}")
+        grid[row, -1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    where, how = captions(report)
+    how = "median time from a cold cache, fresh outputs" + how[how.index(";") :]
+    write_figure(figure, report, path, where, how)
+
+
+def is_attention_variant(case: dict) -> bool:
+    """Other heads, head_dim or windows than the sweep's: in the JSON alone."""
+    return case["kv_heads"] != case["heads"] or case["head_dim"] == 64 or case["window"] == 512
+
+
+def draw(report: dict, path: Path) -> None:
+    if report["benchmark"] == "attention":
+        return draw_attention(report, path)
+    x = SWEEP[report["benchmark"]]
+    results = report["results"]
+    panels = list(dict.fromkeys((r["threads"], r["case"]["dtype"]) for r in results))
+    varied = [r["case"]["tokens"] for r in results if is_variant(r["case"])]  # one length, or none
+    rows = len(GROUPS) + bool(varied)
+    figure, grid = plt.subplots(
+        rows, len(panels), figsize=(3.4 * len(panels) + 2.2, 2.7 * rows + 1.0), squeeze=False,
+        sharey="row", layout="constrained",
+    )  # fmt: skip
+    for column, (threads, dtype) in enumerate(panels):
+        here = [r for r in results if (r["threads"], r["case"]["dtype"]) == (threads, dtype)]
+        plain = [r for r in here if not is_variant(r["case"])]
+        unit = f", {threads} thread{'s' * (threads > 1)}" if report["device"] == "cpu" else ""
+        grid[0, column].set_title(f"{dtype}{unit}", fontsize=10)
+        for row, group in enumerate(GROUPS):
+            if plain:
+                draw_sweep(grid[row, column], plain, group, x)
+        variants = [r for r in here if r["case"].get("tokens") in varied]
+        if variants:
+            draw_variants(grid[-1, column], variants, next(iter(GROUPS)))
+    for row, title in enumerate(GROUPS.values()):
+        grid[row, 0].set_ylabel(f"GB/s, {title}")
+        grid[row, 0].set_ylim(bottom=0)  # after every panel has stretched the shared axis
+        grid[row, -1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    if varied:
+        grid[-1, 0].set_ylabel(f"times as long as ours, {varied[0]} tokens")
+        grid[-1, -1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    write_figure(figure, report, path, *captions(report))
+
+
+def write_figure(figure: Figure, report: dict, path: Path, where: str, how: str) -> None:
+    partly = "" if report["complete"] else " (stopped before its end)"
+    figure.suptitle(f"{report['benchmark']}{partly}\n", fontsize=13, fontweight="bold")
+    figure.text(0.5, 1 - 0.42 / figure.get_figheight(), where, ha="center", fontsize=8)
+    figure.supxlabel(how, fontsize=7, color="#555555")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("json", type=Path, nargs="+", help="made by a benchmark's --json")
+    parser.add_argument("--format", choices=("png", "svg"), default="png", help="default: png")
+    options = parser.parse_args(argv)
+    for path in options.json:
+        picture = path.with_suffix(f".{options.format}")
+        draw(json.loads(path.read_text()), picture)
+        print(picture)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

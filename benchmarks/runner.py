@@ -1,0 +1,195 @@
+"""What every benchmark shares: its command line, the loop over cases, JSON and the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import machine
+import torch
+from harness import Contender, Summary, Timing, interleave
+from tqdm import tqdm
+
+COPY = "copy"  # the contender that only copies: the yardstick
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class Case(Protocol):
+    """A frozen dataclass: its fields are the case in the JSON."""
+
+    def label(self) -> str: ...
+
+    def bytes_moved(self) -> int:
+        """The fewest bytes that any way to compute it must read and write."""
+
+    # Where arithmetic is what counts, `flops(self) -> int` too: then GFLOP/s are reported.
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """``contenders(case, device, copy)`` makes the inputs and the ways to compute, which must agree
+    within ``tolerance[dtype]`` (absolute)."""
+
+    name: str
+    description: str
+    cases: Callable[[bool], Sequence[Case]]
+    contenders: Callable[[Case, torch.device, machine.Copy], list[Contender]]
+    tolerance: dict[str, float]
+
+
+def parse(benchmark: Benchmark, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=benchmark.description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="thread counts to measure, one after the other (default: all cores; ignored on a GPU)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few cases, few repeats, small buffers: under a minute"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="time for the repeats of one case (default: 3, quick: 0.5)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="PATH", help="write everything that was measured"
+    )
+    options = parser.parse_args(argv)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: no CUDA device that torch can use")
+    if options.device == "cuda":
+        options.threads = [torch.get_num_threads()]
+    options.threads = options.threads or [torch.get_num_threads()]
+    if min(options.threads) < 1:
+        parser.error("--threads: expected at least 1")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json: no directory {options.json.parent}")
+    options.seconds = options.seconds or (0.5 if options.quick else 3.0)
+    return options
+
+
+def check_agreement(contenders: Sequence[Contender], tolerance: float) -> None:
+    """All but the copy compute the same thing; a fast wrong answer is no answer."""
+    expected = contenders[0].run()
+    for contender in contenders[1:]:
+        if contender.name == COPY or not contender.same:
+            continue
+        torch.testing.assert_close(
+            contender.run(), expected, rtol=0, atol=tolerance,
+            msg=lambda text, name=contender.name: f"{name} computes something else: {text}",
+        )  # fmt: skip
+
+
+def result_rows(
+    contenders: Sequence[Contender], timings: dict[str, Timing], case: Case
+) -> Iterator[dict]:
+    """Milliseconds, GB/s and GFLOP/s by the counts of the case, and, where a copy was timed in the
+    same rounds, the share of it."""
+    copy = timings.get(COPY)
+    for contender in contenders:
+        timing = timings[contender.name]
+        milliseconds = Summary.of([1e3 * seconds for seconds in timing.seconds])
+        row = {
+            "name": contender.name,
+            "ms": asdict(milliseconds),
+            "repeats": len(timing.seconds),
+            "gb_per_s": case.bytes_moved() / milliseconds.median / 1e6,
+            "compile_s": timing.first_call if contender.compiled else None,
+        }
+        if copy is not None:
+            row["share_of_copy"] = copy.ratio_to(timing).median
+        if hasattr(case, "flops"):
+            row["gflop_per_s"] = case.flops() / milliseconds.median / 1e6
+        if contender.against:
+            ratio = asdict(timing.ratio_to(timings[contender.against]))
+            row["times_as_long_as"] = {"name": contender.against, **ratio}
+        yield row
+
+
+def table(label: str, bytes_moved: int, rows: Sequence[dict]) -> Iterator[str]:
+    yield f"{label}, {bytes_moved / 1e6:.0f} MB"
+    width = max(len(row["name"]) for row in rows)
+    columns = f"{'ms':>9} {'q1 .. q3':>19} {'GB/s':>8}"
+    columns += f" {'of copy':>8}" * ("share_of_copy" in rows[0])
+    columns += f" {'GFLOP/s':>8}" * ("gflop_per_s" in rows[0])
+    yield f"  {'':<{width}} {columns}  ours is faster by"
+    for row in rows:
+        ms, ratio = row["ms"], row.get("times_as_long_as")
+        line = f"  {row['name']:<{width}} {ms['median']:9.3f} {ms['q1']:8.3f} .. {ms['q3']:7.3f}"
+        line += f" {row['gb_per_s']:8.1f}"
+        if "share_of_copy" in row:
+            line += f" {row['share_of_copy']:8.0%}"
+        if "gflop_per_s" in row:
+            line += f" {row['gflop_per_s']:8.0f}"
+        if ratio:
+            line += f"  {ratio['median']:.2f} ({ratio['q1']:.2f} .. {ratio['q3']:.2f})"
+        if row["compile_s"] is not None:
+            line += f"; compiling took {row['compile_s']:.1f} s"
+        yield line
+
+
+def run(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
+    options = parse(benchmark, argv)
+    device = torch.device(options.device)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # compile times without an earlier run's help
+        measure(benchmark, options, device)
+    return 0
+
+
+def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.device) -> None:
+    """Every case at every thread count; the JSON is there from the first case on."""
+    report = {
+        "benchmark": benchmark.name,
+        "device": options.device,
+        "complete": False,
+        "machine": machine.describe(device),
+        "peaks": [],
+        "results": [],
+    }
+    cases = benchmark.cases(options.quick)
+    progress = tqdm(total=len(cases) * len(options.threads), file=sys.stderr, desc=benchmark.name)
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        found, copy = machine.peaks(device, threads, mib=128 if options.quick else 512)
+        report["peaks"].append(found)
+        where = "GPU" if device.type == "cuda" else f"threads: {threads}"
+        for case in cases:
+            label = f"{case.label()}, {where}"
+            progress.set_postfix_str(label)
+            torch.compiler.reset()  # compiled code of one case must not serve another
+            with torch.inference_mode():
+                contenders = benchmark.contenders(case, device, copy)
+                timings = interleave(contenders, device, options.seconds)
+                check_agreement(contenders, benchmark.tolerance[case.dtype])
+            rows = list(result_rows(contenders, timings, case))
+            del contenders
+            report["results"].append(
+                {
+                    "case": asdict(case),
+                    "threads": threads,
+                    "bytes": case.bytes_moved(),
+                    "contenders": rows,
+                }
+            )
+            lines = table(label, case.bytes_moved(), rows)
+            progress.write("\n".join(lines), file=sys.stdout)
+            sys.stdout.flush()
+            progress.update()
+            report["machine"]["load_at_end"] = os.getloadavg()[0]
+            report["complete"] = progress.n == progress.total
+            if options.json:
+                options.json.write_text(json.dumps(report, indent=1) + "\n")
+    progress.close()
