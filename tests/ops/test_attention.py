@@ -117,7 +117,7 @@ def core_arguments(batch, keys, window=None, q_offset=0, kv_bounds=None, scale=0
     return bounds, size, block, sink, scale
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(problem=problems())
 def test_equals_the_slow_loop(problem):
     shape, options = problem
@@ -129,7 +129,7 @@ def test_equals_the_slow_loop(problem):
     torch.testing.assert_close(ours, twin, rtol=0, atol=2e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(problem=problems(), tile=st.sampled_from([1, 3, 8]))
 def test_tiles_of_the_definition_equal_the_slow_loop(problem, tile):
     """What CUDA tensors take, on CPU tensors."""

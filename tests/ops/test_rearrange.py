@@ -40,7 +40,7 @@ def test_bitwise_over_dtypes(dtype, index):
     assert_same_bits(intp_ext.rearrange(features, order), expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     batch=st.integers(0, 3),
     rows=st.integers(1, 40),

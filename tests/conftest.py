@@ -1,0 +1,13 @@
+"""Settings of the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# The same examples at every run, however loaded the machine: a failure is the change's, and comes
+# again. INTP_EXPLORE=1 draws new ones.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile("explore" if os.environ.get("INTP_EXPLORE") == "1" else "suite")
