@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "cuda/ptx.h"
+
 namespace intp {
 
 // Throws for a launch that did not start. What a kernel does wrong later shows at the next sync.
@@ -14,5 +16,22 @@ inline void check_launch(const char* kernel) {
     throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(error));
   }
 }
+
+#if defined(__CUDACC__)
+namespace cuda {
+
+// kernel<<<grid, threads, shared, stream>>>(params), with as much shared memory as it asks for.
+template <class Params>
+void launch_kernel(void (*kernel)(Params), dim3 grid, int threads, int shared, cudaStream_t stream,
+                   const Params& params) {
+  constexpr int kWithoutAsking = 48 * 1024;
+  if (shared > kWithoutAsking) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+  }
+  kernel<<<grid, threads, shared, stream>>>(params);
+}
+
+}  // namespace cuda
+#endif
 
 }  // namespace intp
