@@ -70,7 +70,8 @@ def load_model(
     directory: str | Path, *, dtype: torch.dtype | None, device: torch.device | str
 ) -> nn.Module:
     """The model of :func:`load`, alone."""
-    model_class = video_model_for(load_config(directory)).model_class()
+    config = load_config(directory)
+    model_class = video_model_for(config).model_class(config)
     try:
         model = model_class.from_pretrained(directory, dtype=dtype or "auto")
     except Exception as error:  # whatever is wrong with the files: OSError, SafetensorError, ...

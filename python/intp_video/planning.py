@@ -151,6 +151,8 @@ def load_config(source: nn.Module | Any | str | Path) -> Any:
         return source
     from transformers import AutoConfig
 
+    from . import towers  # noqa: F401  makes their configs known to AutoConfig
+
     path = Path(source)
     if path.exists() and not (path / "config.json").is_file():
         raise ModelError(f"{source}: no config.json there: not a Hugging Face model directory")
@@ -164,5 +166,5 @@ def load_config(source: nn.Module | Any | str | Path) -> Any:
 def parameter_count(config: Any) -> int:
     """Parameters of the model a config describes, counted without allocating them."""
     with torch.device("meta"):
-        model = video_model_for(config).model_class()(config)
+        model = video_model_for(config).model_class(config)(config)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -5,7 +5,6 @@ a tokenizer, the preprocessors' values, a chat template), in the format of the H
 transformers 4.57 and 5 load it alike.
 """
 
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ModelError
+from .model_files import CHAT_TEMPLATE, write_json, write_processors
 
 __all__ = ["SIZES", "RandomModelSize", "make_random_model"]
 
@@ -52,29 +52,6 @@ _PAD, _BOS, _EOS, _IMAGE, _VIDEO = range(5)
 _SPECIAL = ("<pad>", "<s>", "</s>", "<image>", "<video>")  # in the order of their ids
 _VOCABULARY = 512
 
-_CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
-_CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
-_BICUBIC = 3
-
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{{ message['role'] | upper + ': ' }}
-{%- if message['content'] is string -%}
-{{ message['content'] }}
-{%- else -%}
-{%- for item in message['content'] if item['type'] in ('image', 'video') -%}
-{{ '<' + item['type'] + '>\\n' }}
-{%- endfor -%}
-{%- for item in message['content'] if item['type'] == 'text' -%}
-{{ item['text'] }}
-{%- endfor -%}
-{%- endif -%}
-{{ ' ' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{ 'ASSISTANT:' }}
-{%- endif -%}
-"""
 
 _TOKENIZER_TEXT = """\
 USER: What happens in the video? ASSISTANT: A red circle moves from the left to the right, and then
@@ -127,7 +104,7 @@ def make_random_model(
     try:
         silent = _write_tokenizer(draft, SIZES[size])
         _write_model(draft, SIZES[size], seed, silent)
-        _write_processors(draft, SIZES[size])
+        write_processors(draft, SIZES[size].image, SIZES[size].patch)
         target.mkdir(exist_ok=True)
         for path in draft.iterdir():
             os.replace(path, target / path.name)
@@ -161,8 +138,8 @@ def _write_model(directory: Path, size: RandomModelSize, seed: int, silent: list
             tensor.normal_(0.0, fan_in**-0.5, generator=generator)
     weights["lm_head.weight"][silent] = 0  # a logit of zero is never the largest of hundreds
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    _write_json(directory / "config.json", _config(size))  # as transformers 4.57 spells it
-    _write_json(
+    write_json(directory / "config.json", _config(size))  # as transformers 4.57 spells it
+    write_json(
         directory / "generation_config.json",
         {"bos_token_id": _BOS, "eos_token_id": _EOS, "pad_token_id": _PAD},
     )
@@ -236,8 +213,8 @@ def _write_tokenizer(directory: Path, size: RandomModelSize) -> list[int]:
     )
     tokenizer.save(str(directory / "tokenizer.json"))
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    _write_json(directory / "special_tokens_map.json", names)
-    _write_json(
+    write_json(directory / "special_tokens_map.json", names)
+    write_json(
         directory / "tokenizer_config.json",
         names
         | {
@@ -247,51 +224,10 @@ def _write_tokenizer(directory: Path, size: RandomModelSize) -> list[int]:
             "clean_up_tokenization_spaces": False,
         },
     )
-    (directory / "chat_template.jinja").write_text(_CHAT_TEMPLATE)
+    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     visible = re.compile(r"[!-~Ġ]*[!-~]")  # printable ASCII, and "Ġ", which stands for a space
     return sorted(
         number
         for token, number in tokenizer.get_vocab().items()
         if token in _SPECIAL or not visible.fullmatch(token)
     )
-
-
-def _write_processors(directory: Path, size: RandomModelSize) -> None:
-    """The values of the published Video-LLaVA, at this tower's image size."""
-    values = {
-        "do_resize": True,
-        "size": {"shortest_edge": size.image},
-        "resample": _BICUBIC,
-        "do_center_crop": True,
-        "crop_size": {"height": size.image, "width": size.image},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": _CLIP_MEAN,
-        "image_std": _CLIP_STD,
-        "do_convert_rgb": True,
-        "processor_class": "VideoLlavaProcessor",
-    }
-    _write_json(
-        directory / "preprocessor_config.json",
-        values | {"image_processor_type": "VideoLlavaImageProcessor"},
-    )
-    _write_json(
-        directory / "video_preprocessor_config.json",
-        values | {"video_processor_type": "VideoLlavaVideoProcessor"},
-    )
-    _write_json(
-        directory / "processor_config.json",
-        {
-            "processor_class": "VideoLlavaProcessor",
-            "patch_size": size.patch,
-            "vision_feature_select_strategy": "default",
-            "num_additional_image_tokens": 1,
-            "image_token": "<image>",
-            "video_token": "<video>",
-        },
-    )
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -16,8 +16,9 @@ class VideoModel(ABC):
     model_type: str  # as in config.json
 
     @abstractmethod
-    def model_class(self) -> type[nn.Module]:
-        """transformers' class for generation (its auto classes differ between 4.57 and 5)."""
+    def model_class(self, config: Any) -> type[nn.Module]:
+        """The class for generation: transformers' own (its auto classes differ between 4.57 and
+        5), or one of ours where the config asks for a tower that transformers does not have."""
 
     @abstractmethod
     def frames_per_group(self, config: Any) -> int:

@@ -1,7 +1,7 @@
 """Video-LLaVA (Lin et al., arXiv 2311.10122), as ``VideoLlavaForConditionalGeneration``.
 
 The Hugging Face port encodes every frame by itself; the original tower attends over exactly 8
-frames. Both are called with whole groups of 8, so both are right.
+frames (``towers/temporal_clip.py``). Both are called with whole groups of 8, so both are right.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from .base import VideoModel
 class VideoLlava(VideoModel):
     model_type = "video_llava"
 
-    def model_class(self) -> type[nn.Module]:
+    def model_class(self, config: Any) -> type[nn.Module]:
         from transformers import VideoLlavaForConditionalGeneration
 
+        from ..towers import TemporalClipConfig, TemporalVideoLlava
+
+        if isinstance(config.vision_config, TemporalClipConfig):
+            return TemporalVideoLlava
         return VideoLlavaForConditionalGeneration
 
     def frames_per_group(self, config: Any) -> int:

@@ -1,0 +1,109 @@
+"""Training batches: many questions about one short clip in one sequence.
+
+    <s> user: [video 8 * P]  what color was the bar assistant: red </s>  how many ... : 2 </s>
+
+A question sees the video and itself, and stands at the positions it would have alone. So every
+clip is encoded once for all its questions, and no token stands further out than a prompt of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..model_files import CLIP_MEAN, CLIP_STD
+from ..shapes import KINDS, SHAPES, Worlds, draw, questions_of, sample_worlds
+from ..shapes.videos import training_rng
+from .recipe import (
+    BOS,
+    EOS,
+    FRAMES,
+    IMAGE_SIZE,
+    PAD,
+    TOKEN_OF,
+    TOKENS_PER_FRAME,
+    VIDEO,
+    token_ids,
+)
+
+NOTHING = len(SHAPES)  # the class of a frame without a shape
+
+_PREFIX = [BOS, TOKEN_OF["user:"], *[VIDEO] * (FRAMES * TOKENS_PER_FRAME)]
+_ASSISTANT = TOKEN_OF["assistant:"]
+_NOISE = 6.0  # of 255: what a video file does to small frames
+_TIMES = (np.arange(FRAMES) + 0.5) / FRAMES
+
+
+@dataclass(frozen=True)
+class Clips:
+    """``pixels`` float32 ``[B, 8, 3, H, W]``; ``shape`` and ``color`` int64 ``[B, 8]``, what is on
+    each frame, ``NOTHING`` where there is nothing."""
+
+    worlds: Worlds
+    pixels: torch.Tensor
+    shape: torch.Tensor
+    color: torch.Tensor
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed questions: ``input_ids``, ``position_ids`` ``[B, S]``, ``attention_mask`` bool
+    ``[B, 1, S, S]``; row, place, token and kind of everything that is learnt, each ``[n]``. Of
+    every answer the first token is the answer (``kind >= 0``), then comes ``</s>``."""
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    row: torch.Tensor
+    place: torch.Tensor
+    token: torch.Tensor
+    kind: torch.Tensor
+
+
+def make_clips(seed: int, step: int, number: int) -> Clips:
+    """Short clips: events of 1/8 to 1/4 of the clip, so that one frame at least sees each."""
+    rng = training_rng(seed, step)
+    counts = (0, *(1, 2, 3, 4) * 4)
+    worlds = sample_worlds(rng, number, shortest=1 / 8, longest=1 / 4, counts=counts)
+    frames = torch.from_numpy(draw(worlds, _TIMES, IMAGE_SIZE))
+    frames += torch.from_numpy(rng.standard_normal(frames.shape, dtype=np.float32)) * _NOISE
+    pixels = (frames.clamp_(0, 255) / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
+    visible = worlds.visible(_TIMES)  # [B, 8, 4], at most one
+    slot, empty = visible.argmax(axis=2), ~visible.any(axis=2)
+    labels = []
+    for what in (worlds.shape, worlds.color):
+        label = np.take_along_axis(what, slot, axis=1)
+        label[empty] = NOTHING
+        labels.append(torch.from_numpy(label))
+    return Clips(worlds, pixels.permute(0, 1, 4, 2, 3).contiguous(), *labels, rng)
+
+
+def pack_questions(clips: Clips) -> Batch:
+    """All questions of ``questions_of`` for every clip."""
+    rows, learnt = [], []
+    for world in range(len(clips.worlds)):
+        ids, positions, segments = list(_PREFIX), list(range(len(_PREFIX))), [0] * len(_PREFIX)
+        for number, question in enumerate(questions_of(clips.worlds, world, clips.rng), start=1):
+            asked = [*token_ids(question.text), _ASSISTANT, *token_ids(question.answer)]
+            at = len(ids) + len(asked) - 2  # of "assistant:", which says the answer
+            learnt.append((world, at, asked[-1], KINDS.index(question.kind)))
+            learnt.append((world, at + 1, EOS, -1))
+            positions += range(len(_PREFIX), len(_PREFIX) + len(asked))
+            segments += [number] * len(asked)
+            ids += asked
+        rows.append((ids, positions, segments))
+    length = max(len(ids) for ids, _, _ in rows)
+    pad = {"ids": PAD, "positions": 0, "segments": -1}
+    ids, positions, segments = (
+        torch.tensor([row[i] + [value] * (length - len(row[i])) for row in rows])
+        for i, value in enumerate(pad.values())
+    )
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    own = segments[:, :, None] == segments[:, None, :]
+    video = (segments == 0)[:, None, :]
+    mask = (causal & (own | video))[:, None]
+    row, place, token, kind = torch.tensor(learnt).T
+    return Batch(ids, positions, mask, row, place, token, kind)
