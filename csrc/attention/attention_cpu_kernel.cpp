@@ -90,10 +90,10 @@ void write_row(T* out, const float* sums, float total, int64_t head_dim) {
 
 // A task: rows first ... first + rows - 1 of a key head.
 //
-//     for every tile of 256 keys that some row sees:  pack k and v
-//       for every tile of 48 rows that sees some of them:
-//         scores [48, 256] = q [48, D] k^T,  masked on an edge,  then made weights
-//         sums [48, D] += weights [48, 256] v
+//     for every tile of 512 keys that some row sees:  pack k and v
+//       for every tile of 12 rows that sees some of them:
+//         scores [12, 512] = q [12, D] k^T,  masked on an edge,  then made weights
+//         sums [12, D] += weights [12, 512] v
 template <class T>
 class Prefill {
   using Element = typename ElementOf<T>::Type;
@@ -190,9 +190,19 @@ class Prefill {
       score_panel(rows, elements(s_.queries + begin * s_.depth),
                   elements(s_.k + panel * s_.depth * kTiles.panel), scores + panel * kTiles.panel);
     }
+    const KeySpan scored{panels.begin * kTiles.panel, panels.end * kTiles.panel};
+    float largest[kTiles.rows];  // of all rows first: no row waits for the end of the one before
     for (int64_t row = begin; row < end; ++row) {
-      weigh_row(row, row - begin, kind, tile,
-                {panels.begin * kTiles.panel, panels.end * kTiles.panel});
+      float* at = scores + (row - begin) * kTiles.keys + scored.begin;
+      const int64_t count = scored.end - scored.begin;
+      if (kind == TileKind::kEdge) {
+        const QuerySpan query = head_.queries(first_ + row, first_ + row + 1);
+        mask_scores(at, tile.begin + scored.begin, count, head_.visible(query));
+      }
+      largest[row - begin] = largest_score(at, count);
+    }
+    for (int64_t row = begin; row < end; ++row) {
+      weigh_row(row, row - begin, scored, largest[row - begin]);
     }
     const int64_t first = used.begin / kPerElement;
     const int64_t depth = divide_up(used.end, kPerElement) - first;
@@ -214,28 +224,23 @@ class Prefill {
   }
 
   // Scores of row `local` of the tile, of its keys begin <= j < end, to weights.
-  void weigh_row(int64_t row, int64_t local, TileKind kind, const KeySpan& tile,
-                 const KeySpan& used) {
+  void weigh_row(int64_t row, int64_t local, const KeySpan& used, float largest) {
     float* scores = scratch_ + s_.scores + local * kTiles.keys + used.begin;
     const int64_t count = used.end - used.begin;
-    if (kind == TileKind::kEdge) {
-      const QuerySpan query = head_.queries(first_ + row, first_ + row + 1);
-      mask_scores(scores, tile.begin + used.begin, count, head_.visible(query));
-    }
     const RowState state{scratch_ + s_.maxima + row, scratch_ + s_.totals + row};
     float rescale;
     if constexpr (kPairs<Element>) {
       Element* weights = elements(s_.pairs + (local * kTiles.keys + used.begin) / 2);
-      rescale = softmax_row<true>(scores, count, scale_.factor, state,
-                                  [&](int64_t j, Floats first, Floats second) {
-                                    store_pairs(weights + j / 2, first, second);
-                                  });
-    } else {
-      rescale = softmax_row<false>(scores, count, scale_.factor, state,
+      rescale = weigh_scores<true>(scores, count, largest, scale_.factor, state,
                                    [&](int64_t j, Floats first, Floats second) {
-                                     store_floats(scores + j, first);
-                                     store_floats(scores + j + kWidth, second);
+                                     store_pairs(weights + j / 2, first, second);
                                    });
+    } else {
+      rescale = weigh_scores<false>(scores, count, largest, scale_.factor, state,
+                                    [&](int64_t j, Floats first, Floats second) {
+                                      store_floats(scores + j, first);
+                                      store_floats(scores + j + kWidth, second);
+                                    });
     }
     if (rescale != 1.0f) scale_row(sums(row), s_.columns, rescale);
   }

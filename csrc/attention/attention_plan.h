@@ -14,10 +14,11 @@ namespace intp {
 struct AttentionTiles {
   int64_t micro_rows;  // rows x vectors of sums that fill the registers
   int64_t micro_columns;
-  int64_t panel;        // keys of one panel of packed K: micro_columns vectors
-  int64_t rows;         // rows of a tile
-  int64_t keys;         // keys of a tile; tiles begin at multiples of it
-  int64_t task_rows;    // most rows of a task, which packs every key it sees once
+  int64_t panel;      // keys of one panel of packed K: micro_columns vectors
+  int64_t rows;       // rows of a tile
+  int64_t keys;       // keys of a tile; tiles begin at multiples of it
+  int64_t task_rows;  // most rows of a task, which packs every key it sees once
+  int64_t least_task_rows;
   int64_t decode_rows;  // up to so many rows of a key head, keys are read in place,
   int64_t decode_dim;   // and up to this head_dim
   int64_t decode_keys;  // keys of a decode task
@@ -30,13 +31,14 @@ INTP_HD constexpr AttentionTiles attention_tiles(int64_t width) {
   t.micro_rows = 6;
   t.micro_columns = width == 16 ? 4 : 2;
   t.panel = t.micro_columns * width;
-  // Scores of a tile: 48 KiB, in the L2 cache with the panels of 256 keys (128 to 256 KiB at
-  // D = 128); wide enough that running maxima and rescaling cost little.
-  t.rows = 8 * t.micro_rows;
-  t.keys = 256;
-  // Packing a key costs as much as attending to it with 5 rows, little beside 384, whose queries
-  // and sums (300 to 400 KiB at D = 128) still stay in the L2 cache.
-  t.task_rows = 8 * t.rows;
+  // Scores of a tile: 24 KiB, still in the L1 cache when they become weights; wide enough that
+  // running maxima and rescaling cost little.
+  t.rows = 2 * t.micro_rows;
+  t.keys = 512;
+  // Packing a key costs as much as attending to it with 5 rows, little beside 768, whose queries
+  // and sums (600 to 800 KiB at D = 128) still stay in a L2 cache of 1 MiB.
+  t.task_rows = 64 * t.rows;
+  t.least_task_rows = 4 * t.rows;
   // Few rows cannot repay the packing: they are bound by reading the keys from memory.
   t.decode_rows = 16;
   t.decode_dim = 256;
@@ -137,7 +139,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level,
   }
   // causal tasks are uneven: several for each thread
   const int64_t wanted = divide_up(4 * threads, kv_heads);
-  plan.task_rows = least(t.task_rows, most(t.rows, round_up(rows / wanted, t.rows)));
+  plan.task_rows = least(t.task_rows, most(t.least_task_rows, round_up(rows / wanted, t.rows)));
   plan.splits = divide_up(rows, plan.task_rows);
   plan.tasks = kv_heads * plan.splits;
   plan.workers = least(threads, plan.tasks);

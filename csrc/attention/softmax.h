@@ -30,32 +30,36 @@ struct RowState {
   float* total;    // sum of weights
 };
 
-// Turns `count` scores (whole vectors) into weights 2^(factor * score - maximum), written by
-// write(j, weights of two vectors) for j = 0, 2 * kWidth, ... . Returns what earlier sums of the
-// row are to be multiplied by.
-template <bool kCoarse, class Write>
-inline float softmax_row(const float* scores, int64_t count, float factor, const RowState& row,
-                         Write write) {
+// The largest of `count` scores (whole vectors).
+inline float largest_score(const float* scores, int64_t count) {
   Floats largest = broadcast(kUnseen);
   for (int64_t j = 0; j < count; j += kWidth) largest = max(largest, load_floats(scores + j));
+  return lane_max(largest);
+}
+
+// Turns `count` scores (whole vectors), of which `largest` is the largest, into weights
+// 2^(factor * score - maximum), written by write(j, weights of two vectors) for j = 0, 2 * kWidth,
+// ... . Returns what earlier sums of the row are to be multiplied by.
+template <bool kCoarse, class Write>
+inline float weigh_scores(const float* scores, int64_t count, float largest, float factor,
+                          const RowState& row, Write write) {
   const float before = *row.maximum;
-  const float score = lane_max(largest) * factor;
+  const float score = largest * factor;
   const float maximum = before > score ? before : score;
   // of a row that has seen nothing yet: any finite number leaves every weight 0
   const float base = maximum == kUnseen ? 0.0f : maximum;
+  const auto weight = [&](int64_t j) {
+    return exp2_weight<kCoarse>(fma(load_floats(scores + j), broadcast(factor), broadcast(-base)));
+  };
   Floats total{};
   int64_t j = 0;
   for (; j + 2 * kWidth <= count; j += 2 * kWidth) {
-    const Floats first =
-        exp2_weight<kCoarse>(fma(load_floats(scores + j), broadcast(factor), broadcast(-base)));
-    const Floats second = exp2_weight<kCoarse>(
-        fma(load_floats(scores + j + kWidth), broadcast(factor), broadcast(-base)));
+    const Floats first = weight(j), second = weight(j + kWidth);
     total += first + second;
     write(j, first, second);
   }
-  for (; j < count; j += kWidth) {
-    const Floats first =
-        exp2_weight<kCoarse>(fma(load_floats(scores + j), broadcast(factor), broadcast(-base)));
+  if (j < count) {
+    const Floats first = weight(j);
     total += first;
     write(j, first, Floats{});
   }
@@ -63,6 +67,12 @@ inline float softmax_row(const float* scores, int64_t count, float factor, const
   *row.total = *row.total * rescale + lane_sum(total);
   *row.maximum = maximum;
   return rescale;
+}
+
+template <bool kCoarse, class Write>
+inline float softmax_row(const float* scores, int64_t count, float factor, const RowState& row,
+                         Write write) {
+  return weigh_scores<kCoarse>(scores, count, largest_score(scores, count), factor, row, write);
 }
 
 inline void scale_row(float* sums, int64_t columns, float factor) {
