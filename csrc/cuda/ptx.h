@@ -4,10 +4,10 @@
 // only file with assembly. Kernels call them as cuda::f(...).
 //
 // Another compiler than nvcc takes all of it from "cuda_on_host.h", which tests put in its way to
-// run the kernels on the CPU: these functions under the same names, cuda::launch_kernel() of
-// cuda/launch.h, INTP_DEVICE, and the CUDA C++ that kernels use: threadIdx, blockIdx, blockDim,
-// gridDim,
-// __syncthreads, __syncwarp, __shfl_xor_sync and __shared__.
+// run the kernels on the CPU (tests/cuda_on_host): these functions under the same names,
+// cuda::launch_kernel() of cuda/launch.h, INTP_DEVICE, and the CUDA C++ that kernels use: threadIdx
+// and the like, __syncthreads, __syncwarp, shuffles, votes and atomics. Shared memory comes from
+// dynamic_shared() alone: arrays declared __shared__ could not be poisoned there.
 
 #if defined(__CUDACC__)
 

@@ -39,7 +39,7 @@ void launch(const RearrangeParams& p, cudaStream_t stream) {
   constexpr int64_t kWarps = kThreads / 32;
   const int64_t blocks = (p.batch * p.length + kWarps - 1) / kWarps;
   const auto grid = static_cast<unsigned>(std::min<int64_t>(blocks, 1 << 20));
-  rearrange_kernel<Vector><<<grid, kThreads, 0, stream>>>(p);
+  cuda::launch_kernel(rearrange_kernel<Vector>, grid, kThreads, 0, stream, p);
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct alignas(sizeof(T) * N) Pack {
 // N divides F and D, and every address is aligned to N elements.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) rope_kernel(const RopeParams p) {
-  extern __shared__ float table[];  // cos [F], sin [F]
+  auto* table = static_cast<float*>(cuda::dynamic_shared());  // cos [F], sin [F]
   using Packed = Pack<T, N>;
   const int64_t b = blockIdx.x / p.length, s = blockIdx.x % p.length;
   const int frequencies = static_cast<int>(p.frequencies);
@@ -93,11 +93,11 @@ template <class T>
 void launch(const RopeParams& p, cudaStream_t stream) {
   constexpr int kWide = 16 / sizeof(T);
   const auto blocks = static_cast<unsigned>(p.batch * p.length);
-  const auto shared = static_cast<size_t>(2 * p.frequencies) * sizeof(float);
+  const int shared = static_cast<int>(2 * p.frequencies * sizeof(float));
   if (all_aligned<T>(p, kWide)) {
-    rope_kernel<T, kWide><<<blocks, kThreads, shared, stream>>>(p);
+    cuda::launch_kernel(rope_kernel<T, kWide>, blocks, kThreads, shared, stream, p);
   } else {
-    rope_kernel<T, 1><<<blocks, kThreads, shared, stream>>>(p);
+    cuda::launch_kernel(rope_kernel<T, 1>, blocks, kThreads, shared, stream, p);
   }
 }
 

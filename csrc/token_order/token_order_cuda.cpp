@@ -12,7 +12,7 @@ void token_order_cuda(int64_t groups, int64_t frames_per_group, int64_t tokens_p
       token_order_args(groups, frames_per_group, tokens_per_frame, interleaved, out);
   if (out.numel() == 0) return;
   const DeviceGuard guard(out.get_device_index());
-  token_order_cuda_launch(grouping, out.mutable_data_ptr<int32_t>(), out.numel(),
+  token_order_cuda_launch({grouping, out.mutable_data_ptr<int32_t>(), out.numel()},
                           current_cuda_stream(out.get_device_index()));
 }
 

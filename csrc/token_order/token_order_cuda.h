@@ -6,8 +6,12 @@
 
 namespace intp {
 
-// rows: int32 [length]
-void token_order_cuda_launch(const Grouping& grouping, int32_t* rows, int64_t length,
-                             cudaStream_t stream);
+struct TokenOrderParams {
+  Grouping grouping;
+  int32_t* rows;  // [length]
+  int64_t length;
+};
+
+void token_order_cuda_launch(const TokenOrderParams& params, cudaStream_t stream);
 
 }  // namespace intp

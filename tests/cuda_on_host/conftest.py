@@ -1,0 +1,15 @@
+import pytest
+from cuda_on_host import build
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """The build of the sources as they are."""
+    if reason := build.reason_to_skip():
+        pytest.skip(reason)
+    return build.Build(tmp_path_factory.mktemp("cuda_on_host"))
+
+
+@pytest.fixture(scope="session")
+def library(base):
+    return base.library("intp_cuda_on_host")
