@@ -30,7 +30,8 @@ struct Thread {
   dim3 index;
   int lane, warp;
   State state = State::kReady;
-  std::vector<std::vector<Copy>> copies = {{}};  // closed groups, and the open one last
+  std::vector<Copy> open;                 // copies of the group that is not closed yet
+  std::vector<std::vector<Copy>> closed;  // and of those that are, oldest first
 };
 
 struct Warp {
@@ -202,14 +203,14 @@ void warp_instruction(const char* name, uint32_t mask, void* lane, void (*apply)
 
 void begin_copy(void* to, const void* from, int bytes) {
   memset(to, 0xff, bytes);
-  block->running->copies.back().push_back({to, from, bytes});
+  block->running->open.push_back({to, from, bytes});
 }
 
-void close_copies() { block->running->copies.emplace_back(); }
+void close_copies() { block->running->closed.push_back(std::exchange(block->running->open, {})); }
 
 void finish_copies(int pending) {
-  auto& groups = block->running->copies;
-  while (static_cast<int>(groups.size()) - 1 > pending) {
+  auto& groups = block->running->closed;
+  while (static_cast<int>(groups.size()) > pending) {
     for (const Copy& copy : groups.front()) {
       if (copy.from == nullptr) {
         memset(copy.to, 0, copy.bytes);

@@ -189,6 +189,9 @@ void multiply_matrices(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint3
 
 // --- CUDA C++ ------------------------------------------------------------------------------------
 
+using std::max;
+using std::min;
+
 inline void __syncwarp(uint32_t mask = ~0u) {
   int nothing = 0;
   cuda_on_host::warp_instruction("__syncwarp", mask, &nothing, [](cuda_on_host::Lanes) {});
