@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class Vector>
 void launch(const RearrangeParams& p, cudaStream_t stream) {
   constexpr int kWarp = 32;
-  constexpr int64_t kMostParts = 1 << 15, kMostBatches = 1 << 12;  // of a grid; the kernel loops
+  constexpr int64_t kMostParts = 1 << 10, kMostBatches = 1 << 10;  // of a grid; the kernel loops
   GatherParams params{p, 1, p.row_bytes / int64_t{sizeof(Vector)}};
   while (params.lanes < kWarp && params.lanes * kBatch < params.vectors) params.lanes *= 2;
   const int64_t rows = kThreads / params.lanes, part = int64_t{kBatch} * params.lanes;

@@ -40,7 +40,7 @@ int tokens_of_block(const RopeParams& p) {
 
 template <class Traits>
 void launch(const RopeParams& p, cudaStream_t stream) {
-  constexpr int64_t kMostBatches = 1 << 12;  // of a grid; the kernel loops
+  constexpr int64_t kMostBatches = 1 << 10;  // of a grid; the kernel loops
   const cuda::RopeTile tile{p, tokens_of_block<Traits>(p)};
   const dim3 grid(static_cast<unsigned>((p.length + tile.tokens - 1) / tile.tokens),
                   static_cast<unsigned>(std::min(p.batch, kMostBatches)));

@@ -10,7 +10,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,16 +76,17 @@ class Library:
 
 @dataclass
 class Build:
-    """Objects in ``directory``, all or, over those of ``base``, what ``changed`` reaches.
+    """Objects in ``directory``: all of them, or what differs from those of ``base``.
 
     Args:
         changed: new text of files, by path below csrc/.
+        sanitize: the kernels, and what runs them, under AddressSanitizer and a check of alignment.
     """
 
     directory: Path
     base: Build | None = None
     changed: Mapping[str, str] = field(default_factory=dict)
-    flags: Iterable[str] = ()
+    sanitize: bool = False
 
     def library(self, namespace: str) -> Library:
         path = self.link(namespace)
@@ -93,6 +94,7 @@ class Build:
 
     def link(self, name: str) -> Path:
         """Compiles what is needed; raises ``RuntimeError`` with what g++ said."""
+        self.directory.mkdir(parents=True, exist_ok=True)
         for relative, text in self.changed.items():
             path = self.directory / relative
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +104,14 @@ class Build:
         path = self.directory / f"{name}.so"
         torch_lib = Path(torch.__file__).parent / "lib"
         self._run(
-            "-shared", *self.flags, *map(str, self.objects.values()),
+            "-shared", *(SANITIZERS if self.sanitize else []), *map(str, self.objects.values()),
             f"-L{torch_lib}", "-ltorch_cpu", "-o", str(path),
         )  # fmt: skip
         return path
 
     def _object(self, source: Path) -> tuple[Path, Path]:
-        if self.base is not None and not self._reaches(source):
+        sanitize = self.sanitize and (source.suffix == ".cu" or source.parent == HERE)
+        if self.base is not None and not self._differs(source, sanitize):
             return source, self.base.objects[source]
         text = source
         if source.is_relative_to(CSRC) and str(source.relative_to(CSRC)) in self.changed:
@@ -117,15 +120,18 @@ class Build:
         include = Path(torch.__file__).parent / "include"
         self._run(
             "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-Wall",
-            "-Wextra", "-Wno-unknown-pragmas", "-Wno-attributes", *self.flags,
+            "-Wextra", "-Wno-unknown-pragmas", "-Wno-attributes",
+            *(SANITIZERS if sanitize else []),
             f"-I{self.directory}", f"-I{HERE}/include", f"-I{CSRC}", f"-isystem{include}",
             f"-isystem{cuda_include()}", "-DTORCH_TARGET_VERSION=0x020b000000000000",
             "-MMD", "-x", "c++", "-c", str(text), "-o", str(path),
         )  # fmt: skip
         return source, path
 
-    def _reaches(self, source: Path) -> bool:
-        """Does a changed file go into the object? As the base's compiler noted."""
+    def _differs(self, source: Path, sanitize: bool) -> bool:
+        """Is it compiled otherwise than the base's, or from a changed file?"""
+        if sanitize and not self.base.sanitize:
+            return True
         made = self.base.objects[source].with_suffix(".d").read_text().split()
         return any(str(CSRC / relative) in made for relative in self.changed)
 
