@@ -1,4 +1,4 @@
-# Compiles one CUDA file for every architecture of the package and fails on a register spill.
+# Compiles one CUDA file for every architecture of the package; what ptxas says goes to OUTPUT.log.
 # Called by CMakeLists.txt with NVCC, SOURCE, CSRC, TORCH and OUTPUT.
 get_filename_component(directory ${OUTPUT} DIRECTORY)
 file(MAKE_DIRECTORY ${directory})
@@ -7,15 +7,7 @@ execute_process(
           -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a
           -gencode=arch=compute_80,code=compute_80 -Xptxas -v -c ${SOURCE} -o ${OUTPUT}.o
   OUTPUT_VARIABLE log ERROR_VARIABLE log RESULT_VARIABLE failed)
-file(WRITE ${OUTPUT}.log "${log}")
 if(failed)
   message(FATAL_ERROR "${log}")
 endif()
-string(REGEX MATCH "[1-9][0-9]* bytes spill[^\n]*" spill "${log}")
-if(spill)
-  message(FATAL_ERROR "${SOURCE}: ${spill}\n${log}")
-endif()
-string(REGEX MATCHALL "Used [0-9]+ registers" registers "${log}")
-list(LENGTH registers kernels)
-message(STATUS "${kernels} kernels, no spill: ${registers}")
-file(WRITE ${OUTPUT}.checked "")
+file(WRITE ${OUTPUT}.log "${log}")

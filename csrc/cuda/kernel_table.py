@@ -1,0 +1,87 @@
+"""Registers, shared memory and spills of every CUDA kernel, from the logs of nvcc -Xptxas -v.
+
+    python3 csrc/cuda/kernel_table.py LOG...
+
+Exit code 1 if a kernel spills registers. Shared memory is what the kernel declares; what a launch
+asks for beyond that is in docs/cuda.md.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ENTRY = re.compile(
+    r"Compiling entry function '(?P<symbol>\w+)' for '(?P<arch>\w+)'.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
+    re.S,
+)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    symbol: str
+    arch: str
+    registers: int
+    shared: int  # bytes
+    stack: int  # bytes of a thread
+    spilled: int  # bytes of a thread, stores and loads
+
+
+def kernels(log: str) -> Iterator[Kernel]:
+    for found in ENTRY.finditer(log):
+        shared = re.search(r"(\d+) bytes smem", found["rest"])
+        yield Kernel(
+            symbol=found["symbol"],
+            arch=found["arch"],
+            registers=int(found["registers"]),
+            shared=int(shared[1]) if shared else 0,
+            stack=int(found["stack"]),
+            spilled=int(found["stores"]) + int(found["loads"]),
+        )
+
+
+def names(symbols: Sequence[str]) -> list[str]:
+    """As in the source, without namespaces and parameters."""
+    found = subprocess.run(
+        ["c++filt"], input="\n".join(symbols), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for pattern in (r"^void ", r"\(anonymous namespace\)::", r"\b\w+::", r"\([^()]*\)$"):
+        found = [re.sub(pattern, "", name) for name in found]
+    return found
+
+
+def table(found: Sequence[Kernel]) -> str:
+    rows = [("kernel", "for", "registers", "shared", "stack", "spilled")]
+    for name, kernel in zip(names([kernel.symbol for kernel in found]), found, strict=True):
+        counts = (kernel.registers, kernel.shared, kernel.stack, kernel.spilled)
+        rows.append((name, kernel.arch, *map(str, counts)))
+    rows[1:] = sorted(rows[1:])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def main(paths: Sequence[str]) -> int:
+    found = [kernel for path in paths for kernel in kernels(Path(path).read_text())]
+    if not found:
+        print("no kernel in the logs", file=sys.stderr)
+        return 1
+    print(table(found))
+    spilling = sum(kernel.spilled > 0 for kernel in found)
+    print(f"{len(found)} kernels, {spilling or 'none'} of them spilling")
+    return 1 if spilling else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
