@@ -25,7 +25,7 @@ from .cache import adopt, sequence_of
 from .errors import ModelError
 from .grouping import encode_in_groups, storage_order
 from .models import VideoModel, video_model_for
-from .planning import TEXT_RESERVE, scaling_factor
+from .planning import text_reserve
 from .rotary import ExtendedRotaryEmbedding, guard_rotation
 from .sampling import check_frames, round_up_to_groups
 from .sequence import Sequence, find_visual_span
@@ -68,8 +68,8 @@ def extend(
         frames: M, the most frames a video will have; rounded up to whole groups of N.
         rope: how RoPE is stretched: "none", "linear", "ntk", "dynamic_ntk" or "yarn"
             (:func:`intp_ext.rope_frequencies`).
-        factor: s, at least 1; None for ``max(1, (frames * P + 256) / L0)``. dynamic_ntk takes its
-            stretch from the length of each sequence, and 1 by default.
+        factor: s, at least 1; None for what the frames and some text need (docs/method.md).
+            dynamic_ntk takes its stretch from the length of each sequence, and 1 by default.
         span: "all" stretches every position; "visual" the video's alone, text keeps unit steps
             (rope="linear" only).
         window: frames a visual token attends to, its own included; None for all. Text after the
@@ -182,6 +182,10 @@ class Handle:
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
         self._trained_context = self._text.config.max_position_embeddings
+        text_tokens = text_reserve(
+            family.frames_per_group(model.config), self.tokens_per_frame, self._trained_context
+        )
+        self._planned_tokens = self.frames * self.tokens_per_frame + text_tokens
         self.factor = self._choose_factor(factor)
         self._state = DecoderState(window, self.tokens_per_frame, sink)
         self._sequences: WeakKeyDictionary[Cache, Sequence] = WeakKeyDictionary()
@@ -232,7 +236,7 @@ class Handle:
             return float(factor)
         if self.rope == "dynamic_ntk":
             return 1.0
-        return scaling_factor(self.frames, self.tokens_per_frame, self._trained_context)
+        return max(1.0, self._planned_tokens / self._trained_context)
 
     def _rope_for(self, length: int | None = None) -> intp_ext.Rope:
         """The frequencies of a sequence of so many tokens (only dynamic_ntk asks)."""
@@ -411,9 +415,7 @@ class Handle:
                     "extended one; pass an empty cache"
                 )
             return known
-        length = (
-            max(rows, self.frames * self.tokens_per_frame + TEXT_RESERVE) if has_video else rows
-        )
+        length = max(rows, self._planned_tokens) if has_video else rows
         rope = self._rope_for(length) if self.rope == "dynamic_ntk" else self._rotary.rope
         sequence = Sequence(rope)
         sequence.own_cache = adopt(cache, sequence, len(self._text.layers))

@@ -14,7 +14,7 @@ from .models import video_model_for
 from .sampling import check_frames, round_up_to_groups
 
 TEXT_RESERVE = 256
-"""Tokens set aside for the prompt around the video and for the answer."""
+"""Tokens set aside for the prompt around the video and for the answer, at most."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Plan:
         groups: m = M / N.
         tokens_per_frame: P.
         visual_tokens: M * P.
-        total_tokens: visual tokens and ``TEXT_RESERVE``.
+        total_tokens: visual tokens and room for text (:func:`text_reserve`).
         trained_context: L0, positions the language model was trained on.
         factor: ``max(1, total_tokens / L0)``: how far RoPE is stretched.
         weight_bytes: all parameters in ``dtype``.
@@ -106,7 +106,8 @@ def plan(
     text, vision = config.text_config, config.vision_config
     dtype = dtype or getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
     dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
-    total = frames * per_frame + TEXT_RESERVE
+    trained = text.max_position_embeddings
+    total = frames * per_frame + text_reserve(family.frames_per_group(config), per_frame, trained)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     kv = 2 * text.num_hidden_layers * kv_heads * head_dim * total * dtype.itemsize
@@ -125,8 +126,8 @@ def plan(
         tokens_per_frame=per_frame,
         visual_tokens=frames * per_frame,
         total_tokens=total,
-        trained_context=text.max_position_embeddings,
-        factor=scaling_factor(frames, per_frame, text.max_position_embeddings),
+        trained_context=trained,
+        factor=max(1.0, total / trained),
         weight_bytes=weights,
         kv_bytes=kv,
         peak_bytes=weights + kv + pixels + features + activations,
@@ -134,9 +135,12 @@ def plan(
     )
 
 
-def scaling_factor(frames: int, tokens_per_frame: int, trained_context: int) -> float:
-    """s = ``max(1, (frames * P + 256) / L0)``: just enough for the video and some text."""
-    return max(1.0, (frames * tokens_per_frame + TEXT_RESERVE) / trained_context)
+def text_reserve(frames_per_group: int, tokens_per_frame: int, trained_context: int) -> int:
+    """Tokens for text: 256, or what the trained context has beside N frames, if that is less.
+
+    So the frames of the training need no stretch, however small the model.
+    """
+    return min(TEXT_RESERVE, max(0, trained_context - frames_per_group * tokens_per_frame))
 
 
 def load_config(source: nn.Module | Any | str | Path) -> Any:

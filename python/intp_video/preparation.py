@@ -94,14 +94,19 @@ class Preparer:
         if not question.strip():
             raise ValueError("prepare: question: expected some text, got none")
         clip = clip.take(repeat_to_groups(len(clip), self.frames_per_group))
-        ids = self._ids(question.strip(), len(clip) * self.tokens_per_frame)
+        ids = self.prompt_ids(question.strip(), len(clip))
         return {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             "pixel_values_videos": self.frame_processor(clip.frames)[None],
         }
 
-    def _ids(self, question: str, visual_tokens: int) -> torch.Tensor:
+    def prompt_ids(self, question: str, frames: int) -> torch.Tensor:
+        """The prompt alone, int64 ``[1, S]``, with ``tokens_per_frame`` placeholders a frame.
+
+        Raises:
+            ValueError: the question holds the placeholder token itself.
+        """
         placeholder = self.tokenizer.convert_ids_to_tokens(self.video_token_id)
         if placeholder in question:
             raise ValueError(f"prepare: question: expected no {placeholder} in it")
@@ -111,7 +116,9 @@ class Preparer:
         if len(at) != 1:
             raise ModelError(f"the tokenizer does not keep {placeholder} as one token")
         at = int(at)
-        video = torch.full((1, visual_tokens), self.video_token_id, dtype=ids.dtype)
+        video = torch.full(
+            (1, frames * self.tokens_per_frame), self.video_token_id, dtype=ids.dtype
+        )
         return torch.cat((ids[:, :at], video, ids[:, at + 1 :]), dim=1)
 
 

@@ -30,7 +30,7 @@ def test_the_answer_is_on_stdout_and_the_rest_on_stderr(ask):
     assert outcome.out.strip() and outcome.out.count("\n") == 1
     for stage in [*STAGES, "total"]:
         assert f"\n  {stage} " in "\n" + outcome.err
-    assert "16 frames in groups of 8 (interleaved), rope ntk x2.062" in outcome.err
+    assert "16 frames in groups of 8 (interleaved), rope ntk x1.531" in outcome.err
 
 
 def test_quiet_means_quiet(ask):
@@ -240,7 +240,7 @@ def test_plan_needs_no_weights(cli, model_dir, tmp_path):
     outcome = cli("plan", "--model", "config-only", "--frames", 60, "--json")
     result = json.loads(outcome.out)
     assert result["frames"] == 64 and result["visual_tokens"] == 64 * 17
-    assert result["factor"] == pytest.approx((64 * 17 + 256) / 256)
+    assert result["factor"] == pytest.approx((64 * 17 + 120) / 256)
     table = cli("plan", "--model", "config-only", "--frames", 64).out
     assert "64 in 8 groups of 8" in table and "KV cache" in table
 

@@ -15,12 +15,13 @@ from hf.tiny_model import (
     make_model,
     text_logits,
 )
-from intp_video.planning import TEXT_RESERVE
+from intp_video.planning import text_reserve
 
 import intp_ext
 
 FRAMES, TRAINED, HEAD_DIM = 32, 64, 16
-FACTOR = (FRAMES * TOKENS_PER_FRAME + TEXT_RESERVE) / TRAINED
+PLANNED = FRAMES * TOKENS_PER_FRAME + text_reserve(8, TOKENS_PER_FRAME, TRAINED)
+FACTOR = PLANNED / TRAINED
 TOLERANCE = 2e-5
 
 ROUTES = [
@@ -34,13 +35,12 @@ ROUTES = [
 
 def rope_of(kind):
     """The frequencies from their own function, not from the handle."""
-    planned = FRAMES * TOKENS_PER_FRAME + TEXT_RESERVE
     return intp_ext.rope_frequencies(
         kind,
         HEAD_DIM,
         factor=1.0 if kind in ("none", "dynamic_ntk") else FACTOR,
         original_max_position=TRAINED,
-        length=planned,
+        length=PLANNED,
     )
 
 

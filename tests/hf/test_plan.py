@@ -6,6 +6,7 @@ import intp_video
 import pytest
 import torch
 from hf.tiny_model import TOKENS_PER_FRAME, make_inputs, make_model
+from intp_video.planning import text_reserve
 from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig
 
 
@@ -35,7 +36,7 @@ def test_video_llava_7b():
 def test_the_cache_is_as_large_as_planned(model):
     frames = 32
     plan = intp_video.plan(model, frames, dtype=torch.float32)
-    inputs = make_inputs(frames, ((100, 156),))  # as much text as is set aside
+    inputs = make_inputs(frames, ((10, 14),))  # as much text as is set aside
     with torch.no_grad(), intp_video.extend(model, frames):
         cache = model(**inputs).past_key_values
     assert sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) == plan.kv_bytes
@@ -72,3 +73,17 @@ def test_no_model_there(tmp_path):
         intp_video.plan(tmp_path)
     with pytest.raises(intp_video.ModelError, match="no model to be had"):
         intp_video.plan(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("per_group", "per_frame", "trained", "room"),
+    [(8, 257, 4096, 256), (8, 10, 91, 11), (8, 17, 256, 120), (8, 17, 100, 0)],
+)
+def test_room_for_text_is_what_the_training_had_at_most(per_group, per_frame, trained, room):
+    assert text_reserve(per_group, per_frame, trained) == room
+
+
+def test_the_frames_of_the_training_need_no_stretch(model):
+    assert intp_video.plan(model, 8).factor == 1
+    with intp_video.extend(model, 8) as handle:
+        assert handle.factor == 1

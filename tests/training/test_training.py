@@ -6,7 +6,8 @@ import pytest
 import torch
 from intp_video.errors import ModelError
 from intp_video.preparation import Preparer
-from intp_video.shapes import KINDS, questions_of
+from intp_video.shapes import KINDS
+from intp_video.shapes.questions import all_questions
 from intp_video.towers import TemporalVideoLlava
 from intp_video.training import train as training
 from intp_video.training.batches import NOTHING, make_clips, pack_questions
@@ -30,8 +31,6 @@ def test_packed_questions_are_answered_as_each_alone(model, tmp_path):
     write_directory(tmp_path, model)
     preparer = Preparer.from_pretrained(tmp_path)
     clips = make_clips(0, 7, 3)
-    # the rng stands where pack_questions found it
-    again = make_clips(0, 7, 3)
     batch = pack_questions(clips)
     hidden = model.model(
         input_ids=batch.input_ids,
@@ -41,13 +40,11 @@ def test_packed_questions_are_answered_as_each_alone(model, tmp_path):
     ).last_hidden_state
     logits = model.lm_head(hidden[batch.row, batch.place])
     asked = [
-        (world, question)
-        for world in range(3)
-        for question in questions_of(again.worlds, world, again.rng)
+        (world, question) for world in range(3) for question in all_questions(clips.worlds, world)
     ]
     assert len(batch.token) == 2 * len(asked)
     for i, (world, question) in enumerate(asked):
-        prompt = preparer._ids(question.text, 80)
+        prompt = preparer.prompt_ids(question.text, 8)
         answer = preparer.tokenizer(question.answer).input_ids[1:]
         ids = torch.cat((prompt, torch.tensor([answer])), dim=1)
         assert ids.shape[1] < TRAINED_CONTEXT

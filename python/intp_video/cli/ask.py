@@ -15,7 +15,7 @@ from .model_arguments import (
     torch_dtype,
 )
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_answer_arguments", "add_arguments", "device_of", "run"]
 
 _DESCRIPTION = """\
 Answer a question about a video with a Video-LLM that was trained on short clips. The answer goes to
@@ -92,7 +92,7 @@ def _add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--factor",
         type=float,
         metavar="S",
-        help="how far, at least 1 (default: just enough for the frames and 256 tokens of text)",
+        help="how far, at least 1 (default: just enough for the frames and some text)",
     )
     method.add_argument(
         "--span",
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     with stages.stage(
         "decode"
     ) as stage:  # before gigabytes of weights: a wrong path is said at once
-        device = _device(args.device)
+        device = device_of(args.device)
         preparer = Preparer.from_pretrained(args.model)
         frames = round_up_to_groups(args.frames, preparer.frames_per_group)
         clip = read_video(args.video, frames, args.backend)
@@ -190,7 +190,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _device(name: str) -> Any:
+def device_of(name: str) -> Any:
+    """The device of ``--device``; "auto" is a GPU if there is one."""
     import torch
 
     if name == "auto":

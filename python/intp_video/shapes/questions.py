@@ -53,16 +53,33 @@ def questions_of(worlds: Worlds, world: int, rng: np.random.Generator) -> list[Q
     ]
     if number:
         asked.append(_existence(int(shape[present[0]]), present[0]))
-    for slot in present[:2]:
-        text = f"what color was the {SHAPES[shape[slot]]}?"
-        answer = _COLOR_NAMES[color[slot]]
-        asked.append(Question("needle", text, answer, _COLOR_NAMES, slot))
+    asked += [_needle(shape, color, slot) for slot in present[:2]]
     if number > 1:
         slots = worlds.order(world)
-        for word, slot in (("first", slots[0]), ("last", slots[-1])):
-            text = f"which shape came {word}?"
-            asked.append(Question("order", text, SHAPES[shape[slot]], SHAPES))
+        asked += [_order("first", shape, slots[0]), _order("last", shape, slots[-1])]
     return asked
+
+
+def all_questions(worlds: Worlds, world: int) -> list[Question]:
+    """Every question that can be asked about a world, in no order that matters: for training."""
+    number, shape, color = int(worlds.count[world]), worlds.shape[world], worlds.color[world]
+    slots = worlds.order(world)
+    slot_of = {int(shape[slot]): slot for slot in slots}
+    asked = [Question("count", "how many shapes were there?", str(number), _NUMBERS)]
+    asked += [_existence(kind, slot_of.get(kind)) for kind in range(len(SHAPES))]
+    asked += [_needle(shape, color, slot) for slot in slots]
+    if number > 1:
+        asked += [_order("first", shape, slots[0]), _order("last", shape, slots[-1])]
+    return asked
+
+
+def _needle(shape: np.ndarray, color: np.ndarray, slot: int) -> Question:
+    text = f"what color was the {SHAPES[shape[slot]]}?"
+    return Question("needle", text, _COLOR_NAMES[color[slot]], _COLOR_NAMES, slot)
+
+
+def _order(word: str, shape: np.ndarray, slot: int) -> Question:
+    return Question("order", f"which shape came {word}?", SHAPES[shape[slot]], SHAPES)
 
 
 def _existence(shape: int, slot: int | None) -> Question:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..model_files import CLIP_MEAN, CLIP_STD
-from ..shapes import KINDS, SHAPES, Worlds, draw, questions_of, sample_worlds
+from ..shapes import KINDS, SHAPES, Worlds, draw, sample_worlds
+from ..shapes.questions import all_questions
 from ..shapes.videos import training_rng
 from .recipe import (
     BOS,
@@ -45,7 +46,6 @@ class Clips:
     pixels: torch.Tensor
     shape: torch.Tensor
     color: torch.Tensor
-    rng: np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ def make_clips(seed: int, step: int, number: int) -> Clips:
         label = np.take_along_axis(what, slot, axis=1)
         label[empty] = NOTHING
         labels.append(torch.from_numpy(label))
-    return Clips(worlds, pixels.permute(0, 1, 4, 2, 3).contiguous(), *labels, rng)
+    return Clips(worlds, pixels.permute(0, 1, 4, 2, 3).contiguous(), *labels)
 
 
 def pack_questions(clips: Clips) -> Batch:
-    """All questions of ``questions_of`` for every clip."""
+    """All questions that can be asked about every clip."""
     rows, learnt = [], []
     for world in range(len(clips.worlds)):
         ids, positions, segments = list(_PREFIX), list(range(len(_PREFIX))), [0] * len(_PREFIX)
-        for number, question in enumerate(questions_of(clips.worlds, world, clips.rng), start=1):
+        for number, question in enumerate(all_questions(clips.worlds, world), start=1):
             asked = [*token_ids(question.text), _ASSISTANT, *token_ids(question.answer)]
             at = len(ids) + len(asked) - 2  # of "assistant:", which says the answer
             learnt.append((world, at, asked[-1], KINDS.index(question.kind)))

@@ -40,14 +40,14 @@ class Recipe:
     Attributes:
         seed: of weights and worlds.
         tower_steps, answer_steps: optimizer steps of either stage.
-        clips: short clips in a step; about six questions each.
+        clips: short clips in a step; about a dozen questions each.
         learning_rate: at its highest; 100 steps of warm-up, then a cosine to a twentieth of it.
     """
 
     seed: int = 0
-    tower_steps: int = 600
-    answer_steps: int = 6000
-    clips: int = 64
+    tower_steps: int = 1000
+    answer_steps: int = 4000
+    clips: int = 32
     learning_rate: float = 1e-3
 
 
@@ -92,6 +92,9 @@ class _Run:
         self.directory, self.recipe, self.device = directory, recipe, device
         torch.manual_seed(recipe.seed)
         self.model = TemporalVideoLlava(VideoLlavaConfig.from_dict(config()))
+        # One table of words while training, so that what a word looks like, how it is said and what
+        # it asks for are learnt together; saved as the two that the architecture has.
+        self.model.lm_head.weight = self.model.get_input_embeddings().weight
         size = self.model.config.vision_config.hidden_size
         self.heads = nn.ModuleDict(
             {

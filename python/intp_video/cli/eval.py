@@ -1,0 +1,217 @@
+"""``intp-video eval``: how often the answers are right, over ways of showing more frames."""
+
+import argparse
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from .ask import device_of
+from .console import add_talk_arguments, frame_count, print_json, say
+from .model_arguments import add_model_arguments, quiet_transformers, torch_dtype
+
+__all__ = ["add_arguments", "run"]
+
+_DESCRIPTION = """\
+Ask a model questions about videos in many ways and say how often it is right, with 95% intervals
+over the same videos. Without a question file: the held-out worlds of the shapes task, rendered to
+video files. A question file has one JSON object a line:
+
+  {"video": "a.mp4", "question": "What color is the car?", "answer": "red",
+   "options": ["red", "blue"], "kind": "color"}
+
+options and kind may be left out; videos are relative to the file. With options, an answer counts
+by its text or its letter; without, it must match up to case, articles and punctuation. Answers to
+open questions need a judge: judge/ARM.jsonl has them as GPT judges read them. Scores of such a
+judge move with its version; compare only what one version has judged.
+
+Interrupted, the same command goes on. It writes into --out: predictions.jsonl, summary.json,
+table.md, accuracy.svg, judge/.
+
+examples:
+  intp-video eval --model DIR --quick
+  intp-video eval --model DIR --videos 100 --event-length 32 --methods stock intp contiguous
+  intp-video eval questions.jsonl --model DIR --frames 8 32 64 --ropes ntk linear --windows 0 16
+"""
+
+
+def add_arguments(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "eval",
+        help="measure how often answers are right, over ways of showing more frames",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("questions", nargs="?", metavar="QUESTIONS", help="a JSON lines file")
+    parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="a Video-LLM")
+    parser.add_argument(
+        "--out", default="intp-eval", metavar="DIR", help="results (default: intp-eval)"
+    )
+    parser.add_argument(
+        "--frames", type=frame_count, nargs="+", metavar="M", help="(default: 8 16 32 64 128)"
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="stock, intp, unrearranged, contiguous, alone, pooled (default: all)",
+    )
+    parser.add_argument(
+        "--ropes",
+        nargs="+",
+        default=["ntk"],
+        metavar="ROPE",
+        help="none, linear, ntk, dynamic_ntk, yarn, visual (linear over the video alone); for the "
+        "methods that stretch it (default: ntk)",
+    )
+    parser.add_argument(
+        "--windows",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="W",
+        help="in frames; 0: no window (default: 0)",
+    )
+    parser.add_argument(
+        "--videos", type=frame_count, metavar="V", help="of the shapes task (default: 100)"
+    )
+    parser.add_argument(
+        "--event-length",
+        type=int,
+        choices=(8, 16, 32, 64, 128),
+        help="of the shapes task: an event lasts 1/L of its video (default: 32)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look in a minute: 8 videos, 8 and 32 frames, stock and intp",
+    )
+    parser.add_argument(
+        "--bad-lines",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="what to do if lines of QUESTIONS are no questions (default: refuse)",
+    )
+    parser.add_argument(
+        "--show-options", action="store_true", help='put options into the prompt, as "A. ..."'
+    )
+    parser.add_argument("--max-new-tokens", type=frame_count, default=16, metavar="T")
+    parser.add_argument("--backend", default="auto", help="the decoder (default: auto)")
+    parser.add_argument("--device", default="auto", help="(default: a GPU if there is one)")
+    add_model_arguments(parser)
+    add_talk_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..answering import load_model
+    from ..evaluation import METHODS, arms_of, evaluate, summarize, write_report
+    from ..evaluation.report import markdown_table
+    from ..preparation import Preparer
+    from ..sampling import round_up_to_groups
+
+    quiet_transformers()
+    frames = args.frames or ([8, 32] if args.quick else [8, 16, 32, 64, 128])
+    methods = args.methods or (["stock", "intp"] if args.quick else list(METHODS))
+    preparer = Preparer.from_pretrained(args.model)
+    frames = sorted({round_up_to_groups(n, preparer.frames_per_group) for n in frames})
+    windows = [window or None for window in args.windows]
+    if any(window < 0 for window in args.windows):
+        raise ValueError("--windows: expected numbers of frames, at least 0")
+    arms = arms_of(frames, methods, args.ropes, windows, preparer.frames_per_group)
+    out = Path(args.out)
+    bar = _Bar(args.quiet)
+    questions = _questions(args, out, [arm.frames for arm in arms], bar)
+    device = device_of(args.device)
+    model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
+    settings = {"model": str(args.model), "dtype": str(model.dtype)[6:], "backend": args.backend}
+    say(f"{len(questions)} questions, {len(arms)} arms", quiet=args.quiet)
+    try:
+        predictions = evaluate(
+            model,
+            preparer,
+            questions,
+            arms,
+            out,
+            settings=settings,
+            max_new_tokens=args.max_new_tokens,
+            show_options=args.show_options,
+            backend=args.backend,
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    summary = summarize(questions, arms, predictions, about=settings | _machine(str(device)))
+    paths = write_report(out, summary, questions, predictions)
+    for failure in summary["failures"]:
+        say(f"note: {failure['id']} {failure['arm']}: {failure['error']}", quiet=args.quiet)
+    say(f"written: {', '.join(map(str, paths[:3]))}, {out / 'judge'}", quiet=args.quiet)
+    if args.json:
+        print_json(summary)
+    else:
+        print(markdown_table(summary), end="")
+    return 0
+
+
+def _questions(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Bar") -> list:
+    from ..evaluation import read_questions, shapes_questions
+
+    if args.questions is None:
+        videos = args.videos or (8 if args.quick else 100)
+        length = args.event_length or 32
+        questions = shapes_questions(
+            out / "videos",
+            videos,
+            1 / length,
+            sorted(set(frames)),
+            progress=lambda done, total: bar(done, total, "rendering"),
+        )
+        bar.close()
+        return questions
+    for name in ("videos", "event_length"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')}: is for the shapes task, not for a file")
+    questions, bad = read_questions(args.questions)
+    for line in bad:
+        say(f"note: {args.questions}: {line}", quiet=args.quiet)
+    if bad and args.bad_lines == "refuse":
+        raise ValueError(
+            f"{args.questions}: {len(bad)} lines are no questions, the first is {bad[0]}; "
+            "--bad-lines skip leaves them out"
+        )
+    return questions
+
+
+def _machine(device: str) -> dict[str, Any]:
+    import torch
+    import transformers
+
+    return {
+        "device": device,
+        "processor": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+class _Bar:
+    """A progress bar on a terminal; elsewhere nothing."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.shown = not quiet and sys.stderr.isatty()
+        self.bar: Any = None
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if not self.shown:
+            return
+        if self.bar is None:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, file=sys.stderr, dynamic_ncols=True)
+        self.bar.set_description(what, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,197 @@
+"""What is compared: ways of showing a model more frames than it was trained on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..grouping import encoder_order
+from ..hook import extend
+from ..models import video_model_for
+from ..preparation import Preparer
+
+METHODS = {
+    "stock": "more frames and nothing else; a temporal tower takes them eight in a row",
+    "intp": "interleaved groups, rearranged into time order, RoPE stretched",
+    "unrearranged": "interleaved groups, tokens left group after group, RoPE stretched",
+    "contiguous": "groups of frames in a row, RoPE stretched",
+    "alone": "every frame encoded by itself, RoPE stretched; for a temporal tower it is repeated "
+    "to fill a group, and what comes out at its own place in time is taken",
+    "pooled": "interleaved groups, tokens of each frame averaged down to the budget of one "
+    "group, positions untouched",
+}
+STRETCHED = ("intp", "unrearranged", "contiguous", "alone")
+ROPES = ("none", "linear", "ntk", "dynamic_ntk", "yarn", "visual")  # visual: linear, span="visual"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of asking.
+
+    Attributes:
+        method: one of ``METHODS``.
+        frames: M, whole groups.
+        rope: one of ``ROPES`` for the methods that stretch it, else None.
+        window: in frames, or None.
+    """
+
+    method: str
+    frames: int
+    rope: str | None = None
+    window: int | None = None
+
+    @property
+    def name(self) -> str:
+        parts = [self.method, str(self.frames)]
+        parts += [self.rope] if self.rope else []
+        parts += [f"w{self.window}"] if self.window else []
+        return "-".join(parts)
+
+    @contextmanager
+    def applied(self, model: nn.Module, preparer: Preparer) -> Iterator[Preparer]:
+        """The model as this arm wants it, and the preparer of its prompts; afterwards all is as it
+        was. A video is encoded once for all questions that follow each other."""
+        family = video_model_for(model.config)
+        outer = family.multimodal_module(model)
+        if self.method == "stock":
+            with _video_features(outer, _remembered(outer.get_video_features)):
+                yield preparer
+            return
+        options: dict[str, Any] = {"rope": self.rope or "none", "window": self.window}
+        if self.rope == "visual":
+            options |= {"rope": "linear", "span": "visual"}
+        if self.method == "contiguous":
+            options["grouping"] = "contiguous"
+        per_group, tokens = preparer.frames_per_group, preparer.tokens_per_frame
+        temporal = getattr(model.config.vision_config, "num_frames", None) is not None
+        encode = None
+        if self.method == "alone" and temporal:
+            encode = _each_alone(outer.get_video_features, family, per_group)
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None
+        if self.method == "unrearranged":
+            order = encoder_order(self.frames, per_group)
+            change = _permuted(order)
+        elif self.method == "pooled":
+            tokens = max(1, per_group * tokens // self.frames)
+            preparer = replace(preparer, tokens_per_frame=tokens)
+            change = _pooled(tokens)
+        with extend(model, self.frames, **options):
+            features = encode or outer.get_video_features
+            if change is not None:
+                features = _changed(features, family, change)
+            with _video_features(outer, _remembered(features)):
+                yield preparer
+
+
+def arms_of(
+    frames: Sequence[int],
+    methods: Sequence[str],
+    ropes: Sequence[str],
+    windows: Sequence[int | None],
+    frames_per_group: int,
+) -> list[Arm]:
+    """Every combination that means something, the baseline (stock at N frames) first.
+
+    Raises:
+        ValueError: an unknown method or rope, or frames that are no whole groups.
+    """
+    for name, values, known in (("method", methods, METHODS), ("rope", ropes, ROPES)):
+        for value in values:
+            if value not in known:
+                raise ValueError(f"eval: {name}: expected one of {', '.join(known)}, got {value!r}")
+    for count in frames:
+        if count % frames_per_group:
+            raise ValueError(
+                f"eval: frames: expected multiples of {frames_per_group}, which the model takes at "
+                f"once, got {count}"
+            )
+    arms = [Arm("stock", frames_per_group)]
+    for count, method in product(frames, methods):
+        if method in STRETCHED:
+            arms += [Arm(method, count, rope, w) for rope, w in product(ropes, windows)]
+        else:
+            arms.append(Arm(method, count))
+    return list(dict.fromkeys(arms))
+
+
+@contextmanager
+def _video_features(outer: nn.Module, function: Callable[..., Any]) -> Iterator[None]:
+    """``get_video_features`` of one instance, for a while."""
+    before = vars(outer).get("get_video_features")
+    outer.get_video_features = function
+    try:
+        yield
+    finally:
+        if before is None:
+            del outer.get_video_features
+        else:
+            outer.get_video_features = before
+
+
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The last result again, for the same pixels: nobody writes to them while an arm asks."""
+    pixels = result = None
+
+    @functools.wraps(function)  # generate() reads the signature
+    def get_video_features(pixel_values_videos: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        nonlocal pixels, result
+        if pixels is None or pixels.data_ptr() != pixel_values_videos.data_ptr():
+            result = function(pixel_values_videos, *args, **kwargs)
+            pixels = pixel_values_videos  # held, so that its address stays its own
+        return result
+
+    return get_video_features
+
+
+def _changed(function: Callable[..., Any], family: Any, change: Callable) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def get_video_features(pixel_values_videos: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        output = function(pixel_values_videos, *args, **kwargs)
+        features = change(family.features_of(output))
+        return family.output_like(output, features, pixel_values_videos.shape[1])
+
+    return get_video_features
+
+
+def _permuted(order: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(features: torch.Tensor) -> torch.Tensor:  # [V * M, P, C] of one video
+        return features[order.to(features.device)]
+
+    return change
+
+
+def _pooled(tokens: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The class token and means of the rest; one mean of all where there is room for one token."""
+
+    def change(features: torch.Tensor) -> torch.Tensor:  # [M, P, C] -> [M, tokens, C]
+        if tokens >= features.shape[1]:
+            return features
+        if tokens == 1:
+            return features.mean(dim=1, keepdim=True)
+        rest = nn.functional.adaptive_avg_pool1d(features[:, 1:].transpose(1, 2), tokens - 1)
+        return torch.cat((features[:, :1], rest.transpose(1, 2)), dim=1)
+
+    return change
+
+
+def _each_alone(function: Callable[..., Any], family: Any, per_group: int) -> Callable[..., Any]:
+    """Every frame fills a group of its own; of the N results the one at its place in time stays."""
+
+    @functools.wraps(function)
+    def get_video_features(pixel_values_videos: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        frames = pixel_values_videos.shape[1]
+        kept = []
+        for frame in range(frames):
+            repeated = pixel_values_videos[:, frame : frame + 1].expand(-1, per_group, -1, -1, -1)
+            output = function(repeated.contiguous(), *args, **kwargs)
+            kept.append(family.features_of(output)[frame * per_group // frames])
+        return family.output_like(output, torch.stack(kept), frames)
+
+    return get_video_features
