@@ -5,7 +5,9 @@ q [1, Hq, S, D], k and v [1, Hkv, S, D], contiguous, rotated already. Outputs ar
   intp_ext            intp_ext.attention(q, k, v, window=...)
   sdpa flash, causal  F.scaled_dot_product_attention(q, k, v, is_causal=True): with a window it
                       computes MORE than is asked; what one runs without a windowed kernel
+  sdpa cudnn, causal  the same by cuDNN's kernels (GPU)
   eager               transformers' eager attention: scores in q's dtype, softmax in float32 (to 4k)
+  torch.compile       the same, compiled for exactly this shape (GPU)
   sdpa, mask          F.scaled_dot_product_attention(..., attn_mask=bool [S, S]) (to 8k)
   sdpa, chunks        the same for 1024 queries at a time, over the keys that they see
   flex_attention      torch.compile(flex_attention) with a block mask, for exactly this shape;
@@ -19,12 +21,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import runner
 import torch
 import torch.nn.functional as F
 from harness import Contender
 from machine import Copy
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 import intp_ext
@@ -71,6 +75,15 @@ def cases(quick: bool) -> Sequence[Case]:
     return found
 
 
+def gpu_cases(quick: bool) -> Sequence[Case]:
+    if quick:
+        return cases(quick)
+    full = [Case(tokens, "bf16", heads=32, kv_heads=32) for tokens in (4096, 16384, 32768)]
+    windowed = [Case(tokens, "bf16", 2048, heads=32, kv_heads=32) for tokens in (4096, 32768)]
+    grouped = [Case(16384, "bf16", heads=32, kv_heads=8)]
+    return [*full, *windowed, *grouped, Case(4096, "fp32")]
+
+
 def visible(case: Case, device: torch.device) -> Callable[[slice, slice], torch.Tensor]:
     """Of queries and keys: a boolean mask, True where seen."""
     position = torch.arange(case.tokens, device=device)
@@ -99,7 +112,11 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
         states = q[:, :, rows], k[:, :, keys], v[:, :, keys]
         return F.scaled_dot_product_attention(*states, enable_gqa=group > 1, **options)
 
-    def eager() -> torch.Tensor:
+    def causal(backend: SDPBackend) -> torch.Tensor:
+        with sdpa_kernel(backend):
+            return sdpa(whole, whole, is_causal=True)
+
+    def eager(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * case.head_dim**-0.5
         scores.masked_fill_(~full_mask, float("-inf"))
         return scores.softmax(-1, dtype=torch.float32).to(q.dtype) @ v.repeat_interleave(group, 1)
@@ -118,10 +135,21 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
     def add(name: str, run: Callable[[], torch.Tensor], **options) -> None:
         found.append(Contender(name, run, ours, **options))
 
-    add("sdpa flash, causal", lambda: sdpa(whole, whole, is_causal=True), same=window is None)
+    flash, cudnn = "sdpa flash, causal", "sdpa cudnn, causal"
+    if device.type == "cuda":
+        for name, backend in (
+            (flash, SDPBackend.FLASH_ATTENTION),
+            (cudnn, SDPBackend.CUDNN_ATTENTION),
+        ):
+            add(name, partial(causal, backend), same=window is None, optional=True)
+    else:
+        add(flash, lambda: sdpa(whole, whole, is_causal=True), same=window is None)
     full_mask = mask(whole, whole) if case.tokens <= MASK_TOKENS else None
     if case.tokens <= EAGER_TOKENS:
-        add("eager", eager)
+        add("eager", lambda: eager(q, k, v))
+        if device.type == "cuda":
+            compiled = torch.compile(eager, dynamic=False)
+            add("torch.compile", lambda: compiled(q, k, v), compiled=True, optional=True)
     if window is not None:
         if full_mask is not None:
             add("sdpa, mask", lambda: sdpa(whole, whole, attn_mask=full_mask))
@@ -135,6 +163,7 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
             "flex_attention",
             lambda: flex(q, k, v, block_mask=blocks, enable_gqa=group > 1),
             compiled=True,
+            optional=device.type == "cuda",
         )
     return found
 
@@ -143,6 +172,7 @@ BENCHMARK = runner.Benchmark(
     name="attention",
     description=__doc__,
     cases=cases,
+    gpu_cases=gpu_cases,
     contenders=contenders,
     tolerance={"bf16": 0.05, "fp32": 1e-4},
 )

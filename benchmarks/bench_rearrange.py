@@ -54,6 +54,12 @@ def cases(quick: bool) -> Sequence[Case]:
     return [Case(frames, dtype) for dtype in runner.DTYPES for frames in (8, 16, 32, 64, 128)]
 
 
+def gpu_cases(quick: bool) -> Sequence[Case]:
+    if quick:
+        return cases(quick)
+    return [Case(frames, "bf16") for frames in (8, 64, 256)] + [Case(64, "fp32")]
+
+
 def gather(features: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return features[:, order]
 
@@ -84,6 +90,7 @@ BENCHMARK = runner.Benchmark(
     name="rearrange",
     description=__doc__,
     cases=cases,
+    gpu_cases=gpu_cases,
     contenders=contenders,
     tolerance=dict.fromkeys(runner.DTYPES, 0.0),
 )

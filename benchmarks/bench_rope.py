@@ -70,6 +70,17 @@ def cases(quick: bool) -> Sequence[Case]:
     return found
 
 
+def gpu_cases(quick: bool) -> Sequence[Case]:
+    if quick:
+        return cases(quick)
+    return [
+        *(Case(tokens, "bf16") for tokens in (2048, 16384, 65536)),
+        Case(16384, "bf16", order=True),
+        Case(16384, "bf16", GQA_HEADS, order=True),
+        Case(16384, "fp32"),
+    ]
+
+
 def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
     def states(heads: int) -> torch.Tensor:
         made = torch.randn(1, case.tokens, heads, case.head_dim, device=device)
@@ -128,6 +139,7 @@ BENCHMARK = runner.Benchmark(
     name="rope",
     description=__doc__,
     cases=cases,
+    gpu_cases=gpu_cases,
     contenders=contenders,
     tolerance={"bf16": 0.1, "fp32": 1e-3},  # transformers rounds cos, sin and both products to bf16
 )

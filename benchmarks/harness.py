@@ -25,6 +25,7 @@ class Contender:
             it is compared with; None for our own.
         compiled: the first call compiles; its time is reported apart.
         same: its output must agree with ours; False where it computes more than is asked.
+        optional: a backend that may refuse the case; then it is left out, with its reason.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Contender:
     against: str | None = None
     compiled: bool = False
     same: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class CacheFlush:
     def __init__(self, device: torch.device) -> None:
         size = 2 * cache_bytes(device)
         if device.type == "cuda":
-            size = max(size, 256 << 20)  # runs long enough to queue the launches that are timed
+            size = max(
+                size, 1 << 30
+            )  # a quarter of a millisecond, to queue what is timed behind it
         self.buffer = torch.ones(size // 4, dtype=torch.int32, device=device)
 
     def __call__(self) -> None:
@@ -102,19 +106,27 @@ def time_once(run: Callable[[], object], device: torch.device) -> float:
 
 def interleave(
     contenders: Sequence[Contender], device: torch.device, seconds: float
-) -> dict[str, Timing]:
+) -> tuple[dict[str, Timing], dict[str, str]]:
     """Runs every contender once per round from a cold cache, until about ``seconds`` have passed.
 
-    Each round begins with another contender: none always follows the same neighbour.
+    Each round begins with another contender: none always follows the same neighbour. Returns the
+    timings, and why the optional contenders that are not among them refused.
     """
     flush = CacheFlush(device)
-    first_call = {}
+    first_call, refused = {}, {}
     for contender in contenders:
         begin = time.perf_counter()
-        contender.run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        first_call[contender.name] = time.perf_counter() - begin
+        try:
+            contender.run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        except Exception as error:  # each backend refuses in its own way
+            if not contender.optional:
+                raise
+            refused[contender.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            first_call[contender.name] = time.perf_counter() - begin
+    contenders = [contender for contender in contenders if contender.name not in refused]
 
     taken: dict[str, list[float]] = {contender.name: [] for contender in contenders}
 
@@ -137,4 +149,5 @@ def interleave(
             play_round(number)
     finally:
         gc.enable()
-    return {name: Timing(tuple(values), first_call[name]) for name, values in taken.items()}
+    timings = {name: Timing(tuple(values), first_call[name]) for name, values in taken.items()}
+    return timings, refused

@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-OURS, EAGER, COMPILED, COPY, SDPA = "#1f5fbf", "#e07b00", "#2a9d5c", "#777777", "#8250b4"
+OURS, EAGER, COMPILED, COPY = "#1f5fbf", "#e07b00", "#2a9d5c", "#777777"
+SDPA, CUDNN = "#8250b4", "#b0486a"
 # color, line style, marker of every contender
 STYLE = {
     "intp_ext": (OURS, "-", "o"),
@@ -29,12 +30,16 @@ STYLE = {
     "torch.compile, tables ready": (COMPILED, ":", "^"),
     "copy": (COPY, "--", None),
     "sdpa flash, causal": (SDPA, "-", "s"),
+    "sdpa cudnn, causal": (CUDNN, "-", "P"),
+    "sdpa": (SDPA, "--", "v"),
+    "sdpa flash": (SDPA, "-", "s"),
+    "sdpa cudnn": (CUDNN, "-", "P"),
     "sdpa, mask": (SDPA, "--", "v"),
     "sdpa, chunks": (SDPA, ":", "D"),
     "flex_attention": (COMPILED, "-", "^"),
 }
 GROUPS = {"intp_ext": "fresh outputs", "intp_ext, out=": "preallocated outputs"}
-SWEEP = {"rearrange": "frames", "rope": "tokens"}  # the x axis
+SWEEP = {"rearrange": "frames", "rope": "tokens", "decode": "tokens"}  # the x axis
 
 
 def is_variant(case: dict) -> bool:
@@ -72,7 +77,9 @@ def draw_sweep(axes: Axes, results: Sequence[dict], group: str, x: str) -> None:
 
 
 def variant_label(case: dict) -> str:
-    return f"{case['heads']}+{case['kv_heads']} heads" + ("\nwith order" if case["order"] else "")
+    return f"{case['heads']}+{case['kv_heads']} heads" + (
+        "\nwith order" if case.get("order") else ""
+    )
 
 
 def draw_variants(axes: Axes, results: Sequence[dict], group: str) -> None:

@@ -42,6 +42,7 @@ class Benchmark:
     cases: Callable[[bool], Sequence[Case]]
     contenders: Callable[[Case, torch.device, machine.Copy], list[Contender]]
     tolerance: dict[str, float]
+    gpu_cases: Callable[[bool], Sequence[Case]] | None = None  # where the CPU's are not enough work
 
 
 def parse(benchmark: Benchmark, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -159,7 +160,8 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.dev
         "peaks": [],
         "results": [],
     }
-    cases = benchmark.cases(options.quick)
+    on_gpu = device.type == "cuda" and benchmark.gpu_cases is not None
+    cases = (benchmark.gpu_cases if on_gpu else benchmark.cases)(options.quick)
     progress = tqdm(total=len(cases) * len(options.threads), file=sys.stderr, desc=benchmark.name)
     for threads in options.threads:
         torch.set_num_threads(threads)
@@ -172,7 +174,8 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.dev
             torch.compiler.reset()  # compiled code of one case must not serve another
             with torch.inference_mode():
                 contenders = benchmark.contenders(case, device, copy)
-                timings = interleave(contenders, device, options.seconds)
+                timings, refused = interleave(contenders, device, options.seconds)
+                contenders = [c for c in contenders if c.name in timings]
                 check_agreement(contenders, benchmark.tolerance[case.dtype])
             rows = list(result_rows(contenders, timings, case))
             del contenders
@@ -182,10 +185,12 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.dev
                     "threads": threads,
                     "bytes": case.bytes_moved(),
                     "contenders": rows,
+                    "refused": refused,
                 }
             )
             lines = table(label, case.bytes_moved(), rows)
-            progress.write("\n".join(lines), file=sys.stdout)
+            refusals = [f"  {name}: refused, {reason}" for name, reason in refused.items()]
+            progress.write("\n".join([*lines, *refusals]), file=sys.stdout)
             sys.stdout.flush()
             progress.update()
             report["machine"]["load_at_end"] = os.getloadavg()[0]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import bench_attention
+import bench_decode
 import bench_rearrange
 import bench_rope
 import pytest
@@ -39,6 +40,12 @@ def test_counts_of_attention():
     assert causal.flops() == 4 * 16 * 4 * 100 * 101 // 2
 
 
+def test_counts_of_decode():
+    case = bench_decode.Case(100, "bf16", kv_heads=2, heads=4, head_dim=16)
+    assert case.bytes_moved() == 2 * 100 * 2 * 16 * 2
+    assert case.flops() == 4 * 16 * 4 * 100
+
+
 def test_bytes_are_those_of_the_tensors(tiny):
     features = torch.empty(1, 16 * 257, 8, dtype=torch.bfloat16)
     order = torch.empty(16 * 257, dtype=torch.int32)
@@ -63,7 +70,12 @@ def tiny() -> dict[str, runner.Benchmark]:
         for tokens, kv_heads in ((32, 2), (64, 1))
         for window in (None, 16)
     ]
+    decode = [
+        bench_decode.Case(tokens, "bf16", kv_heads, 4, 16)
+        for tokens, kv_heads in ((32, 4), (64, 4), (64, 2))
+    ]
     return {
+        "decode": dataclasses.replace(bench_decode.BENCHMARK, cases=lambda quick: decode),
         "attention": dataclasses.replace(bench_attention.BENCHMARK, cases=lambda quick: attention),
         "rearrange": dataclasses.replace(bench_rearrange.BENCHMARK, cases=lambda quick: rearrange),
         "rope": dataclasses.replace(bench_rope.BENCHMARK, cases=lambda quick: rope),
@@ -80,7 +92,7 @@ def uncompiled(monkeypatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["rearrange", "rope", "attention"])
+@pytest.mark.parametrize("name", ["rearrange", "rope", "attention", "decode"])
 def test_run_writes_what_plot_draws(name, tiny, uncompiled, tmp_path, capfd):
     plot = pytest.importorskip("plot", exc_type=ImportError)
     path = tmp_path / f"{name}.json"

@@ -50,7 +50,7 @@ def test_ratio_is_taken_round_by_round():
 def test_every_contender_runs_once_a_round_and_none_is_always_first():
     calls = []
     contenders = [Contender(name, lambda name=name: calls.append(name)) for name in "abc"]
-    timings = harness.interleave(contenders, CPU, seconds=0.0)
+    timings, _ = harness.interleave(contenders, CPU, seconds=0.0)
     assert {len(t.seconds) for t in timings.values()} == {harness.LEAST_REPEATS}
     warm_up = 2 * 3  # the first calls, the round that estimates
     rounds = [calls[i : i + 3] for i in range(warm_up, len(calls), 3)]
@@ -62,9 +62,20 @@ def test_every_contender_runs_once_a_round_and_none_is_always_first():
 def test_first_call_is_apart():
     naps = iter([0.2])
     contender = Contender("compiled", lambda: time.sleep(next(naps, 0.0)), compiled=True)
-    timing = harness.interleave([contender], CPU, seconds=0.0)["compiled"]
+    timing = harness.interleave([contender], CPU, seconds=0.0)[0]["compiled"]
     assert timing.first_call >= 0.2
     assert timing.ratio_to(timing).median == 1.0
+
+
+def test_an_optional_contender_may_refuse_and_says_why():
+    def refuse():
+        raise RuntimeError("no such kernel\nand more")
+
+    contenders = [Contender("ours", lambda: None), Contender("theirs", refuse, optional=True)]
+    timings, refused = harness.interleave(contenders, CPU, seconds=0.0)
+    assert list(timings) == ["ours"] and refused == {"theirs": "RuntimeError: no such kernel"}
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        harness.interleave([Contender("theirs", refuse)], CPU, seconds=0.0)
 
 
 def test_rows_count_the_bytes_of_the_case():
