@@ -153,3 +153,73 @@ def test_gpu_script_begins_nothing_without_a_device(tmp_path):
     assert result.returncode == 2
     assert "no CUDA device" in result.stderr and "nothing was built" in result.stderr
     assert not (tmp_path / "results").exists()
+
+
+STUB = """\
+#!/bin/bash
+# stands in for python: says what was asked of it, and fails where it is told to
+case "$*" in
+  -) cat >/dev/null ;;
+  *get_device_name*) echo fake-card 9.0a ;;
+  *"$STUB_FAILS"*) echo "told to fail"; exit 3 ;;
+  *bench_*) while [[ $1 != --json ]]; do shift; done; echo '{}' >"$2" ;;
+esac
+echo "archs $TORCH_CUDA_ARCH_LIST"
+"""
+
+
+@pytest.fixture
+def gpu_script(tmp_path):
+    """Runs the script with stand-ins for python and nvcc; returns its exit code and summary."""
+    nvcc, python = tmp_path / "cuda/bin/nvcc", tmp_path / "python"
+    nvcc.parent.mkdir(parents=True)
+    for path, text in ((nvcc, "#!/bin/bash\n"), (python, STUB)):
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def run(**environment: str) -> tuple[int, dict]:
+        result = subprocess.run(
+            [BENCHMARKS / "run_on_gpu.sh", tmp_path / "results"],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHON": str(python),
+                "CUDA_HOME": str(nvcc.parents[1]),
+                "STUB_FAILS": "nothing",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+        )
+        assert (tmp_path / "results/summary.json").exists(), result.stderr
+        return result.returncode, json.loads((tmp_path / "results/summary.json").read_text())
+
+    return run
+
+
+GPU_STEPS = [
+    "build", "load", "doctor", "operators", "hook", "attention", "decode", "rope", "rearrange",
+    "sanitizer", "draw_attention", "draw_decode", "draw_rope", "draw_rearrange",
+]  # fmt: skip
+
+
+def test_gpu_script_does_every_step(gpu_script, tmp_path):
+    code, summary = gpu_script()
+    assert code == 0 and summary["passed"]
+    assert [step["step"] for step in summary["steps"]] == GPU_STEPS
+    assert "archs 9.0a 8.0+PTX" in (tmp_path / "results/log.txt").read_text()
+
+
+def test_gpu_script_goes_on_after_a_failure_and_draws_what_there_is(gpu_script):
+    code, summary = gpu_script(STUB_FAILS="bench_decode")
+    status = {step["step"]: step["status"] for step in summary["steps"]}
+    assert code == 1 and not summary["passed"]
+    assert list(status) == [name for name in GPU_STEPS if name != "draw_decode"]
+    assert status.pop("decode") == "failed" and status.pop("sanitizer") == "not found"
+    assert set(status.values()) == {"passed"}
+
+
+def test_gpu_script_ends_at_its_deadline(gpu_script):
+    code, summary = gpu_script(DEADLINE="10")
+    status = {step["step"]: step["status"] for step in summary["steps"]}
+    assert code == 1
+    assert status.pop("sanitizer") == "not found" and set(status.values()) == {"no time"}

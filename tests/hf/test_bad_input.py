@@ -140,7 +140,7 @@ def test_embeddings_hide_where_the_video_is(model):
 
 
 def test_the_decoder_alone_does_not_know_where_the_video_is(model):
-    embeds = torch.randn(1, 5, 64)
+    embeds = torch.randn(1, 5, 64, device=model.device)
     with torch.no_grad():
         stock = model.model.language_model(inputs_embeds=embeds).last_hidden_state
         with intp_video.extend(model, 8, rope="none"):
@@ -160,7 +160,7 @@ def test_a_cache_from_before_extend(model):
         intp_video.extend(model, 8, rope="none"),
         pytest.raises(ModelError, match="from before extend"),
     ):
-        model(input_ids=torch.tensor([[5], [6]]), past_key_values=cache)
+        model(input_ids=torch.tensor([[5], [6]], device=model.device), past_key_values=cache)
 
 
 def test_the_attention_route_needs_the_whole_prompt_at_once(model):

@@ -89,7 +89,7 @@ def visual_positions_by_hand(inputs, factor):
             if kept:
                 at += 1 / factor if token == VIDEO else 1.0
         rows.append(row)
-    return torch.tensor(rows)
+    return torch.tensor(rows, device=inputs["input_ids"].device)
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -145,8 +145,10 @@ def test_window_equals_stock_with_the_mask_of_the_definition(model, route):
                 ]
             )
         seen.append(rows)
-    seen = torch.tensor(seen)[:, None]  # [B, 1, S, S]
-    bias = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    seen = torch.tensor(seen, device=model.device)[:, None]  # [B, 1, S, S]
+    bias = torch.zeros(seen.shape, device=seen.device).masked_fill(
+        ~seen, torch.finfo(torch.float32).min
+    )
     positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     with torch.no_grad():
         rope = intp_ext.rope_frequencies("ntk", HEAD_DIM, factor=handle.factor)

@@ -131,7 +131,7 @@ def test_a_cache_outlives_its_extension(model):
         first = model.generate(
             **inputs, max_new_tokens=4, return_dict_in_generate=True, do_sample=False
         )
-    ids = torch.cat((first.sequences, torch.tensor([[21], [22]])), dim=1)
+    ids = torch.cat((first.sequences, torch.tensor([[21], [22]], device=model.device)), dim=1)
     mask = torch.ones_like(ids)
     mask[:, : inputs["attention_mask"].shape[1]] = inputs["attention_mask"]
     again = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": 4, "do_sample": False}

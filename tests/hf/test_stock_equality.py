@@ -61,7 +61,7 @@ def test_logits_without_a_cache(model, variant):
 
 
 def test_text_without_a_video(model, variant):
-    ids = torch.tensor([[BOS, 7, 9, 11, 13]])
+    ids = torch.tensor([[BOS, 7, 9, 11, 13]], device=model.device)
     with torch.no_grad():
         stock = model(input_ids=ids).logits
         with intp_video.extend(model, **variant):
@@ -145,7 +145,7 @@ def test_low_precision_is_as_good_as_stock(model, dtype, variant):
     with torch.no_grad():
         exact = text_logits(model(**inputs).logits, inputs)
         model.to(dtype)  # rounds a stock model's frequencies, which from_pretrained does not
-        frequencies = intp_ext.rope_frequencies("none", head_dim).inv_freq
+        frequencies = intp_ext.rope_frequencies("none", head_dim, device=model.device).inv_freq
         model.model.language_model.rotary_emb.inv_freq = frequencies
         inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(dtype)
         stock = text_logits(model(**inputs).logits.float(), inputs)
@@ -200,7 +200,7 @@ def two_turns(model, inputs):
         **inputs, max_new_tokens=5, do_sample=False, return_dict_in_generate=True
     )
     cache = first.past_key_values
-    question = torch.tensor([[21, 22, 23]]).expand(len(first.sequences), -1)
+    question = torch.tensor([[21, 22, 23]], device=model.device).expand(len(first.sequences), -1)
     ids = torch.cat((first.sequences, question), dim=1)
     mask = torch.ones_like(ids)
     mask[:, : inputs["attention_mask"].shape[1]] = inputs["attention_mask"]

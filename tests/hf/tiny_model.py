@@ -14,6 +14,7 @@ from transformers import (
 
 PATCHES = 4  # an image of 16 x 16 in patches of 8
 TOKENS_PER_FRAME = PATCHES + 1
+DEVICE = torch.device("cpu")  # of models and inputs; the fixture `device` sets it
 VIDEO, IMAGE, PAD, BOS, EOS, VOCAB = 63, 62, 0, 1, 2, 64
 
 
@@ -58,7 +59,7 @@ def make_model(seed: int = 0, **text: object) -> VideoLlavaForConditionalGenerat
                 parameter.mul_(3)  # sharper attention: a wrong position or mask shows in the logits
     model.generation_config.eos_token_id = None  # every run as long as the next
     model.generation_config.pad_token_id = PAD
-    return model
+    return model.to(DEVICE)
 
 
 def make_inputs(
@@ -82,9 +83,9 @@ def make_inputs(
         mask.append(torch.cat((pad, kept) if left else (kept, pad)))
     pixels = torch.randn(len(texts), frames, 3, 16, 16, generator=generator)
     return {
-        "input_ids": torch.stack(ids),
-        "attention_mask": torch.stack(mask),
-        "pixel_values_videos": pixels,
+        "input_ids": torch.stack(ids).to(DEVICE),
+        "attention_mask": torch.stack(mask).to(DEVICE),
+        "pixel_values_videos": pixels.to(DEVICE),
     }
 
 
