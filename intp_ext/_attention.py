@@ -1,8 +1,7 @@
 """The public attention entry, and the operator ``intp_ext::attention_core`` behind it.
 
 :func:`attention` is two steps: a prologue (bring the rows into time order, rotate) and the core,
-which knows nothing of rope or order. On the CPU the core is csrc/attention; on CUDA it runs here,
-on the definition of :mod:`intp_ext.reference`, one tile of queries at a time: memory is O(S).
+which knows nothing of rope or order (csrc/attention). Memory is O(S).
 """
 
 from __future__ import annotations
@@ -11,12 +10,10 @@ import math
 
 import torch
 
-from . import reference
+from . import _checks, reference
 from .ops import apply_rope
 from .rope import Rope
 from .window import Window
-
-QUERY_TILE = 256
 
 
 def attention(
@@ -119,44 +116,6 @@ def _rotate(
     return q, k
 
 
-def attention_core_tiled(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    bounds: torch.Tensor,
-    window: int | None,
-    block: int,
-    sink: int,
-    scale: float,
-) -> torch.Tensor:
-    """:func:`intp_ext.reference.attention_core`, a tile of queries at a time: for CUDA."""
-    out = _fake(q, k, v, bounds, window, block, sink, scale)
-    attention_core_tiled_out(q, k, v, bounds, window, block, sink, scale, out)
-    return out
-
-
-def attention_core_tiled_out(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    bounds: torch.Tensor,
-    window: int | None,
-    block: int,
-    sink: int,
-    scale: float,
-    out: torch.Tensor,
-) -> None:
-    if q.numel() == 0:
-        return
-    keys = torch.arange(k.shape[2], device=q.device)
-    for start in range(0, q.shape[2], QUERY_TILE):
-        stop = min(start + QUERY_TILE, q.shape[2])
-        queries = torch.arange(start, stop, device=q.device)
-        # over all keys: reading the bounds, to know which it sees, would wait for the GPU
-        mask = reference.visible(bounds, queries, keys, window, block, sink)
-        out[:, :, start:stop] = reference.masked_attention(q[:, :, start:stop], k, v, mask, scale)
-
-
 def _check(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -224,6 +183,7 @@ def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
             )
         if x.dim() != 4:
             raise ValueError(f"attention: {name}: expected [B, H, S, D], got {list(x.shape)}")
+        _checks.kernel_device("attention", name, x)
         if x.dtype != q.dtype:
             raise TypeError(f"attention: {name}: expected q's dtype {q.dtype}, got {x.dtype}")
         if x.shape[3] > 1 and x.stride(3) != 1:
@@ -314,7 +274,7 @@ def check_permutation(where: str, order: torch.Tensor) -> None:
 
 def _fake(q, k, v, bounds, window, block, sink, scale):
     batch, heads, rows, dim = q.shape
-    if q.stride(1) < q.stride(2):  # as in csrc/attention/attention_cpu.cpp
+    if q.stride(1) < q.stride(2):  # as in csrc/attention/attention_op.h
         return q.new_empty(batch, rows, heads, dim).transpose(1, 2)
     return q.new_empty(batch, heads, rows, dim)
 
@@ -341,9 +301,7 @@ _library = torch.library.Library("intp_ext", "IMPL")
 
 
 def register() -> None:
-    """Give the declared operator its implementation, fake and autograd formula."""
-    _library.impl("attention_core", attention_core_tiled, "CUDA")
-    _library.impl("attention_core.out", attention_core_tiled_out, "CUDA")
+    """Give the declared operator its fake and autograd formula."""
     torch.library.register_fake("intp_ext::attention_core", _fake, lib=_library)
     torch.library.register_fake("intp_ext::attention_core.out", _fake_out, lib=_library)
     torch.library.register_autograd(

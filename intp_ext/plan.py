@@ -1,4 +1,4 @@
-"""How a call of :func:`intp_ext.attention` is computed on the CPU, without computing it."""
+"""How a call of :func:`intp_ext.attention` is computed, without computing it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from .window import Window
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """What the CPU kernel of :func:`intp_ext.attention` does with inputs of given shapes.
+    """What :func:`intp_ext.attention` does with inputs of given shapes.
 
     Queries and keys of each key head are cut into tiles. A row is one query of one of the heads
     that share the key head.
 
     Attributes:
-        kernel: ``"prefill"`` (keys are packed) or ``"decode"`` (few rows: keys are read in place).
+        kernel: ``"prefill"`` or ``"decode"`` (few rows: bound by reading the keys); on CUDA also
+            ``"plain"`` (without tensor cores: float32, or rows that are not on 16 bytes).
         reason: why this one.
-        level: instruction set of the kernel.
+        level: instruction set of the kernel; on CUDA the least compute capability.
         arithmetic: what its products are made of.
         rows_per_tile, keys_per_tile: size of a tile.
         full: tiles in which every row sees every key.
         edge: tiles that need a mask.
         skipped: tiles in which no row sees any key: they cost nothing.
-        tasks: pieces that the threads share.
-        scratch_bytes: memory besides inputs and output; independent of Sq and Skv for prefill, one
-            partial result per 1024 keys for decode.
+        tasks: pieces that the threads share; on CUDA, blocks.
+        scratch_bytes: memory besides inputs and output. On the CPU independent of Sq and Skv for
+            prefill, one partial result per 1024 keys for decode; on CUDA one partial result of
+            every row for each block that shares its keys, none where there are rows enough.
     """
 
     kernel: str
@@ -54,19 +56,25 @@ def attention_plan(
     q_offset: int | torch.Tensor = 0,
     kv_bounds: torch.Tensor | None = None,
     threads: int | None = None,
+    device: str = "cpu",
+    multiprocessors: int | None = None,
 ) -> AttentionPlan:
-    """The schedule of ``attention(q, k, v, ...)`` on the CPU, from the kernel's own code.
+    """The schedule of ``attention(q, k, v, ...)``, from the kernel's own code.
 
     Args:
         q_shape: ``B, Hq, Sq, D``.
         k_shape: ``B, Hkv, Skv, D``.
         dtype: of q, k and v.
         window, q_offset, kv_bounds: as :func:`intp_ext.attention` takes them, on the CPU.
-        threads: None for ``torch.get_num_threads()``.
+        threads: of the CPU; None for ``torch.get_num_threads()``.
+        device: ``"cpu"`` or ``"cuda"``; for CUDA no GPU is needed, and inputs are taken to lie on
+            16 bytes.
+        multiprocessors: of the GPU; None for those of the current one, and where there is none for
+            the 132 of an H100 or H200.
 
     Raises:
         TypeError: a dtype that attention does not take.
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, another device.
     """
     where = "attention_plan"
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -80,17 +88,24 @@ def attention_plan(
             f"{where}: k_shape: expected q_shape's batch and head_dim and a number of heads that "
             f"divides its {q_shape[1]}, got {list(k_shape)}"
         )
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"{where}: device: expected 'cpu' or 'cuda', got {device!r}")
     cpu = torch.device("cpu")
     bounds = reference.pack_bounds(q_shape[0], k_shape[2], cpu, window, q_offset, kv_bounds)
     size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    found = _info.attention_plan(
-        q_shape,
-        k_shape,
-        str(dtype).removeprefix("torch."),
-        bounds.tolist(),
-        size,
-        block,
-        sink,
-        threads or torch.get_num_threads(),
+    problem = _info.AttentionProblem(
+        q_shape, k_shape, str(dtype).removeprefix("torch."), bounds.tolist(), size, block, sink
     )
-    return AttentionPlan(**found)
+    if device == "cpu":
+        return AttentionPlan(
+            **_info.attention_plan_cpu(problem, threads or torch.get_num_threads())
+        )
+    return AttentionPlan(
+        **_info.attention_plan_cuda(problem, multiprocessors or _multiprocessors())
+    )
+
+
+def _multiprocessors() -> int:
+    if not torch.cuda.is_available():
+        return 132
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).multi_processor_count

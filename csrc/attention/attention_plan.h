@@ -52,9 +52,6 @@ INTP_HD constexpr bool attention_uses_pairs(FloatType type, cpu::Level level) {
   return type == FloatType::kBFloat16 && level == cpu::Level::kAvx512Bf16;
 }
 
-INTP_HD constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-INTP_HD constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
 // Where a worker's scratch for prefill keeps what, in 32-bit elements, each part on its own cache
 // line. An element is a float or a pair of bfloat16.
 struct PrefillScratch {
@@ -146,35 +143,6 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level,
   plan.scratch_elements =
       plan.workers * prefill_scratch(t, plan.task_rows, p.head_dim, plan.width, plan.pairs).size;
   return plan;
-}
-
-struct TileCounts {
-  int64_t full, edge, skipped;
-};
-
-// Over all key heads. A tile is plan.tiles.rows rows (decode: all rows) x plan.tiles.keys keys.
-INTP_HD TileCounts count_tiles(const AttentionParams& p, const AttentionPlan& plan) {
-  TileCounts counts{};
-  const int64_t rows = attention_rows(p), step = plan.decode ? rows : plan.tiles.rows;
-  for (int64_t b = 0; b < p.batch; ++b) {
-    for (int64_t row = 0; row < rows; row += step) {
-      const QuerySpan queries = attention_queries(p, p.bounds[b], row, least(row + step, rows));
-      for (int64_t key = 0; key < p.keys; key += plan.tiles.keys) {
-        switch (
-            classify_tile(p.bounds[b], p.window, p.keys, queries, {key, key + plan.tiles.keys})) {
-          case TileKind::kFull:
-            counts.full += p.kv_heads;
-            break;
-          case TileKind::kEdge:
-            counts.edge += p.kv_heads;
-            break;
-          case TileKind::kSkipped:
-            counts.skipped += p.kv_heads;
-        }
-      }
-    }
-  }
-  return counts;
 }
 
 }  // namespace intp

@@ -4,19 +4,24 @@
 // it needs a mask. Follows from visible() (common/visibility.h), against which it is tested.
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/macros.h"
 #include "common/visibility.h"
 
 namespace intp {
 
-INTP_HD int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-INTP_HD int64_t most(int64_t a, int64_t b) { return a < b ? b : a; }
+INTP_HD constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INTP_HD constexpr int64_t most(int64_t a, int64_t b) { return a < b ? b : a; }
+INTP_HD constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+INTP_HD constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
 // Keys begin <= j < end; none when both are equal.
-struct KeySpan {
-  int64_t begin, end;
+template <class Index>
+struct KeySpanOf {
+  Index begin, end;
 };
+using KeySpan = KeySpanOf<int64_t>;
 
 INTP_HD KeySpan intersect(const KeySpan& a, const KeySpan& b) {
   const int64_t begin = most(a.begin, b.begin);
@@ -26,9 +31,21 @@ INTP_HD KeySpan intersect(const KeySpan& a, const KeySpan& b) {
 INTP_HD bool is_empty(const KeySpan& a) { return a.begin == a.end; }
 
 // Ascending and disjoint:   sink [s, s')   what lies between is unseen   recent [r, r')
-struct KeySpans {
-  KeySpan sink, recent;
+template <class Index>
+struct KeySpansOf {
+  KeySpanOf<Index> sink, recent;
 };
+using KeySpans = KeySpansOf<int64_t>;
+
+// Where keys are known to be few enough: half the registers, and cheaper comparisons on a GPU.
+using KeySpan32 = KeySpanOf<int32_t>;
+using KeySpans32 = KeySpansOf<int32_t>;
+
+INTP_HD KeySpans32 narrow(const KeySpans& spans) {
+  const auto index = [](int64_t j) { return static_cast<int32_t>(j); };
+  return {{index(spans.sink.begin), index(spans.sink.end)},
+          {index(spans.recent.begin), index(spans.recent.end)}};
+}
 
 // Queries of absolute index first <= i <= last.
 struct QuerySpan {
@@ -55,14 +72,16 @@ INTP_HD KeySpans visible_keys(const RowBounds& row, const WindowParams& window, 
   return {{begin, sink_end}, {recent, end}};
 }
 
-INTP_HD bool contains(const KeySpans& spans, int64_t j) {
+template <class Index>
+INTP_HD bool contains(const KeySpansOf<Index>& spans, std::common_type_t<Index> j) {
   return (spans.sink.begin <= j && j < spans.sink.end) ||
          (spans.recent.begin <= j && j < spans.recent.end);
 }
 
-INTP_HD bool covers(const KeySpans& spans, const KeySpan& keys) {
+template <class Index>
+INTP_HD bool covers(const KeySpansOf<Index>& spans, const KeySpanOf<Index>& keys) {
   const bool joined = spans.sink.end == spans.recent.begin;
-  const int64_t begin = joined ? spans.sink.begin : spans.recent.begin;
+  const Index begin = joined ? spans.sink.begin : spans.recent.begin;
   return (begin <= keys.begin && keys.end <= spans.recent.end) ||
          (spans.sink.begin <= keys.begin && keys.end <= spans.sink.end);
 }
@@ -80,16 +99,53 @@ enum class TileKind {
   kFull,     // every query sees every key
 };
 
+// A tile is full where the first query, which sees the fewest new keys, and the last one with a
+// window, which sees the fewest old ones, both see all of it.
+INTP_HD int64_t last_windowed(const RowBounds& row, const WindowParams& window,
+                              const QuerySpan& queries) {
+  if (!window.enabled) return queries.first;
+  return most(queries.first, least(queries.last, int64_t{row.dense_from} - 1));
+}
+
 // Of the tile `queries` x `tile`; tile.end may lie beyond the last key.
 INTP_HD TileKind classify_tile(const RowBounds& row, const WindowParams& window, int64_t keys,
                                const QuerySpan& queries, const KeySpan& tile) {
   if (is_empty(hull(visible_keys(row, window, keys, queries), tile))) return TileKind::kSkipped;
-  // The first query sees the fewest new keys, the last one with a window the fewest old ones.
-  int64_t last = queries.first;
-  if (window.enabled) last = most(last, least(queries.last, int64_t{row.dense_from} - 1));
+  const int64_t last = last_windowed(row, window, queries);
   const bool full = covers(visible_keys(row, window, keys, {queries.first, queries.first}), tile) &&
                     covers(visible_keys(row, window, keys, {last, last}), tile);
   return full ? TileKind::kFull : TileKind::kEdge;
+}
+
+// The tiles of `size` keys, which begin at multiples of it, that hold some key of the spans:
+// 0 <= n < count, ascending.
+struct TileList {
+  int32_t sink_first, sink_count;  // in units of tiles
+  int32_t recent_first, count;
+};
+
+INTP_HD TileList list_tiles(const KeySpans32& spans, int32_t size) {
+  const auto up = [size](int32_t end) { return (end - 1) / size + 1; };  // no overflow near 2^31
+  TileList list{};
+  if (spans.sink.begin < spans.sink.end) {
+    list.sink_first = spans.sink.begin / size;
+    list.sink_count = up(spans.sink.end) - list.sink_first;
+  }
+  list.count = list.sink_count;
+  if (spans.recent.begin < spans.recent.end) {
+    // the last tile of the sink may be the first of the recent keys
+    list.recent_first = spans.recent.begin / size;
+    const int32_t sink_end = list.sink_first + list.sink_count;
+    if (list.recent_first < sink_end) list.recent_first = sink_end;
+    const int32_t recent_end = up(spans.recent.end);
+    if (list.recent_first < recent_end) list.count += recent_end - list.recent_first;
+  }
+  return list;
+}
+
+// In units of tiles.
+INTP_HD int32_t tile_at(const TileList& list, int32_t n) {
+  return n < list.sink_count ? list.sink_first + n : list.recent_first + (n - list.sink_count);
 }
 
 }  // namespace intp

@@ -17,7 +17,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#define INTP_DEVICE static __device__ __forceinline__
+// A function, or a member function, of a kernel.
+#define INTP_DEVICE __device__ __forceinline__
 
 namespace intp::cuda {
 

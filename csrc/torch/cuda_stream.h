@@ -35,4 +35,13 @@ inline cudaStream_t current_cuda_stream(int32_t device_index) {
   return static_cast<cudaStream_t>(stream);
 }
 
+// Of the device: what a grid is shared by.
+inline int multiprocessors(int32_t device_index) {
+  int count = 0;
+  const cudaError_t error =
+      cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device_index);
+  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+  return count;
+}
+
 }  // namespace intp

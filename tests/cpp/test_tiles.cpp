@@ -39,12 +39,29 @@ void check_queries(const RowBounds& row, const WindowParams& window, int64_t key
       CHECK(is_empty(used) == (seen == 0));
       if (seen > 0) CHECK(used.begin == first && used.end == last);
     }
+
+    // the list holds the visited tiles, in order, and no other
+    const TileList list = list_tiles(narrow(spans), static_cast<int32_t>(size));
+    int32_t n = 0;
+    for (int64_t begin = 0; begin < keys; begin += size) {
+      const bool visited = !is_empty(hull(spans, {begin, begin + size}));
+      if (visited) CHECK(n < list.count && tile_at(list, n) == begin / size);
+      n += visited;
+    }
+    CHECK(n == list.count);
   }
+}
+
+void check_no_overflow() {
+  constexpr int32_t kMost = INT32_MAX;
+  const TileList list = list_tiles({{0, 1}, {kMost - 1, kMost}}, 64);
+  CHECK(list.count == 2 && tile_at(list, 1) == kMost / 64);
 }
 
 }  // namespace
 
 int main() {
+  check_no_overflow();
   constexpr int64_t kKeys = 18;
   for (int lo : {-2, 0, 3, 17}) {
     for (int hi : {0, 12, 18, 25}) {

@@ -62,7 +62,9 @@ class Library:
         finally:
             del os.environ[NAMESPACE]
         self.ops = getattr(torch.ops, self.namespace)
-        self._set_descending = ctypes.CDLL(str(self.path)).cuda_on_host_set_descending
+        library = ctypes.CDLL(str(self.path))
+        self._set_descending = library.cuda_on_host_set_descending
+        self.set_multiprocessors = library.cuda_on_host_set_multiprocessors
 
     @contextmanager
     def schedule(self, descending: bool) -> Iterator[None]:

@@ -55,6 +55,7 @@ struct Block {
 
 thread_local Block* block = nullptr;
 thread_local bool descending = false;
+int multiprocessor_count = 2;
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::string last_message;
 
@@ -255,6 +256,8 @@ void run_grid(dim3 grid, dim3 size, int64_t shared, const std::function<void()>&
   }
 }
 
+int multiprocessors() { return multiprocessor_count; }
+
 }  // namespace cuda_on_host
 
 // --- the CUDA runtime
@@ -279,4 +282,9 @@ const char* cudaGetErrorString(cudaError_t error) {
 // Threads, warps and blocks first to last, or last to first.
 extern "C" __attribute__((visibility("default"))) void cuda_on_host_set_descending(int value) {
   cuda_on_host::descending = value != 0;
+}
+
+// What operators are told that the GPU has.
+extern "C" __attribute__((visibility("default"))) void cuda_on_host_set_multiprocessors(int count) {
+  cuda_on_host::multiprocessor_count = count;
 }

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops.devices import DEVICES, to_device
 from ops.guarded import Guarded
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
 from intp_ext import Window, attention, reference, rope_frequencies
-from intp_ext._attention import attention_core_tiled
 
 CORE = torch.ops.intp_ext.attention_core
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -71,6 +71,11 @@ def slow_attention(q, k, v, window=None, q_offset=0, kv_bounds=None, scale=None)
     return out
 
 
+def attend(device, q, k, v, **options):
+    """attention() there, of and to CPU tensors."""
+    return attention(*to_device((q, k, v), device), **to_device(options, device)).cpu()
+
+
 @st.composite
 def problems(draw):
     """Any batch, GQA, chunk, window, block, sink, dense rows, bounds and offsets."""
@@ -117,34 +122,23 @@ def core_arguments(batch, keys, window=None, q_offset=0, kv_bounds=None, scale=0
     return bounds, size, block, sink, scale
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @settings(max_examples=150)
 @given(problem=problems())
-def test_equals_the_slow_loop(problem):
+def test_equals_the_slow_loop(device, problem):
     shape, options = problem
     q, k, v = make(*shape)
-    ours = attention(q, k, v, **options)
+    ours = attend(device, q, k, v, **options)
     exact = slow_attention(q, k, v, **options)
     torch.testing.assert_close(ours.double(), exact, rtol=0, atol=2e-6)
     twin = reference.attention(q, k, v, **options)
     torch.testing.assert_close(ours, twin, rtol=0, atol=2e-6)
 
 
-@settings(max_examples=50)
-@given(problem=problems(), tile=st.sampled_from([1, 3, 8]))
-def test_tiles_of_the_definition_equal_the_slow_loop(problem, tile):
-    """What CUDA tensors take, on CPU tensors."""
-    shape, options = problem
-    q, k, v = make(*shape)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("intp_ext._attention.QUERY_TILE", tile)
-        ours = attention_core_tiled(q, k, v, *core_arguments(shape[0], shape[4], **options))
-    exact = slow_attention(q, k, v, **options)
-    torch.testing.assert_close(ours.double(), exact, rtol=0, atol=2e-6)
-
-
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("gqa", [1, 4])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_full_causal_is_as_good_as_eager(dtype, gqa):
+def test_full_causal_is_as_good_as_eager(dtype, gqa, device):
     """Eager: transformers' own attention in the same dtype."""
     q, k, v = make(2, 4, 4 // gqa, 70, 70, 32, dtype)
     scores = q @ k.repeat_interleave(gqa, 1).transpose(-1, -2) * 32**-0.5
@@ -154,7 +148,7 @@ def test_full_causal_is_as_good_as_eager(dtype, gqa):
     exact = F.scaled_dot_product_attention(
         *(x.double() for x in (q, k, v)), is_causal=True, enable_gqa=True
     )
-    assert_as_good_as_eager(attention(q, k, v), eager, exact)
+    assert_as_good_as_eager(attend(device, q, k, v), eager, exact)
 
 
 @pytest.mark.parametrize("per_row", [False, True], ids=["[S]", "[B, S]"])
@@ -219,14 +213,17 @@ def test_rope_inside_equals_rope_before(positions, q_offset):
         torch.testing.assert_close(ours[b].double(), exact[0], rtol=0, atol=2e-6)
 
 
-def test_a_row_that_sees_no_key_is_zero():
-    q, k, v = make(2, 2, 2, 6, 6)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_row_that_sees_no_key_is_zero(dtype, device):
+    q, k, v = make(2, 2, 2, 6, 6, dtype=dtype)
     bounds = torch.tensor([[4, 6], [0, 0]], dtype=torch.int32)
-    out = attention(q, k, v, kv_bounds=bounds)
+    out = attend(device, q, k, v, kv_bounds=bounds)
     assert out[0, :, :4].eq(0).all() and out[1].eq(0).all()
     assert out[0, :, 4:].ne(0).all()
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "options",
     [
@@ -236,7 +233,7 @@ def test_a_row_that_sees_no_key_is_zero():
     ],
     ids=["padding", "window", "static cache"],
 )
-def test_nothing_unseen_is_read(options):
+def test_nothing_unseen_is_read(options, device):
     """NaN in every key and value that no query of the row sees."""
     q, k, v = make(2, 2, 1, 20, 64)
     window = options.get("window")
@@ -245,10 +242,10 @@ def test_nothing_unseen_is_read(options):
     bounds = reference.pack_bounds(2, 64, q.device, **packed)
     seen = reference.visible(bounds, torch.arange(20), torch.arange(64), size, block, sink).any(1)
     assert not seen.all()
-    expected = attention(q, k, v, **options)
+    expected = attend(device, q, k, v, **options)
     for x in (k, v):
         x.masked_fill_(~seen[:, None, :, None], float("nan"))
-    assert torch.equal(attention(q, k, v, **options), expected)
+    assert torch.equal(attend(device, q, k, v, **options), expected)
 
 
 def test_writes_all_of_out_and_nothing_else():
@@ -263,26 +260,29 @@ def test_writes_all_of_out_and_nothing_else():
     out.assert_intact()
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "shape", [(0, 2, 1, 3, 3), (1, 0, 1, 3, 3), (1, 2, 1, 0, 3), (1, 2, 1, 0, 0)]
 )
-def test_empty(shape):
-    q, k, v = make(*shape)
+def test_empty(shape, device):
+    q, k, v = to_device(make(*shape), device)
     assert attention(q, k, v).shape == q.shape
     assert attention(q, k, v, window=Window(1)).shape == q.shape
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("window", [None, Window(3, block=2, sink=1)])
-def test_opcheck(window):
-    q, k, v = make(2, 4, 2, 10, 12)
-    arguments = core_arguments(2, 12, window, 2)
+def test_opcheck(window, device):
+    q, k, v = to_device(make(2, 4, 2, 10, 12), device)
+    arguments = to_device(core_arguments(2, 12, window, 2), device)
     differentiable = [x.contiguous().requires_grad_() for x in (q, k, v)]
     torch.library.opcheck(CORE.default, (*differentiable, *arguments))
     torch.library.opcheck(CORE.out, (q, k, v, *arguments), {"out": torch.empty_like(q)})
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_compile_without_a_graph_break(dynamic):
+def test_compile_without_a_graph_break(dynamic, device):
     q, k, v = make(2, 4, 2, 12, 12)
     rope, order = (
         rope_frequencies("yarn", 16, factor=2.0, original_max_position=8),
@@ -296,7 +296,8 @@ def test_compile_without_a_graph_break(dynamic):
             q, k, v, rope=rope, positions=positions, order=order, window=window, kv_bounds=bounds
         )
 
-    arguments = (q, k, v, torch.arange(12), order, bounds)
+    rope = rope.to(device)
+    arguments = to_device((q, k, v, torch.arange(12), order, bounds), device)
     torch._dynamo.reset()
     compiled = torch.compile(f, fullgraph=True, dynamic=dynamic, backend="aot_eager")
     torch.testing.assert_close(compiled(*arguments), f(*arguments))

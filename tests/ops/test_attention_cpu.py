@@ -1,4 +1,4 @@
-"""The CPU kernels of attention: every path, across the edges of every tile, and how it shares work.
+"""The kernels of attention: every path, across the edges of every tile; how the CPU shares work.
 
 test_cpu_levels.py runs the accuracy tests at each instruction set.
 """
@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops.devices import DEVICES, to_device
+from ops.eager_attention import eager_attention, seen_keys
 from tolerance import assert_as_good_as_eager
 
 from intp_ext import Window, attention, reference
@@ -31,30 +33,14 @@ def make(batch, heads, kv_heads, rows, keys, dim, dtype, seed=0):
     ]
 
 
-def seen_keys(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
-    """bool [B, Sq, Skv]"""
-    bounds = reference.pack_bounds(batch, keys, torch.device("cpu"), window, q_offset, kv_bounds)
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    return reference.visible(bounds, torch.arange(rows), torch.arange(keys), size, block, sink)
-
-
-def eager_attention(q, k, v, seen, scale=None):
-    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
-    group = q.shape[1] // k.shape[1]
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * scale
-    scores = scores.masked_fill(~seen[:, None], float("-inf"))
-    weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
-    return weights @ v.repeat_interleave(group, 1)
-
-
-def check(q, k, v, *, scale=None, **options):
+def check(device, q, k, v, *, scale=None, **options):
     """The 2x rule, with NaN in every key and value that no query of the row sees."""
     seen = seen_keys(q.shape[0], q.shape[2], k.shape[2], **options)
     exact = reference.attention(*(x.double() for x in (q, k, v)), scale=scale, **options)
     eager = eager_attention(q, k, v, seen, scale)
     k, v = (x.masked_fill(~seen.any(1)[:, None, :, None], float("nan")) for x in (k, v))
-    assert_as_good_as_eager(attention(q, k, v, scale=scale, **options), eager, exact)
+    inputs, options = to_device(((q, k, v), options), device)
+    assert_as_good_as_eager(attention(*inputs, scale=scale, **options).cpu(), eager, exact)
 
 
 # rows and keys around tiles of 12 rows, 64 (16, 8) keys of a panel, 512 keys, 768 rows of a task
@@ -91,24 +77,32 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_case_is_as_good_as_eager(case, dtype):
+def test_case_is_as_good_as_eager(case, dtype, device):
     shape, options = CASES[case]
-    check(*make(*shape, 32, dtype), **options)
+    check(device, *make(*shape, 32, dtype), **options)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("dim", [*HEAD_DIMS, 8, 17, 264])
 @pytest.mark.parametrize("rows", [1, 60])
-def test_head_dim_is_as_good_as_eager(dim, dtype, rows):
-    check(*make(1, 2, 1, rows, 330, dim, dtype), q_offset=330 - rows, window=Window(200, sink=9))
+def test_head_dim_is_as_good_as_eager(dim, dtype, rows, device):
+    check(
+        device,
+        *make(1, 2, 1, rows, 330, dim, dtype),
+        q_offset=330 - rows,
+        window=Window(200, sink=9),
+    )
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("scale", [0.0, -0.3, 2.0])
 @pytest.mark.parametrize("rows", [1, 60])
-def test_scale_is_as_good_as_eager(scale, rows):
-    check(*make(1, 2, 1, rows, 300, 32, torch.float32), q_offset=300 - rows, scale=scale)
+def test_scale_is_as_good_as_eager(scale, rows, device):
+    check(device, *make(1, 2, 1, rows, 300, 32, torch.float32), q_offset=300 - rows, scale=scale)
 
 
 @st.composite
@@ -135,21 +129,23 @@ def large_problems(draw):
     return shape, draw(st.sampled_from(HEAD_DIMS)), draw(st.sampled_from(DTYPES[:2])), options
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @settings(max_examples=60)
 @given(problem=large_problems())
-def test_any_large_problem_is_as_good_as_eager(problem):
+def test_any_large_problem_is_as_good_as_eager(device, problem):
     shape, dim, dtype, options = problem
-    check(*make(*shape, dim, dtype), **options)
+    check(device, *make(*shape, dim, dtype), **options)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_any_strides_without_a_copy(dtype, rows):
+def test_any_strides_without_a_copy(dtype, rows, device):
     """Slices of one fused projection and of a larger cache, expanded batches."""
     heads, keys, dim = 2, 130, 32
-    fused = torch.randn(2, rows, 3, heads, dim).to(dtype)
+    fused = torch.randn(2, rows, 3, heads, dim).to(device, dtype)
     q = fused[:, :, 1].transpose(1, 2)
-    cache = torch.randn(2, 1, heads, keys + 50, dim).to(dtype)
+    cache = torch.randn(2, 1, heads, keys + 50, dim).to(device, dtype)
     k, v = cache[0, :, :, 20 : keys + 20], cache[1, :, :, 5 : keys + 5]
     k, v = k.expand(2, -1, -1, -1), v.expand(2, -1, -1, -1)
     ours = attention(q, k, v, q_offset=keys - rows)
@@ -158,11 +154,12 @@ def test_any_strides_without_a_copy(dtype, rows):
     assert ours.stride() == torch.empty(2, rows, heads, dim).transpose(1, 2).stride()
 
 
-def test_nan_in_a_visible_key_is_not_swallowed():
+@pytest.mark.parametrize("device", DEVICES)
+def test_nan_in_a_visible_key_is_not_swallowed(device):
     for rows in (1, 60):
         q, k, v = make(1, 1, 1, rows, 300, 32, torch.float32)
         k[0, 0, 250] = float("nan")
-        out = attention(q, k, v, q_offset=300 - rows)
+        out = attention(*to_device((q, k, v), device), q_offset=300 - rows).cpu()
         nan = torch.arange(300 - rows, 300) >= 250
         assert torch.equal(out.isnan().all(-1)[0, 0], nan)
         assert torch.equal(out.isnan().any(-1)[0, 0], nan)

@@ -106,6 +106,39 @@ def test_every_thread_finds_work():
         assert plan.tasks >= 2 * threads
 
 
+def test_which_cuda_kernel_and_why():
+    def plan(rows, dim=128, dtype=torch.bfloat16, heads=28, **options):
+        shapes = (1, heads, rows, dim), (1, 4, 32_000, dim)
+        return attention_plan(*shapes, dtype, device="cuda", multiprocessors=132, **options)
+
+    prefill = plan(32_000)
+    assert prefill.kernel == "prefill" and "more than 16" in prefill.reason
+    assert (prefill.rows_per_tile, prefill.keys_per_tile) == (128, 64)
+    assert prefill.tasks == 4 * 7 * 32_000 // 128 and prefill.scratch_bytes == 0
+    decode = plan(1, q_offset=31_999)
+    assert decode.kernel == "decode" and "7 rows of a key head, at most 16" in decode.reason
+    assert "66 blocks share the keys" in decode.reason and decode.tasks == 2 * 132
+    assert decode.scratch_bytes == 4 * decode.tasks * 7 * (128 + 2)
+    question = plan(40, q_offset=31_960)
+    assert question.kernel == "prefill" and question.tasks == 4 * 3 * (2 * 132 // 12)
+    for reason, found in {
+        "float32": plan(9, dtype=torch.float32),
+        "head_dim 36 is no multiple of 8": plan(9, 36),
+        "head_dim 264, more than 256": plan(9, 264),
+    }.items():
+        assert found.kernel == "plain" and reason in found.reason
+    wide = plan(2, 256)
+    assert wide.kernel == "prefill" and "head_dim 256, more than 128" in wide.reason
+
+
+def test_cuda_visits_what_is_seen():
+    shape = (1, 2, 4000, 64)
+    window = Window(500)
+    plan = attention_plan(shape, shape, torch.float16, window=window, device="cuda")
+    assert visited(plan) <= 2 * 32 * (628 / 64 + 2) and plan.full > plan.edge / 2
+    assert visited(plan) + plan.skipped == 2 * 32 * 63
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
@@ -119,3 +152,8 @@ def test_every_thread_finds_work():
 def test_bad_input(arguments, error, named):
     with pytest.raises(error, match=f"attention_plan: .*{named}"):
         attention_plan(*arguments)
+
+
+def test_bad_device():
+    with pytest.raises(ValueError, match="attention_plan: device: expected 'cpu' or 'cuda'"):
+        attention_plan((1, 2, 3, 4), (1, 2, 3, 4), device="tpu")

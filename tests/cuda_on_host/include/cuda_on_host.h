@@ -43,7 +43,7 @@
 #define __syncthreads() cuda_on_host::block_barrier()
 #define __threadfence() static_cast<void>(0)  // one thread runs at a time
 
-#define INTP_DEVICE static inline
+#define INTP_DEVICE inline
 
 namespace cuda_on_host {
 

@@ -7,8 +7,13 @@
 
 #include "torch/stable.h"
 
+namespace cuda_on_host {
+int multiprocessors();  // scheduler.cpp
+}
+
 namespace intp {
 
 inline cudaStream_t current_cuda_stream(int) { return nullptr; }
+inline int multiprocessors(int) { return cuda_on_host::multiprocessors(); }
 
 }  // namespace intp

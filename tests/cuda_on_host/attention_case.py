@@ -1,0 +1,99 @@
+"""A call of attention_core, and an AssertionError where the CUDA kernels are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from cuda_on_host.build import Library
+from cuda_on_host.comparisons import SCHEDULES
+from ops.eager_attention import eager_attention
+from ops.guarded import Guarded
+from tolerance import assert_as_good_as_eager
+
+from intp_ext import Window, reference
+
+LAYOUTS = ("transposed", "contiguous", "cache", "shifted")
+
+
+def states(shape: tuple[int, int, int, int], dtype: torch.dtype, layout: str) -> torch.Tensor:
+    """``[B, H, S, D]`` of random numbers; what lies between is NaN.
+
+    transposed: of ``[B, S, H, D]``. cache: the first rows of a longer one, every second head.
+    shifted: one element from an address on 16 bytes.
+    """
+    batch, heads, length, dim = shape
+    if layout == "cache":
+        x = torch.full((batch, 2 * heads, length + 9, dim), float("nan")).to(dtype)[:, ::2, :length]
+    elif layout == "shifted":
+        flat = torch.full((batch * heads * length * dim + 1,), float("nan")).to(dtype)
+        x = flat[1:].view(batch, length, heads, dim).transpose(1, 2)
+    elif layout == "transposed":
+        x = torch.empty(batch, length, heads, dim, dtype=dtype).transpose(1, 2)
+    else:
+        x = torch.empty(shape, dtype=dtype)
+    return x.copy_(torch.randn(shape))
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    batch: int = 1
+    kv_heads: int = 1
+    group: int = 1
+    rows: int = 70
+    keys: int = 100
+    dim: int = 64
+    dtype: torch.dtype = torch.bfloat16
+    layout: str = "transposed"
+    window: Window | None = None
+    q_offset: int | tuple[int, ...] | None = None  # None: the last queries; or one a batch row
+    kv_bounds: tuple[tuple[int, int], ...] | None = None
+    scale: float | None = None
+    multiprocessors: int = 1
+    seed: int = 0
+
+    def check(self, library: Library) -> None:
+        """The 2x rule in both schedules, with NaN in every key and value that no query sees."""
+        torch.manual_seed(self.seed)
+        heads, key_shape = self.kv_heads * self.group, (self.batch, self.kv_heads, self.keys)
+        q = states((self.batch, heads, self.rows, self.dim), self.dtype, self.layout)
+        k, v = (states((*key_shape, self.dim), self.dtype, self.layout) for _ in range(2))
+        bounds = self.bounds()
+        size, block, sink = (
+            (None, 1, 0)
+            if self.window is None
+            else (self.window.size, self.window.block, self.window.sink)
+        )
+        scale = self.dim**-0.5 if self.scale is None else self.scale
+        seen = reference.visible(
+            bounds, torch.arange(self.rows), torch.arange(self.keys), size, block, sink
+        )
+        eager = eager_attention(q, k, v, seen, scale)
+        exact = reference.attention_core(
+            *(x.double() for x in (q, k, v)), bounds, size, block, sink, scale
+        )
+        for x in (k, v):
+            x.masked_fill_(~seen.any(1)[:, None, :, None], float("nan"))
+        library.set_multiprocessors(self.multiprocessors)
+        results = []
+        for descending in SCHEDULES:
+            offset = 1 if self.layout == "shifted" else 0
+            guard = Guarded((q.numel() + offset,), self.dtype)
+            out = guard.tensor[offset:].view(self.batch, self.rows, heads, self.dim).transpose(1, 2)
+            with library.schedule(descending):
+                library.ops.attention_core.out(q, k, v, bounds, size, block, sink, scale, out=out)
+            assert_as_good_as_eager(out, eager, exact)
+            guard.assert_intact()
+            results.append(out.clone())
+        assert torch.equal(*results)  # no result depends on who comes first
+
+    def bounds(self) -> torch.Tensor:
+        q_offset = self.keys - self.rows if self.q_offset is None else self.q_offset
+        if not isinstance(q_offset, int):
+            q_offset = torch.tensor(q_offset, dtype=torch.int32)
+        kv_bounds = None
+        if self.kv_bounds is not None:
+            kv_bounds = torch.tensor(self.kv_bounds, dtype=torch.int32)
+        return reference.pack_bounds(
+            self.batch, self.keys, torch.device("cpu"), self.window, q_offset, kv_bounds
+        )
