@@ -9,11 +9,11 @@
 INTP_DECLARE_CPU_KERNEL(void, attend_rows, const AttentionParams& params, const AttentionPlan& plan,
                         int64_t head, int64_t split, float* scratch)
 
-// Decode: all rows of key head `head` against keys decode_keys * split ...; leaves a partial
-// result.
+// Decode, task i < tasks: all rows of some key heads against decode_keys keys; leaves a partial
+// result of each head. scratch: [B * Hkv, splits, decode_partial], of all tasks.
 INTP_DECLARE_CPU_KERNEL(void, attend_keys, const AttentionParams& params, const AttentionPlan& plan,
-                        int64_t head, int64_t split, float* partial)
+                        int64_t task, float* scratch)
 
-// Joins the partial results [splits, decode_partial] of key head `head` and writes its outputs.
+// Joins the partial results of key head `head` and writes its outputs.
 INTP_DECLARE_CPU_KERNEL(void, merge_partials, const AttentionParams& params,
-                        const AttentionPlan& plan, int64_t head, const float* partials)
+                        const AttentionPlan& plan, int64_t head, const float* scratch)

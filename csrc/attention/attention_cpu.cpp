@@ -24,13 +24,10 @@ void run_attention_cpu(const AttentionParams& p, const Tensor& q) {
   if (plan.decode) {
     auto* attend_keys = cpu::attend_keys();
     auto* merge_partials = cpu::merge_partials();
-    const int64_t partial = decode_partial(attention_rows(p), p.head_dim);
-    share_tasks(plan.workers, plan.tasks, [&](int64_t, int64_t task) {
-      attend_keys(p, plan, task / plan.splits, task % plan.splits, scratch + task * partial);
-    });
-    for (int64_t head = 0; head < p.batch * p.kv_heads; ++head) {
-      merge_partials(p, plan, head, scratch + head * plan.splits * partial);
-    }
+    share_tasks(plan.workers, plan.tasks,
+                [&](int64_t, int64_t task) { attend_keys(p, plan, task, scratch); });
+    share_tasks(least(plan.workers, p.batch * p.kv_heads), p.batch * p.kv_heads,
+                [&](int64_t, int64_t head) { merge_partials(p, plan, head, scratch); });
     return;
   }
   auto* attend_rows = cpu::attend_rows();

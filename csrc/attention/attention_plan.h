@@ -19,9 +19,11 @@ struct AttentionTiles {
   int64_t keys;       // keys of a tile; tiles begin at multiples of it
   int64_t task_rows;  // most rows of a task, which packs every key it sees once
   int64_t least_task_rows;
-  int64_t decode_rows;  // up to so many rows of a key head, keys are read in place,
-  int64_t decode_dim;   // and up to this head_dim
-  int64_t decode_keys;  // keys of a decode task
+  int64_t decode_rows;       // up to so many rows of a key head, keys are read in place,
+  int64_t decode_dim;        // and up to this head_dim
+  int64_t decode_keys;       // keys of a decode task,
+  int64_t decode_step;       // of which so many are scored before they are weighed
+  int64_t decode_task_rows;  // most rows of a decode task, of all its heads
 };
 
 INTP_HD constexpr AttentionTiles attention_tiles(int64_t width) {
@@ -44,6 +46,8 @@ INTP_HD constexpr AttentionTiles attention_tiles(int64_t width) {
   t.decode_dim = 256;
   // Fixed, so that results do not depend on the number of threads; a partial result is 1/500 of it.
   t.decode_keys = 1024;
+  t.decode_step = 64;
+  t.decode_task_rows = 32;
   return t;
 }
 
@@ -95,28 +99,28 @@ struct AttentionPlan {
   AttentionTiles tiles;
   bool decode;
   bool pairs;
-  int64_t width;      // floats of a vector
-  int64_t task_rows;  // prefill: rows of a task
-  int64_t splits;     // tasks of a key head
-  int64_t tasks;      // B * Hkv * splits
-  int64_t workers;    // threads that can find work
-  int64_t
-      scratch_elements;  // 32-bit: prefill [workers, PrefillScratch::size], decode [tasks, partial]
+  int64_t width;       // floats of a vector
+  int64_t task_rows;   // prefill: rows of a task
+  int64_t task_heads;  // decode: key heads of a task
+  int64_t splits;      // tasks of a key head, or of task_heads of them
+  int64_t tasks;
+  int64_t workers;  // threads that can find work
+  // 32-bit: prefill [workers, PrefillScratch::size], decode [B * Hkv, splits, decode_partial]
+  int64_t scratch_elements;
 };
 
-// A decode task leaves [rows] maxima, [rows] totals and [rows, D] sums, all float.
-INTP_HD constexpr int64_t decode_partial(int64_t rows, int64_t head_dim) {
-  return rows * (head_dim + 2);
+// A decode task leaves, of each head, [rows] maxima, [rows] totals and [rows, columns] sums, all
+// float; columns: D, padded to whole vectors.
+INTP_HD constexpr int64_t decode_partial(int64_t rows, int64_t columns) {
+  return rows * (columns + 2);
 }
 
 // Why a call does or does not read its keys in place.
 enum class DecodeChoice { kFewRows, kManyRows, kHeadDim };
 
-INTP_HD DecodeChoice decode_choice(const AttentionParams& p, const AttentionTiles& t,
-                                   int64_t width) {
+INTP_HD DecodeChoice decode_choice(const AttentionParams& p, const AttentionTiles& t) {
   if (attention_rows(p) > t.decode_rows) return DecodeChoice::kManyRows;
-  const bool whole = p.head_dim <= t.decode_dim && p.head_dim % width == 0;
-  return whole ? DecodeChoice::kFewRows : DecodeChoice::kHeadDim;
+  return p.head_dim <= t.decode_dim ? DecodeChoice::kFewRows : DecodeChoice::kHeadDim;
 }
 
 INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level, int64_t threads) {
@@ -126,12 +130,17 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level,
   plan.tiles = attention_tiles(plan.width);
   const AttentionTiles& t = plan.tiles;
   plan.pairs = attention_uses_pairs(p.type, level);
-  plan.decode = decode_choice(p, t, plan.width) == DecodeChoice::kFewRows;
+  plan.decode = decode_choice(p, t) == DecodeChoice::kFewRows;
   if (plan.decode) {
+    // heads that lie side by side in memory are read together
+    const bool interleaved = p.k.stride_h < p.k.stride_s;
+    const int64_t heads = interleaved ? t.decode_task_rows / rows : 1;
+    plan.task_heads = least(heads, p.kv_heads);
     plan.splits = divide_up(p.keys, t.decode_keys);
-    plan.tasks = kv_heads * plan.splits;
+    plan.tasks = p.batch * divide_up(p.kv_heads, plan.task_heads) * plan.splits;
     plan.workers = least(threads, plan.tasks);
-    plan.scratch_elements = plan.tasks * decode_partial(rows, p.head_dim);
+    plan.scratch_elements =
+        kv_heads * plan.splits * decode_partial(rows, round_up(p.head_dim, plan.width));
     return plan;
   }
   // causal tasks are uneven: several for each thread

@@ -145,6 +145,23 @@ inline void store(T* y, Floats v) {
   memcpy(y, &out, sizeof out);
 }
 
+// The first `count` elements, 0 < count < kWidth; the lanes beyond are zero and not read.
+template <class T>
+inline Floats load_part(const T* x, int64_t count) {
+  alignas(64) T lanes[kWidth] = {};
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  const __mmask16 kept = static_cast<__mmask16>((1u << count) - 1);
+  if constexpr (sizeof(T) == 4) {
+    _mm512_store_ps(lanes, _mm512_maskz_loadu_ps(kept, x));
+  } else {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), _mm256_maskz_loadu_epi16(kept, x));
+  }
+#else
+  for (int64_t i = 0; i < count; ++i) lanes[i] = x[i];
+#endif
+  return load(lanes);
+}
+
 // One element, by way of a vector: the same rounding as the rest of the row.
 template <class T>
 inline float load_one(const T* x) {

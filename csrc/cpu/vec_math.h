@@ -160,6 +160,11 @@ inline Words load(const BFloat16Pair* x) {
   memcpy(&v, x, sizeof v);
   return v;
 }
+// Pairs of the first `count` elements, 0 < count < 2 * kWidth; what lies beyond is zero, not read.
+inline Words load_pairs_part(const BFloat16* x, int64_t count) {
+  const __mmask32 kept = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+  return bit_cast<Words>(_mm512_maskz_loadu_epi16(kept, x));
+}
 inline Words spread(const BFloat16Pair* a) { return a->bits - Words{}; }
 inline Floats multiply_add(Words a, Words b, Floats sum) {
   return bit_cast<Floats>(

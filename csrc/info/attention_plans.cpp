@@ -40,6 +40,8 @@ struct Problem {
     p.queries = q[2];
     p.keys = k[2];
     p.head_dim = q[3];
+    p.k.stride_h = k[2] * k[3];  // the tasks of decode depend on them
+    p.k.stride_s = k[3];
     p.bounds = bounds.data();
     p.window = {window.has_value(), window.value_or(0), block, sink};
   }
@@ -60,7 +62,7 @@ std::string rows_text(const AttentionParams& p) {
 }
 
 std::string cpu_reason(const AttentionParams& p, const AttentionPlan& plan) {
-  switch (decode_choice(p, plan.tiles, plan.width)) {
+  switch (decode_choice(p, plan.tiles)) {
     case DecodeChoice::kFewRows:
       return rows_text(p) + ", at most " + std::to_string(plan.tiles.decode_rows) +
              ": keys are read in place, split over the threads";
@@ -68,9 +70,8 @@ std::string cpu_reason(const AttentionParams& p, const AttentionPlan& plan) {
       return rows_text(p) + ", more than " + std::to_string(plan.tiles.decode_rows) +
              ": keys are packed for each task of " + std::to_string(plan.task_rows) + " rows";
     default:
-      return rows_text(p) + ", but head_dim " + std::to_string(p.head_dim) + " is no multiple of " +
-             std::to_string(plan.width) + " up to " + std::to_string(plan.tiles.decode_dim) +
-             ": keys are packed";
+      return rows_text(p) + ", but head_dim " + std::to_string(p.head_dim) + " is more than " +
+             std::to_string(plan.tiles.decode_dim) + ": keys are packed";
   }
 }
 

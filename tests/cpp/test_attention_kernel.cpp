@@ -51,15 +51,17 @@ struct Freed {
 };
 
 template <class T>
-void check_problem(const Problem& problem, FloatType type, double tolerance) {
+void check_problem(const Problem& problem, FloatType type, double tolerance, bool interleaved) {
   const auto [kv_heads, group, queries, keys, head_dim, bounds, window, scale] = problem;
   const int64_t heads = kv_heads * group;
-  // q and out [Sq, Hq, D], k and v [Hkv, Skv, D]
+  // q and out [Sq, Hq, D], k and v [Hkv, Skv, D], or [Skv, Hkv, D] interleaved
+  const int64_t stride_h = interleaved ? head_dim : keys * head_dim;
+  const int64_t stride_s = interleaved ? kv_heads * head_dim : head_dim;
   std::vector<T> q = numbers<T>(heads * queries * head_dim, 1);
   std::vector<T> k = numbers<T>(kv_heads * keys * head_dim, 1000);
   std::vector<T> v = numbers<T>(kv_heads * keys * head_dim, 77777), out(q.size());
   const auto query_at = [&](int64_t h, int64_t s) { return (s * heads + h) * head_dim; };
-  const auto key_at = [&](int64_t h, int64_t j) { return (h * keys + j) * head_dim; };
+  const auto key_at = [&](int64_t h, int64_t j) { return h * stride_h + j * stride_s; };
 
   // what nobody sees is poison
   for (int64_t j = 0; j < keys; ++j) {
@@ -76,8 +78,8 @@ void check_problem(const Problem& problem, FloatType type, double tolerance) {
 
   AttentionParams p{};
   p.q = {q.data(), 0, head_dim, heads * head_dim};
-  p.k = {k.data(), 0, keys * head_dim, head_dim};
-  p.v = {v.data(), 0, keys * head_dim, head_dim};
+  p.k = {k.data(), 0, stride_h, stride_s};
+  p.v = {v.data(), 0, stride_h, stride_s};
   p.out = {out.data(), 0, head_dim, heads * head_dim};
   p.type = type;
   p.batch = 1;
@@ -93,16 +95,15 @@ void check_problem(const Problem& problem, FloatType type, double tolerance) {
   const int64_t bytes = round_up(4 * plan.scratch_elements, 64);
   const std::unique_ptr<float, Freed> scratch(static_cast<float*>(std::aligned_alloc(64, bytes)));
   std::fill_n(scratch.get(), bytes / 4, NAN);
-  for (int64_t head = 0; head < kv_heads; ++head) {
-    const int64_t partial = decode_partial(attention_rows(p), head_dim);
-    for (int64_t split = 0; split < plan.splits; ++split) {
-      if (plan.decode) {
-        kernel::attend_keys(p, plan, head, split, scratch.get() + split * partial);
-      } else {
-        kernel::attend_rows(p, plan, head, split, scratch.get());
-      }
+  for (int64_t task = 0; task < plan.tasks; ++task) {
+    if (plan.decode) {
+      kernel::attend_keys(p, plan, task, scratch.get());
+    } else {
+      kernel::attend_rows(p, plan, task / plan.splits, task % plan.splits, scratch.get());
     }
-    if (plan.decode) kernel::merge_partials(p, plan, head, scratch.get());
+  }
+  for (int64_t head = 0; plan.decode && head < kv_heads; ++head) {
+    kernel::merge_partials(p, plan, head, scratch.get());
   }
 
   for (int64_t h = 0; h < heads; ++h) {
@@ -143,12 +144,16 @@ int main() {
       {2, 3, 1, 1100, 48, {1, 1090, 1095, 0, never}, full, 0.15f},  // decode in two parts
       {1, 4, 3, 600, 32, {0, 600, 597, 9, never}, frames, 0.2f},    // decode, rows with masks
       {1, 1, 1, 100, 40, {0, 100, 99, 0, never}, full, 0.2f},
+      {5, 7, 1, 90, 19, {2, 90, 89, 0, never}, full, 0.2f},   // decode, the last task has fewer
+                                                              // heads
       {1, 2, 20, 40, 16, {30, 30, 0, 0, never}, full, 0.2f},  // nothing is seen
       {1, 2, 1, 40, 16, {30, 30, 0, 0, never}, full, 0.2f},
   };
   for (const Problem& problem : problems) {
-    check_problem<Float32>(problem, FloatType::kFloat32, 1e-5);
-    check_problem<BFloat16>(problem, FloatType::kBFloat16, 1.5e-2);
-    check_problem<Float16>(problem, FloatType::kFloat16, 2e-3);
+    for (const bool interleaved : {false, true}) {
+      check_problem<Float32>(problem, FloatType::kFloat32, 1e-5, interleaved);
+      check_problem<BFloat16>(problem, FloatType::kBFloat16, 1.5e-2, interleaved);
+      check_problem<Float16>(problem, FloatType::kFloat16, 2e-3, interleaved);
+    }
   }
 }

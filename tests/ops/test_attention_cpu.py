@@ -73,6 +73,7 @@ CASES = {
         (2, 2, 1, 1, 1500),
         {"q_offset": 1100, "kv_bounds": torch.tensor([[0, 1101], [40, 1101]], dtype=torch.int32)},
     ),
+    "decode, fewer heads in the last task": ((2, 35, 5, 1, 1100), {"q_offset": 1099}),
     "decode of three": ((1, 4, 1, 3, 300), {"q_offset": 297, "window": Window(50, sink=3)}),
 }
 

@@ -84,7 +84,9 @@ def test_which_kernel_and_why():
     chunk = attention_plan((1, 28, 3, 128), keys, q_offset=4997)
     assert chunk.kernel == "prefill" and "21 rows of a key head, more than 16" in chunk.reason
     odd = attention_plan((1, 4, 1, 33), (1, 4, 5000, 33), q_offset=4999)
-    assert odd.kernel == "prefill" and "head_dim 33 is no multiple" in odd.reason
+    assert odd.kernel == "decode"
+    wide = attention_plan((1, 4, 1, 264), (1, 4, 5000, 264), q_offset=4999)
+    assert wide.kernel == "prefill" and "head_dim 264 is more than 256" in wide.reason
 
 
 def test_arithmetic_is_that_of_the_level():
