@@ -11,7 +11,7 @@ import math
 import torch
 
 from . import _checks, reference
-from .ops import apply_rope
+from .ops import apply_rope, rearrange
 from .rope import Rope
 from .window import Window
 
@@ -74,9 +74,9 @@ def attention(
     if rope is not None:
         q, k = _rotate(q, k, positions, rope, order, q_offset)
     elif order is not None:
-        q, k = reference.gather_tokens(q, order), reference.gather_tokens(k, order)
+        q, k = _gather_tokens(q, order), _gather_tokens(k, order)
     if order is not None:
-        v = reference.gather_tokens(v, order)
+        v = _gather_tokens(v, order)
 
     bounds = reference.pack_bounds(batch, keys, q.device, window, q_offset, kv_bounds)
     size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
@@ -86,9 +86,25 @@ def attention(
         return out
     result = torch.ops.intp_ext.attention_core(q, k, v, bounds, size, block, sink, scale)
     if order is not None:
-        storage_rows = order.long().expand(batch, -1).argsort(dim=-1)
-        result = reference.gather_tokens(result, storage_rows)
+        result = _gather_tokens(result, _inverse(order))
     return result if out is None else out.copy_(result)
+
+
+def _gather_tokens(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """``x[:, :, order]`` of x ``[B, H, S, D]``, by the operator that moves rows."""
+    batch, heads, _, dim = x.shape
+    if x.stride(1) < x.stride(2):  # [B, S, H, D] in memory: all heads of a token are one row
+        rows = rearrange(x.transpose(1, 2).flatten(2), order)
+        return rows.unflatten(2, (heads, dim)).transpose(1, 2)
+    if order.dim() == 2 and order.shape[0] > 1:
+        order = order.repeat_interleave(heads, 0)  # [B * H, S]
+    return rearrange(x.flatten(0, 1), order).unflatten(0, (batch, heads))
+
+
+def _inverse(order: torch.Tensor) -> torch.Tensor:
+    """The time position of each storage row: ``inverse[order[t]] = t``."""
+    time = torch.arange(order.shape[-1], dtype=order.dtype, device=order.device)
+    return torch.zeros_like(order).scatter(-1, order.long(), time.expand_as(order))
 
 
 def _rotate(

@@ -179,6 +179,25 @@ def test_order_storage_in_storage_out(options, per_row):
         torch.testing.assert_close(ours[b, :, row].double(), expected[0], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("shape", ["[S]", "[1, S]", "[B, S]"])
+@pytest.mark.parametrize("layout", ["[B, S, H, D]", "[B, H, S, D]", "of a larger tensor"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)
+def test_order_in_any_layout(layout, shape, dtype):
+    """q, k and v are moved into time order and the result back; gathered first, it is the same."""
+    q, k, v = make(2, 4, 2, 24, 24)
+    if layout == "[B, H, S, D]":
+        q, k, v = (x.contiguous() for x in (q, k, v))
+    elif layout != "[B, S, H, D]":
+        q, k, v = (F.pad(x, (3, 2, 1, 4))[:, :, 1:-4, 3:-2] for x in (q, k, v))
+    order = torch.stack([torch.randperm(24, dtype=dtype) for _ in range(2)])
+    order = {"[S]": order[0], "[1, S]": order[:1], "[B, S]": order}[shape]
+    ours = attention(q, k, v, order=order)
+    for b in range(2):
+        row = order.long() if order.dim() == 1 else order[b % order.shape[0]].long()
+        timed = attention(*(x[b : b + 1, :, row] for x in (q, k, v)))
+        assert torch.equal(ours[b, :, row], timed[0])
+
+
 @pytest.mark.parametrize("positions", ["[S]", "[1, S]", "[B, S]", "float32", "mrope"])
 @pytest.mark.parametrize("q_offset", [0, 5, "[]", "[B]"])
 def test_rope_inside_equals_rope_before(positions, q_offset):
