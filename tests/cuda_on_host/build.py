@@ -82,12 +82,14 @@ class Build:
 
     Args:
         changed: new text of files, by path below csrc/.
+        unit: the name of the one file that is compiled anew, whatever else a change reaches.
         sanitize: the kernels, and what runs them, under AddressSanitizer and a check of alignment.
     """
 
     directory: Path
     base: Build | None = None
     changed: Mapping[str, str] = field(default_factory=dict)
+    unit: str | None = None
     sanitize: bool = False
 
     def library(self, namespace: str) -> Library:
@@ -113,6 +115,7 @@ class Build:
 
     def _object(self, source: Path) -> tuple[Path, Path]:
         sanitize = self.sanitize and (source.suffix == ".cu" or source.parent == HERE)
+        sanitize = sanitize and not source.stem.endswith("_fp16")  # bf16's, but for the type
         if self.base is not None and not self._differs(source, sanitize):
             return source, self.base.objects[source]
         text = source
@@ -132,6 +135,8 @@ class Build:
 
     def _differs(self, source: Path, sanitize: bool) -> bool:
         """Is it compiled otherwise than the base's, or from a changed file?"""
+        if self.unit is not None:
+            return source.name == self.unit
         if sanitize and not self.base.sanitize:
             return True
         made = self.base.objects[source].with_suffix(".d").read_text().split()

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from cuda_on_host.attention_case import AttentionCase
 from cuda_on_host.build import CSRC, Library
 from cuda_on_host.comparisons import RearrangeCase, RopeCase
+
+from intp_ext import Window
 
 
 class Case(Protocol):
@@ -16,7 +19,8 @@ class Case(Protocol):
 
 @dataclass(frozen=True)
 class Bug:
-    """``old`` occurs once in the file (below csrc/) and becomes ``new``."""
+    """``old`` occurs once in the file (below csrc/) and becomes ``new``; seen by compiling one file
+    anew, that which has the kernels of the cases."""
 
     name: str
     file: str
@@ -33,9 +37,34 @@ class Bug:
             )
         return {self.file: text.replace(self.old, self.new)}
 
+    def unit(self) -> str:
+        return UNITS[self.file]
+
 
 REARRANGE = "rearrange/rearrange_cuda_kernel.cu"
 ROPE = "rope/cuda_rope.h"
+TILES = "common/tiles.h"
+BLOCK = "attention/cuda_block.h"
+FRAGMENTS = "attention/cuda_fragments.h"
+COMBINE = "attention/cuda_combine.h"
+PREFILL = "attention/cuda_prefill.h"
+DECODE = "attention/cuda_decode.h"
+PLAIN = "attention/cuda_plain.h"
+
+UNITS = {
+    REARRANGE: "rearrange_cuda_kernel.cu",
+    ROPE: "rope_cuda_kernel.cu",
+    **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention_prefill_bf16.cu"),
+    DECODE: "attention_decode_bf16.cu",
+    **dict.fromkeys((COMBINE, PLAIN), "attention_plain.cu"),
+}
+
+# two tiles of rows, four of keys
+CAUSAL = AttentionCase(rows=200, keys=200)
+WINDOW = AttentionCase(rows=200, keys=200, window=Window(70))
+GROUPED = AttentionCase(kv_heads=2, group=2, rows=40, keys=70)
+ONE_QUERY = AttentionCase(kv_heads=2, group=2, rows=1, keys=500)
+FLOAT32 = AttentionCase(rows=70, keys=140, dtype=torch.float32)
 
 # Wrong results, within the memory of the tensors.
 WRONG_RESULT = [
@@ -123,6 +152,132 @@ WRONG_RESULT = [
         "",
         (RopeCase(batch=1100, heads=(5, 0), rows=1, half=9, positions="[B, S]"),),
     ),
+    Bug(
+        "attention: a window one block too long",
+        TILES,
+        "(block - window.size + 1) * window.block",
+        "(block - window.size) * window.block",
+        (WINDOW,),
+    ),
+    Bug(
+        "attention: one tile of keys too late",
+        TILES,
+        "list.recent_first = spans.recent.begin / size;",
+        "list.recent_first = spans.recent.begin / size + 1;",
+        (WINDOW,),
+    ),
+    Bug(
+        "attention: a tile taken for full by its last row alone",
+        BLOCK,
+        "return covers(first, tile) && covers(last, tile);",
+        "return covers(last, tile);",
+        (WINDOW,),
+    ),
+    Bug(
+        "attention: another query head's key head",
+        BLOCK,
+        "(task.h * p.group + row % group)",
+        "(task.h + row % group * p.kv_heads)",
+        (GROUPED,),
+    ),
+    Bug(
+        "attention: splits that leave a tile out",
+        BLOCK,
+        "cut(split), cut(split + 1)",
+        "cut(split), cut(split + 1) - 1",
+        (AttentionCase(rows=40, keys=700, multiprocessors=4),),
+    ),
+    Bug(
+        "attention: ldmatrix of the keys as of the queries",
+        FRAGMENTS,
+        "Swizzle<kDim>::at(lane % 8 + lane / 16 * 8, lane / 8 % 2)",
+        "Swizzle<kDim>::at(lane % 16, lane / 16)",
+        (CAUSAL,),
+    ),
+    Bug(
+        "attention: values not transposed",
+        FRAGMENTS,
+        "load_matrices_transposed(b, values",
+        "load_matrices(b, values",
+        (CAUSAL,),
+    ),
+    Bug(
+        "attention: sums not brought to the new maximum",
+        FRAGMENTS,
+        "o[m][d][2 * half + 1] *= rescale;",
+        "",
+        (CAUSAL,),
+    ),
+    Bug(
+        "prefill: no wait for the keys",
+        PREFILL,
+        "wait_copies<0>();\n      __syncthreads();  // k has arrived",
+        "__syncthreads();  // k has arrived",
+        (CAUSAL,),
+    ),
+    Bug(
+        "prefill: no wait for the values",
+        PREFILL,
+        "wait_copies<0>();\n      __syncthreads();  // v has arrived",
+        "__syncthreads();  // v has arrived",
+        (CAUSAL,),
+    ),
+    Bug(
+        "prefill: no barrier before the keys are used",
+        PREFILL,
+        "__syncthreads();  // k has arrived, v has been used",
+        "",
+        (CAUSAL,),
+    ),
+    Bug(
+        "prefill: no barrier before the values are used",
+        PREFILL,
+        "__syncthreads();  // v has arrived, k has been used",
+        "",
+        (CAUSAL,),
+    ),
+    Bug(
+        "decode: a wait for one group of copies too few",
+        DECODE,
+        "wait_copies<kTile.stages - 2>();",
+        "wait_copies<kTile.stages - 1>();",
+        (ONE_QUERY,),
+    ),
+    Bug(
+        "decode: results over stages that are still read",
+        DECODE,
+        "__syncthreads();  // stages become results",
+        "",
+        (ONE_QUERY,),
+    ),
+    Bug(
+        "decode: joined before all warps are done",
+        DECODE,
+        "    write_result();\n    __syncthreads();",
+        "    write_result();",
+        (ONE_QUERY,),
+    ),
+    Bug(
+        "decode: keys that nobody sees are read",
+        DECODE,
+        "return contains(seen, begin + r); });",
+        "return begin + r < p_.keys; });",
+        (AttentionCase(rows=1, keys=300, q_offset=250),),
+    ),
+    Bug(
+        "combine: sums of weights without their factors",
+        COMBINE,
+        "total += weight * stats.y;",
+        "total += stats.y;",
+        (AttentionCase(rows=40, keys=700, multiprocessors=4),),
+    ),
+    Bug(
+        "plain: no barrier before the step is written again",
+        PLAIN,
+        "__syncthreads();  // the step before, or the values, have been used",
+        "",
+        (FLOAT32,),
+    ),
 ]
 
 # Beyond the memory of a tensor, or at an address that the hardware refuses: what AddressSanitizer
@@ -162,5 +317,26 @@ WRONG_ADDRESS = [
         "min(int64_t{tile.tokens}, p.length - block.first)",
         "int64_t{tile.tokens}",
         (RopeCase(batch=1, rows=1101, half=8),),
+    ),
+    Bug(
+        "prefill: store without a bound",
+        PREFILL,
+        "if (r >= end) break;",
+        "",
+        (AttentionCase(rows=70, keys=70, layout="contiguous"),),
+    ),
+    Bug(
+        "prefill: keys beyond the last one",
+        PREFILL,
+        "[&](int r) { return contains(seen, begin + r); });",
+        "[&](int r) { return true; });",
+        (AttentionCase(rows=70, keys=70, layout="contiguous"),),
+    ),
+    Bug(
+        "plain: keys beyond the last one",
+        PLAIN,
+        "if (channel < head_dim() && contains(shared_.views.seen, key)) {",
+        "if (channel < head_dim()) {",
+        (AttentionCase(rows=70, keys=70, dtype=torch.float32, layout="contiguous"),),
     ),
 ]

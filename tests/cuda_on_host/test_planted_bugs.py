@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from cuda_on_host import build
@@ -12,13 +15,31 @@ from cuda_on_host.planted_bugs import WRONG_ADDRESS, WRONG_RESULT, Bug
 CONTROL = "as it is"
 
 
+def link(bugs: Sequence[Bug], base: build.Build, directory: Path, name: str) -> list[Path]:
+    """A library for each bug, compiled side by side."""
+
+    def one(index: int) -> Path:
+        bug = bugs[index]
+        planted = build.Build(
+            directory / str(index), base, bug.changed(), bug.unit(), sanitize=base.sanitize
+        )
+        return planted.link(f"{name}_{index}")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, range(len(bugs))))
+
+
+@pytest.fixture(scope="module")
+def planted(base, library, tmp_path_factory):
+    paths = link(WRONG_RESULT, base, tmp_path_factory.mktemp("planted"), "intp_planted")
+    return dict(zip(WRONG_RESULT, paths, strict=True))
+
+
 @pytest.mark.parametrize("bug", WRONG_RESULT, ids=lambda bug: bug.name)
-def test_wrong_result(base, library, tmp_path, bug):
+def test_wrong_result(library, planted, bug):
     for case in bug.cases:
         case.check(library)
-    planted = build.Build(tmp_path, base, bug.changed())
-    name = f"intp_planted_{WRONG_RESULT.index(bug)}"
-    wrong = planted.library(name)
+    wrong = build.Library(planted[bug], planted[bug].stem)
     with pytest.raises((AssertionError, RuntimeError)):
         for case in bug.cases:
             case.check(wrong)
@@ -30,9 +51,8 @@ def sanitized(base, library, tmp_path_factory):
     directory = tmp_path_factory.mktemp("sanitized")
     sane = build.Build(directory / "as_it_is", base, sanitize=True)
     libraries = {CONTROL: sane.link("intp_sanitized")}
-    for index, bug in enumerate(WRONG_ADDRESS):
-        planted = build.Build(directory / str(index), sane, bug.changed(), sanitize=True)
-        libraries[bug.name] = planted.link(f"intp_sanitized_{index}")
+    paths = link(WRONG_ADDRESS, sane, directory, "intp_sanitized")
+    libraries.update(zip((bug.name for bug in WRONG_ADDRESS), paths, strict=True))
     runtime = subprocess.check_output(["g++", "-print-file-name=libasan.so"], text=True).strip()
     result = subprocess.run(
         [sys.executable, str(build.HERE / "sanitized.py")],
