@@ -3,13 +3,7 @@
 // How one call of attention is computed on a GPU: the kernel, the size of its tiles, the number of
 // its blocks. The kernels, the operator and attention_plan() all read it from here.
 //
-// What a kernel must do at least, for V = visible (query, key) pairs of a head, R = G * Sq rows and
-// K = keys that are seen, e bytes an element:
-//
-//             flops                bytes
-//   prefill   4 V D Hq B           e D B (2 Hq Sq + 2 Hkv K)     compute bound: 2 Sq flops a byte
-//   of K decode    4 V D Hq B           e D B (2 Hq Sq + 2 Hkv K)     memory bound: 2 R flops a
-//   byte of K combine   2 R D Hkv B splits   4 D B Hkv R splits + e D B Hq Sq
+// The fewest bytes and flops of each kernel are in docs/cuda.md.
 //
 // Everything here depends on shapes alone, never on what device memory holds: a captured CUDA graph
 // stays right when bounds and offsets change.

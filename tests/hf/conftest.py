@@ -1,26 +1,8 @@
-import os
-
 import pytest
 import torch
 from hf import tiny_model
 from hf.tiny_model import make_model
-
-import intp_ext
-
-
-def why_not_cuda() -> str | None:
-    info = intp_ext.build_info()
-    if not info["cuda_loaded"]:
-        return f"no CUDA operators: {info['cuda_loaded_reason']}"
-    return None if torch.cuda.is_available() else "no GPU that torch can use"
-
-
-def devices() -> list:
-    """INTP_TEST_DEVICES=cuda runs what takes a model on the GPU alone."""
-    reason = why_not_cuda()
-    skip = {"cuda": [pytest.mark.skipif(reason is not None, reason=str(reason))]}
-    names = os.environ.get("INTP_TEST_DEVICES", "cpu cuda").split()
-    return [pytest.param(name, marks=skip.get(name, [])) for name in names]
+from ops.devices import DEVICES
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +14,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(params=devices())
+@pytest.fixture(params=DEVICES)
 def device(request, monkeypatch):
     """Where the model and inputs of a test live: every test of a model runs on each device."""
     monkeypatch.setattr(tiny_model, "DEVICE", torch.device(request.param))
