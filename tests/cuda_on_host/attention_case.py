@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from cuda_on_host import comparisons
 from cuda_on_host.build import Library
-from cuda_on_host.comparisons import SCHEDULES
 from ops.eager_attention import eager_attention
-from ops.guarded import Guarded
 from tolerance import assert_as_good_as_eager
 
 from intp_ext import Window, reference
@@ -76,9 +75,9 @@ class AttentionCase:
             x.masked_fill_(~seen.any(1)[:, None, :, None], float("nan"))
         library.set_multiprocessors(self.multiprocessors)
         results = []
-        for descending in SCHEDULES:
+        for descending in comparisons.SCHEDULES:
             offset = 1 if self.layout == "shifted" else 0
-            guard = Guarded((q.numel() + offset,), self.dtype)
+            guard = comparisons.Guarded((q.numel() + offset,), self.dtype)
             out = guard.tensor[offset:].view(self.batch, self.rows, heads, self.dim).transpose(1, 2)
             with library.schedule(descending):
                 library.ops.attention_core.out(q, k, v, bounds, size, block, sink, scale, out=out)

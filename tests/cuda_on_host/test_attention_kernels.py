@@ -54,7 +54,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_case_is_as_good_as_eager(library, case, dtype):
     dataclasses.replace(CASES[case], dtype=dtype).check(library)
