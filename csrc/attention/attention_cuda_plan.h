@@ -39,8 +39,10 @@ INTP_HD constexpr int prefill_dim(int64_t head_dim) {
 // and their sums would not fit into registers.
 INTP_HD constexpr int decode_dim(int64_t head_dim) { return head_dim <= 64 ? 64 : 128; }
 
-// The one place that chooses tile sizes. Every kernel keeps to 99 KiB of shared memory, what 8.6,
-// 8.9 and 12.0 offer.
+// Shared memory of a block: what compute capabilities 8.6, 8.9 and 12.0 offer.
+constexpr int kMostShared = 99 * 1024;
+
+// The one place that chooses tile sizes.
 INTP_HD constexpr AttentionTile attention_tile(AttentionKernel kernel, int dim) {
   switch (kernel) {
     case AttentionKernel::kPrefill:

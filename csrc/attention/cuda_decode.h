@@ -205,6 +205,7 @@ __global__ void __launch_bounds__(DecodeShared<T, kDim>::kTile.warps* kWarp,
 template <class T, int kDim>
 void launch_decode_of(const AttentionArgs& args, int blocks, cudaStream_t stream) {
   using Shared = DecodeShared<T, kDim>;
+  static_assert(sizeof(Shared) <= kMostShared);
   launch_kernel(decode_kernel<T, kDim>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
                 stream, args);
 }

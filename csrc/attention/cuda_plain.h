@@ -215,6 +215,7 @@ __global__ void __launch_bounds__(PlainShared::kTile.warps* kWarp, PlainShared::
 
 template <class T>
 void launch_plain(const AttentionArgs& args, int blocks, cudaStream_t stream) {
+  static_assert(sizeof(PlainShared) <= kMostShared);
   launch_kernel(plain_kernel<T>, dim3(blocks), PlainShared::kTile.warps * kWarp,
                 sizeof(PlainShared), stream, args);
 }

@@ -224,6 +224,7 @@ __global__ void __launch_bounds__(PrefillShared<T, kDim>::kTile.warps* kWarp,
 template <class T, int kDim>
 void launch_prefill_of(const AttentionArgs& args, int blocks, cudaStream_t stream) {
   using Shared = PrefillShared<T, kDim>;
+  static_assert(sizeof(Shared) <= kMostShared);
   launch_kernel(prefill_kernel<T, kDim>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
                 stream, args);
 }

@@ -1,11 +1,23 @@
-"""The CUDA kernels of token_order, rearrange and apply_rope against the CPU and the definition."""
+"""The CUDA kernels against the CPU and the definition; streams, graphs and devices.
+
+What test_attention.py and test_attention_cpu.py ask of attention, they ask on a GPU too.
+"""
 
 import pytest
 import torch
+from ops.eager_attention import eager_attention, seen_keys
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
-from intp_ext import apply_rope, rearrange, reference, rope_frequencies, token_order
+from intp_ext import (
+    Window,
+    apply_rope,
+    attention,
+    rearrange,
+    reference,
+    rope_frequencies,
+    token_order,
+)
 
 INFO = intp_ext.build_info()
 if not INFO["cuda_loaded"]:
@@ -110,6 +122,9 @@ def test_nothing_waits_for_the_device():
         order = token_order(2, 4, 8, device="cuda")
         rearrange(q[0], order)
         apply_rope(q, q, positions, rope, order)
+        offset = torch.full((1,), 3, dtype=torch.int32, device="cuda")
+        for rows in (1, 40):
+            attention(q[:, :, :rows], q, q, rope=rope, positions=positions, q_offset=offset)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -128,3 +143,47 @@ def test_gradient_equals_the_definition():
         for function in (apply_rope, reference.apply_rope)
     )
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 70], ids=["decode", "prefill"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_attention(stream, dtype, rows):
+    q = torch.randn(2, rows, 8, 128, device="cuda").to(dtype).transpose(1, 2)
+    k, v = (torch.randn(2, 2000, 2, 128, device="cuda").to(dtype).transpose(1, 2) for _ in "kv")
+    options = {"window": Window(3, block=257, block_start=35, sink=40), "q_offset": 2000 - rows}
+    got = attention(q, k, v, **options)
+    seen = seen_keys(2, rows, 2000, **options).cuda()
+    exact = reference.attention(*(x.double() for x in (q, k, v)), **options)
+    assert_as_good_as_eager(got.cpu(), eager_attention(q, k, v, seen).cpu(), exact.cpu())
+
+
+@pytest.mark.parametrize("rows", [1, 70], ids=["decode", "prefill"])
+def test_attention_in_a_graph_reads_offsets_when_it_is_replayed(rows):
+    """A static cache that fills: captured once, right at every step."""
+    q = torch.randn(2, 8, rows, 64, device="cuda", dtype=torch.bfloat16)
+    k, v = (torch.randn(2, 2, 3000, 64, device="cuda", dtype=torch.bfloat16) for _ in "kv")
+    offset = torch.zeros(2, dtype=torch.int32, device="cuda")
+    bounds = torch.tensor([[0, 3000], [5, 3000]], dtype=torch.int32, device="cuda")
+
+    def call():
+        return attention(q, k, v, q_offset=offset, kv_bounds=bounds, window=Window(900, sink=4))
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        call()
+    side.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = call()
+    for values in ([0, 10], [2000, 2900], [1234, 7]):
+        offset.copy_(torch.tensor(values))
+        graph.replay()
+        assert torch.equal(captured, call())
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_attention_on_another_device_than_the_current_one():
+    q = torch.randn(1, 4, 300, 64, device="cuda:1")
+    got = attention(q, q, q)
+    assert got.device == q.device
+    torch.testing.assert_close(got.cpu(), attention(*(q.cpu(),) * 3), rtol=0, atol=1e-4)
