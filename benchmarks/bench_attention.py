@@ -4,16 +4,17 @@ q [1, Hq, S, D], k and v [1, Hkv, S, D], contiguous, rotated already. Outputs ar
 
   intp_ext            intp_ext.attention(q, k, v, window=...)
   sdpa flash, causal  F.scaled_dot_product_attention(q, k, v, is_causal=True): with a window it
-                      computes MORE than is asked; what one runs without a windowed kernel
+                      computes MORE than is asked; what one runs without a windowed kernel (to 16k)
   sdpa cudnn, causal  the same by cuDNN's kernels (GPU)
   eager               transformers' eager attention: scores in q's dtype, softmax in float32 (to 4k)
   torch.compile       the same, compiled for exactly this shape (GPU)
   sdpa, mask          F.scaled_dot_product_attention(..., attn_mask=bool [S, S]) (to 8k)
   sdpa, chunks        the same for 1024 queries at a time, over the keys that they see
   flex_attention      torch.compile(flex_attention) with a block mask, for exactly this shape;
-                      making the block mask is not counted
+                      making the block mask is not counted (to 32k)
 
 FLOP: 4 D for every query head and visible pair (query, key); the same count for every contender.
+Limit: those FLOP at the machine's measured peak of multiply-adds in registers, in the dtype.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 import intp_ext
 
-EAGER_TOKENS, MASK_TOKENS, CHUNK = 4096, 8192, 1024
+EAGER_TOKENS, MASK_TOKENS, CAUSAL_TOKENS, CHUNK = 4096, 8192, 16384, 1024
+# how many times as fast as the contender, at D = 128 and 8k and 16k tokens
+GOALS = {
+    "bf16": {"sdpa flash, causal": 4.0, "flex_attention": 5.3},
+    "fp32": {"sdpa flash, causal": 2.0, "flex_attention": 1.5},
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def cases(quick: bool) -> Sequence[Case]:
             found.append(Case(8192, dtype, window, head_dim=64, heads=8, kv_heads=8))
             found.append(Case(8192, dtype, window, heads=7, kv_heads=1))
         found.append(Case(8192, dtype, 512))
+    found.append(Case(100_000, "bf16", 2048))
     return found
 
 
@@ -82,6 +89,20 @@ def gpu_cases(quick: bool) -> Sequence[Case]:
     windowed = [Case(tokens, "bf16", 2048, heads=32, kv_heads=32) for tokens in (4096, 32768)]
     grouped = [Case(16384, "bf16", heads=32, kv_heads=8)]
     return [*full, *windowed, *grouped, Case(4096, "fp32")]
+
+
+def limit(case: Case, peaks: dict) -> float | None:
+    """ms; None on a GPU, whose peak is not measured here."""
+    peak = peaks.get(f"peak_{case.dtype}_gflop_per_s")
+    return peak and case.flops() / peak / 1e6
+
+
+def goals(case: Case) -> dict[str, float]:
+    if case.tokens not in (8192, 16384) or case.head_dim != 128 or case.heads != case.kv_heads:
+        return {}
+    if case.window is None:
+        return {"sdpa flash, causal": GOALS[case.dtype]["sdpa flash, causal"]}
+    return {"flex_attention": GOALS[case.dtype]["flex_attention"]} if case.window == 2048 else {}
 
 
 def visible(case: Case, device: torch.device) -> Callable[[slice, slice], torch.Tensor]:
@@ -142,7 +163,7 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
             (cudnn, SDPBackend.CUDNN_ATTENTION),
         ):
             add(name, partial(causal, backend), same=window is None, optional=True)
-    else:
+    elif case.tokens <= CAUSAL_TOKENS:
         add(flash, lambda: sdpa(whole, whole, is_causal=True), same=window is None)
     full_mask = mask(whole, whole) if case.tokens <= MASK_TOKENS else None
     if case.tokens <= EAGER_TOKENS:
@@ -154,6 +175,8 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
         if full_mask is not None:
             add("sdpa, mask", lambda: sdpa(whole, whole, attn_mask=full_mask))
         add("sdpa, chunks", chunks)
+        if case.tokens > 2 * CAUSAL_TOKENS:
+            return found
         blocks = create_block_mask(
             lambda b, h, i, j: (i >= j) & (i - j < case.window),
             1, 1, case.tokens, case.tokens, device=device.type,
@@ -175,6 +198,8 @@ BENCHMARK = runner.Benchmark(
     gpu_cases=gpu_cases,
     contenders=contenders,
     tolerance={"bf16": 0.05, "fp32": 1e-4},
+    limit=limit,
+    goals=goals,
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-LEAST_REPEATS, MOST_REPEATS = 7, 101
+LEAST_REPEATS, MOST_REPEATS = 5, 101
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of every repeat, in the order of the rounds, and of the first call."""
+    """Seconds of every repeat, in the order of the rounds, and of the first call; and by how many
+    MiB that call raised the peak of the process's memory (None where that is not known)."""
 
     seconds: tuple[float, ...]
     first_call: float
+    first_call_mib: float | None = None
 
     def ratio_to(self, other: Timing) -> Summary:
         """How many times as long as ``other``, round by round."""
@@ -104,6 +106,24 @@ def time_once(run: Callable[[], object], device: torch.device) -> float:
     return seconds
 
 
+def run_for_peak(run: Callable[[], object]) -> float | None:
+    """Runs once: MiB by which the resident memory rose at its highest; None where Linux does not
+    say."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    except OSError:
+        run()
+        return None
+
+    def mib(name: str) -> float:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
+
+    before = mib("VmRSS")
+    run()
+    return max(0.0, mib("VmHWM") - before)
+
+
 def interleave(
     contenders: Sequence[Contender], device: torch.device, seconds: float
 ) -> tuple[dict[str, Timing], dict[str, str]]:
@@ -113,11 +133,11 @@ def interleave(
     timings, and why the optional contenders that are not among them refused.
     """
     flush = CacheFlush(device)
-    first_call, refused = {}, {}
+    first_call, peak, refused = {}, {}, {}
     for contender in contenders:
         begin = time.perf_counter()
         try:
-            contender.run()
+            peak[contender.name] = run_for_peak(contender.run)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
         except Exception as error:  # each backend refuses in its own way
@@ -149,5 +169,9 @@ def interleave(
             play_round(number)
     finally:
         gc.enable()
-    timings = {name: Timing(tuple(values), first_call[name]) for name, values in taken.items()}
+    on_cpu = device.type == "cpu"
+    timings = {
+        name: Timing(tuple(values), first_call[name], peak[name] if on_cpu else None)
+        for name, values in taken.items()
+    }
     return timings, refused

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
+import processor
 import psutil
 import torch
 import transformers
@@ -21,7 +22,7 @@ from harness import CacheFlush, Summary, time_once
 import intp_ext
 
 ROOT = Path(__file__).resolve().parents[1]
-MEASURED = ("csrc", "intp_ext", "setup.py", "benchmarks/*.py")
+MEASURED = ("csrc", "intp_ext", "setup.py", "benchmarks/*.py", "benchmarks/*.cpp")
 INSTRUCTION_SETS = ("avx2", "f16c", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 REPEATS = 11
 
@@ -142,6 +143,7 @@ def peaks(device: torch.device, threads: int, mib: int) -> tuple[dict, Copy]:
         "read_gb_per_s": rate(source.nbytes, source.amax),
     }
     if device.type == "cpu":
+        found |= processor.limits(source, threads)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             a, b = (torch.randn(1024, 1024).to(dtype) for _ in range(2))
             found[f"matmul_{name}_gflop_per_s"] = rate(2 * 1024**3, lambda a=a, b=b: a @ b)

@@ -39,12 +39,14 @@ STYLE = {
     "flex_attention": (COMPILED, "-", "^"),
 }
 GROUPS = {"intp_ext": "fresh outputs", "intp_ext, out=": "preallocated outputs"}
+PLAIN_LAYOUT, OTHER_DIMS = "[H, S, D]", (40, 80)
 SWEEP = {"rearrange": "frames", "rope": "tokens", "decode": "tokens"}  # the x axis
 
 
 def is_variant(case: dict) -> bool:
-    """rope with order or with fewer k heads: shown as bars, not in the sweep."""
-    return case.get("order", False) or case.get("kv_heads") != case.get("heads")
+    """With order, fewer k heads, another head_dim or layout: shown as bars, not in the sweep."""
+    other = case.get("layout", PLAIN_LAYOUT) != PLAIN_LAYOUT or case.get("head_dim") in OTHER_DIMS
+    return other or case.get("order", False) or case.get("kv_heads") != case.get("heads")
 
 
 def contenders_of(result: dict, group: str) -> dict[str, dict]:
@@ -77,9 +79,10 @@ def draw_sweep(axes: Axes, results: Sequence[dict], group: str, x: str) -> None:
 
 
 def variant_label(case: dict) -> str:
-    return f"{case['heads']}+{case['kv_heads']} heads" + (
-        "\nwith order" if case.get("order") else ""
-    )
+    label = f"{case['heads']}+{case['kv_heads']} heads"
+    label += "\nwith order" if case.get("order") else ""
+    label += f"\n{case['layout']}" if case.get("layout", PLAIN_LAYOUT) != PLAIN_LAYOUT else ""
+    return label + (f"\nD {case['head_dim']}" if case.get("head_dim") in OTHER_DIMS else "")
 
 
 def draw_variants(axes: Axes, results: Sequence[dict], group: str) -> None:

@@ -35,7 +35,11 @@ class Case(Protocol):
 @dataclass(frozen=True)
 class Benchmark:
     """``contenders(case, device, copy)`` makes the inputs and the ways to compute, which must agree
-    within ``tolerance[dtype]`` (absolute)."""
+    within ``tolerance[dtype]`` (absolute).
+
+    ``limit(case, peaks)``: the milliseconds below which the machine cannot be, by its measured
+    peaks. ``goals(case)``: how many times as fast as a contender ours was meant to be.
+    """
 
     name: str
     description: str
@@ -43,6 +47,8 @@ class Benchmark:
     contenders: Callable[[Case, torch.device, machine.Copy], list[Contender]]
     tolerance: dict[str, float]
     gpu_cases: Callable[[bool], Sequence[Case]] | None = None  # where the CPU's are not enough work
+    limit: Callable[[Case, dict], float | None] = lambda case, peaks: None
+    goals: Callable[[Case], dict[str, float]] = lambda case: {}
 
 
 def parse(benchmark: Benchmark, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -65,6 +71,9 @@ def parse(benchmark: Benchmark, argv: Sequence[str] | None) -> argparse.Namespac
     )
     parser.add_argument(
         "--json", type=Path, metavar="PATH", help="write everything that was measured"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what the --json file has, measure the rest"
     )
     options = parser.parse_args(argv)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -93,10 +102,14 @@ def check_agreement(contenders: Sequence[Contender], tolerance: float) -> None:
 
 
 def result_rows(
-    contenders: Sequence[Contender], timings: dict[str, Timing], case: Case
+    contenders: Sequence[Contender],
+    timings: dict[str, Timing],
+    case: Case,
+    limit: float | None = None,
+    goals: dict[str, float] | None = None,
 ) -> Iterator[dict]:
-    """Milliseconds, GB/s and GFLOP/s by the counts of the case, and, where a copy was timed in the
-    same rounds, the share of it."""
+    """Milliseconds, GB/s and GFLOP/s by the counts of the case; where a copy was timed in the same
+    rounds, the share of it; where there is a limit (ms), how near to it, and how near a goal is."""
     copy = timings.get(COPY)
     for contender in contenders:
         timing = timings[contender.name]
@@ -107,7 +120,14 @@ def result_rows(
             "repeats": len(timing.seconds),
             "gb_per_s": case.bytes_moved() / milliseconds.median / 1e6,
             "compile_s": timing.first_call if contender.compiled else None,
+            "first_call_mib": timing.first_call_mib,
         }
+        if limit is not None:
+            row["share_of_limit"] = limit / milliseconds.median
+            times = (goals or {}).get(contender.name)
+            if times is not None:
+                needs = times * row["share_of_limit"]
+                row["goal"] = {"times": times, "needs_share_of_limit": needs}
         if copy is not None:
             row["share_of_copy"] = copy.ratio_to(timing).median
         if hasattr(case, "flops"):
@@ -124,6 +144,7 @@ def table(label: str, bytes_moved: int, rows: Sequence[dict]) -> Iterator[str]:
     columns = f"{'ms':>9} {'q1 .. q3':>19} {'GB/s':>8}"
     columns += f" {'of copy':>8}" * ("share_of_copy" in rows[0])
     columns += f" {'GFLOP/s':>8}" * ("gflop_per_s" in rows[0])
+    columns += f" {'of limit':>8}" * ("share_of_limit" in rows[0])
     yield f"  {'':<{width}} {columns}  ours is faster by"
     for row in rows:
         ms, ratio = row["ms"], row.get("times_as_long_as")
@@ -133,8 +154,13 @@ def table(label: str, bytes_moved: int, rows: Sequence[dict]) -> Iterator[str]:
             line += f" {row['share_of_copy']:8.0%}"
         if "gflop_per_s" in row:
             line += f" {row['gflop_per_s']:8.0f}"
+        if "share_of_limit" in row:
+            line += f" {row['share_of_limit']:8.0%}"
         if ratio:
             line += f"  {ratio['median']:.2f} ({ratio['q1']:.2f} .. {ratio['q3']:.2f})"
+        if "goal" in row:
+            goal = row["goal"]
+            line += f"; goal {goal['times']}: {goal['needs_share_of_limit']:.0%} of the limit"
         if row["compile_s"] is not None:
             line += f"; compiling took {row['compile_s']:.1f} s"
         yield line
@@ -160,15 +186,22 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.dev
         "peaks": [],
         "results": [],
     }
+    if options.resume and options.json and options.json.exists():
+        report = json.loads(options.json.read_text())
     on_gpu = device.type == "cuda" and benchmark.gpu_cases is not None
     cases = (benchmark.gpu_cases if on_gpu else benchmark.cases)(options.quick)
     progress = tqdm(total=len(cases) * len(options.threads), file=sys.stderr, desc=benchmark.name)
     for threads in options.threads:
         torch.set_num_threads(threads)
+        done = [r["case"] for r in report["results"] if r["threads"] == threads]
+        todo = [case for case in cases if asdict(case) not in done]
+        progress.update(len(cases) - len(todo))
+        if not todo:
+            continue
         found, copy = machine.peaks(device, threads, mib=128 if options.quick else 512)
         report["peaks"].append(found)
         where = "GPU" if device.type == "cuda" else f"threads: {threads}"
-        for case in cases:
+        for case in todo:
             label = f"{case.label()}, {where}"
             progress.set_postfix_str(label)
             torch.compiler.reset()  # compiled code of one case must not serve another
@@ -177,13 +210,15 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.dev
                 timings, refused = interleave(contenders, device, options.seconds)
                 contenders = [c for c in contenders if c.name in timings]
                 check_agreement(contenders, benchmark.tolerance[case.dtype])
-            rows = list(result_rows(contenders, timings, case))
+            limit, goals = benchmark.limit(case, found), benchmark.goals(case)
+            rows = list(result_rows(contenders, timings, case, limit, goals))
             del contenders
             report["results"].append(
                 {
                     "case": asdict(case),
                     "threads": threads,
                     "bytes": case.bytes_moved(),
+                    "limit_ms": limit,
                     "contenders": rows,
                     "refused": refused,
                 }

@@ -1,0 +1,59 @@
+// The limits of this processor, with the vectors that the kernels use: what one thread can multiply
+// in registers, and read. Compiled by machine.py with -march=native.
+
+#include <cstdint>
+
+#include "cpu/vec_math.h"
+
+using namespace intp::cpu;
+
+namespace {
+
+constexpr int kSums = 12;  // independent: more than latency times throughput of any multiply-add
+
+template <class Factor>
+float multiply(int64_t rounds, Factor factor) {
+  Floats sums[kSums] = {};
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (Floats& sum : sums) sum = multiply_add(factor, factor, sum);
+  }
+  Floats total{};
+  for (const Floats& sum : sums) total += sum;
+  return lane_sum(total);
+}
+
+}  // namespace
+
+extern "C" {
+
+// FLOP of one round of each.
+int64_t fp32_flop() { return 2 * kSums * kWidth; }
+float fp32(int64_t rounds) { return multiply(rounds, Floats{}); }
+
+#if defined(__AVX512BF16__)
+int64_t bf16_flop() { return 4 * kSums * kWidth; }
+float bf16(int64_t rounds) { return multiply(rounds, Words{}); }
+#else  // no dot product: bfloat16 is multiplied as float32
+int64_t bf16_flop() { return fp32_flop(); }
+float bf16(int64_t rounds) { return fp32(rounds); }
+#endif
+
+// bytes: a multiple of 8 vectors
+uint32_t read(const char* x, int64_t bytes) {
+  Words sums[8] = {};
+  for (int64_t at = 0; at < bytes; at += sizeof sums) {
+    for (int i = 0; i < 8; ++i) {
+      Words v;
+      memcpy(&v, x + at + i * sizeof v, sizeof v);
+      sums[i] |= v;
+    }
+  }
+  uint32_t all = 0;
+  for (const Words& sum : sums) {
+    for (int i = 0; i < kWidth; ++i) all |= sum[i];
+  }
+  return all;
+}
+
+}  // extern "C"

@@ -1,0 +1,68 @@
+"""The limits of the processor, by peaks.cpp: arithmetic in registers, and reading memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+REPEATS, ROUNDS = 11, 2_000_000
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """peaks.cpp, compiled for this processor by CXX or g++.
+
+    Raises:
+        subprocess.CalledProcessError: the compiler failed.
+    """
+    compiler = os.environ.get("CXX", "g++").split()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "peaks.so"
+        flags = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC"]
+        command = [*compiler, *flags, f"-I{HERE.parent / 'csrc'}", str(HERE / "peaks.cpp")]
+        subprocess.run([*command, "-o", str(path)], check=True)
+        found = ctypes.CDLL(str(path))
+    for name in ("fp32_flop", "bf16_flop"):
+        getattr(found, name).restype = ctypes.c_int64
+    return found
+
+
+def best_rate(amount: float, threads: int, run: Callable[[int], object]) -> float:
+    """``run(thread)`` on every thread at a time, the fastest of the repeats: 1e9 of amount a
+    second."""
+    with ThreadPoolExecutor(threads) as pool:
+        taken = []
+        for _ in range(REPEATS):
+            begin = time.perf_counter()
+            list(pool.map(run, range(threads)))
+            taken.append(time.perf_counter() - begin)
+    return amount / min(taken) / 1e9
+
+
+def limits(buffer: torch.Tensor, threads: int) -> dict[str, float]:
+    """GFLOP/s of multiply-adds and GB/s of reading ``buffer``, all threads together."""
+    lib = library()
+    found = {
+        f"peak_{dtype}_gflop_per_s": best_rate(
+            ROUNDS * threads * getattr(lib, f"{dtype}_flop")(),
+            threads,
+            lambda _, dtype=dtype: getattr(lib, dtype)(ctypes.c_int64(ROUNDS)),
+        )
+        for dtype in ("fp32", "bf16")
+    }
+    share = buffer.nbytes // threads // 512 * 512
+
+    def read(thread: int) -> None:
+        lib.read(ctypes.c_void_p(buffer.data_ptr() + thread * share), ctypes.c_int64(share))
+
+    return {**found, "peak_read_gb_per_s": best_rate(share * threads, threads, read)}
