@@ -23,17 +23,21 @@ float multiply(int64_t rounds, Factor factor) {
   return lane_sum(total);
 }
 
+// The compiler is not to know what is multiplied.
+volatile float kOne = 1.0f;
+volatile uint32_t kPairOfOnes = 0x3f803f80;
+
 }  // namespace
 
 extern "C" {
 
 // FLOP of one round of each.
 int64_t fp32_flop() { return 2 * kSums * kWidth; }
-float fp32(int64_t rounds) { return multiply(rounds, Floats{}); }
+float fp32(int64_t rounds) { return multiply(rounds, broadcast(kOne)); }
 
 #if defined(__AVX512BF16__)
 int64_t bf16_flop() { return 4 * kSums * kWidth; }
-float bf16(int64_t rounds) { return multiply(rounds, Words{}); }
+float bf16(int64_t rounds) { return multiply(rounds, kPairOfOnes - Words{}); }
 #else  // no dot product: bfloat16 is multiplied as float32
 int64_t bf16_flop() { return fp32_flop(); }
 float bf16(int64_t rounds) { return fp32(rounds); }

@@ -29,6 +29,7 @@ STYLE = {
     "torch.compile": (COMPILED, "-", "^"),
     "torch.compile, tables ready": (COMPILED, ":", "^"),
     "copy": (COPY, "--", None),
+    "read": (COPY, ":", None),
     "sdpa flash, causal": (SDPA, "-", "s"),
     "sdpa cudnn, causal": (CUDNN, "-", "P"),
     "sdpa": (SDPA, "--", "v"),

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -60,9 +60,28 @@ def limits(buffer: torch.Tensor, threads: int) -> dict[str, float]:
         )
         for dtype in ("fp32", "bf16")
     }
-    share = buffer.nbytes // threads // 512 * 512
+    return {
+        **found,
+        "peak_read_gb_per_s": best_rate(
+            buffer.nbytes, threads, lambda thread: read_part(buffer, thread, threads)
+        ),
+    }
 
-    def read(thread: int) -> None:
-        lib.read(ctypes.c_void_p(buffer.data_ptr() + thread * share), ctypes.c_int64(share))
 
-    return {**found, "peak_read_gb_per_s": best_rate(share * threads, threads, read)}
+def read_part(buffer: torch.Tensor, part: int, parts: int) -> None:
+    """Reads one part of a dense tensor (but the last few bytes, fewer than 512 a part)."""
+    share = buffer.nbytes // parts // 512 * 512
+    library().read(ctypes.c_void_p(buffer.data_ptr() + part * share), ctypes.c_int64(share))
+
+
+def reader(tensors: Sequence[torch.Tensor], threads: int) -> Callable[[], object]:
+    """Reads dense tensors on all threads, by nothing but loads: how fast their memory can be
+    read at this moment."""
+    library()
+    pool = ThreadPoolExecutor(threads)
+
+    def part(index: int) -> None:
+        for tensor in tensors:
+            read_part(tensor, index, threads)
+
+    return lambda: list(pool.map(part, range(threads)))
