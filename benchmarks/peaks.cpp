@@ -11,9 +11,14 @@ namespace {
 
 constexpr int kSums = 12;  // independent: more than latency times throughput of any multiply-add
 
+// Read anew each time: the compiler is not to know what is multiplied, nor that all sums are equal.
+volatile float kOne = 1.0f;
+volatile uint32_t kPairOfOnes = 0x3f803f80;
+
 template <class Factor>
 float multiply(int64_t rounds, Factor factor) {
-  Floats sums[kSums] = {};
+  Floats sums[kSums];
+  for (Floats& sum : sums) sum = broadcast(kOne);
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
     for (Floats& sum : sums) sum = multiply_add(factor, factor, sum);
@@ -22,10 +27,6 @@ float multiply(int64_t rounds, Factor factor) {
   for (const Floats& sum : sums) total += sum;
   return lane_sum(total);
 }
-
-// The compiler is not to know what is multiplied.
-volatile float kOne = 1.0f;
-volatile uint32_t kPairOfOnes = 0x3f803f80;
 
 }  // namespace
 

@@ -110,7 +110,7 @@ def test_run_writes_what_plot_draws(name, tiny, uncompiled, tmp_path, capfd):
         assert result["bytes"] == case.bytes_moved()
         assert case.label() in printed
         names = [row["name"] for row in result["contenders"]]
-        assert names[0] == "intp_ext" and (names[-1] == "copy") == (name != "attention")
+        assert names[0] == "intp_ext" and ("copy" in names) == (name != "attention")
         for row in result["contenders"]:
             ms = row["ms"]
             assert 0 < ms["min"] <= ms["q1"] <= ms["median"] <= ms["q3"]
