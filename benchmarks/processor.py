@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-REPEATS, ROUNDS = 11, 2_000_000
+REPEATS, ROUNDS = 11, 10_000_000
 
 
 @cache
