@@ -306,7 +306,7 @@ def torch_requirement() -> list[str]:
 
 setup(
     packages=["intp_ext", *find_packages("python")],
-    package_data={"": ["py.typed", "*.json"]},
+    package_data={"": ["py.typed", "*.json"], "intp_video": ["small_model/*"]},
     ext_modules=[Extension("intp_ext._info", [])],
     cmdclass={"build": Build, "build_ext": BuildExtensions},
     setup_requires=torch_requirement(),

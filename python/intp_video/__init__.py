@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .planning import Plan, plan
     from .preparation import Preparer, prepare
     from .random_model import make_random_model
+    from .shipped import SMALL_MODEL
     from .synthetic import render_video
     from .video import Clip, read_video
 
@@ -27,12 +28,14 @@ _HOMES = {
     "planning": ("Plan", "plan"),
     "preparation": ("Preparer", "prepare"),
     "random_model": ("make_random_model",),
+    "shipped": ("SMALL_MODEL",),
     "synthetic": ("render_video",),
     "video": ("Clip", "read_video"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "SMALL_MODEL",
     "Answer",
     "Clip",
     "Handle",

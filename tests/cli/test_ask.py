@@ -1,4 +1,4 @@
-"""``intp-video ask``, ``plan``, ``demo``: answers on stdout, talk on stderr, nonsense refused."""
+"""``intp-video ask`` and ``plan``: answers on stdout, talk on stderr, nonsense refused."""
 
 import json
 import shutil
@@ -243,14 +243,3 @@ def test_plan_needs_no_weights(cli, model_dir, tmp_path):
     assert result["factor"] == pytest.approx((64 * 17 + 120) / 256)
     table = cli("plan", "--model", "config-only", "--frames", 64).out
     assert "64 in 8 groups of 8" in table and "KV cache" in table
-
-
-def test_demo_renders_writes_and_answers_twice_over_the_same_files(cli, tmp_path):
-    first = cli("demo", "--frames", 16, "--max-new-tokens", 3)
-    assert first.code == 0 and first.out.strip()
-    video = tmp_path / "intp-demo" / "video.mp4"
-    rendered = video.read_bytes()
-    assert "random weights, so expect nonsense" in first.err
-    second = cli("demo", "--frames", 16, "--max-new-tokens", 3)
-    assert second.out == first.out and video.read_bytes() == rendered
-    assert "rendering" not in second.err

@@ -29,8 +29,8 @@ Interrupted, the same command goes on. It writes into --out: predictions.jsonl, 
 table.md, accuracy.svg, judge/.
 
 examples:
-  intp-video eval --model DIR --quick
-  intp-video eval --model DIR --videos 100 --event-length 32 --methods stock intp contiguous
+  intp-video eval --quick
+  intp-video eval --videos 100 --event-length 32 --methods stock intp contiguous
   intp-video eval questions.jsonl --model DIR --frames 8 32 64 --ropes ntk linear --windows 0 16
 """
 
@@ -43,7 +43,9 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("questions", nargs="?", metavar="QUESTIONS", help="a JSON lines file")
-    parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="a Video-LLM")
+    parser.add_argument(
+        "--model", metavar="DIR_OR_ID", help="a Video-LLM (default: the small one of this package)"
+    )
     parser.add_argument(
         "--out", default="intp-eval", metavar="DIR", help="results (default: intp-eval)"
     )
@@ -109,8 +111,11 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.report import markdown_table
     from ..preparation import Preparer
     from ..sampling import round_up_to_groups
+    from ..shipped import SMALL_MODEL
 
     quiet_transformers()
+    name = args.model or "small_model"  # no path of this machine for what ships with the package
+    args.model = args.model or SMALL_MODEL
     frames = args.frames or ([8, 32] if args.quick else [8, 16, 32, 64, 128])
     methods = args.methods or (["stock", "intp"] if args.quick else list(METHODS))
     preparer = Preparer.from_pretrained(args.model)
@@ -124,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     questions = _questions(args, out, [arm.frames for arm in arms], bar)
     device = device_of(args.device)
     model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
-    settings = {"model": str(args.model), "dtype": str(model.dtype)[6:], "backend": args.backend}
+    settings = {"model": str(name), "dtype": str(model.dtype)[6:], "backend": args.backend}
     say(f"{len(questions)} questions, {len(arms)} arms", quiet=args.quiet)
     try:
         predictions = evaluate(

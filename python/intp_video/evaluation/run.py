@@ -104,7 +104,7 @@ def evaluate(
                     for question in todo:
                         keep(Prediction(question.id, arm.name, None, str(clip)))
                 else:
-                    for answer in _ask(model, preparer, clip, todo, arm, **told):
+                    for answer in ask_all(model, preparer, clip, todo, arm, **told):
                         keep(answer)
                 done += len(todo)
     if progress is not None:
@@ -118,7 +118,7 @@ def _open(prediction: Prediction | None) -> bool:
 
 
 @torch.no_grad()
-def _ask(
+def ask_all(
     model: nn.Module,
     preparer: Preparer,
     clip: Clip,
@@ -127,7 +127,7 @@ def _ask(
     max_new_tokens: int,
     show_options: bool,
 ) -> list[Prediction]:
-    """One clip, one arm, some questions: the clip is prepared and encoded once."""
+    """One clip of ``arm.frames`` frames, one arm, some questions about it; encoded once."""
     answers = []
     with arm.applied(model, preparer) as prepare:
         pixels = prepare.frame_processor(clip.frames)[None].to(model.device, model.dtype)

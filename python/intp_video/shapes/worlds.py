@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -50,6 +51,13 @@ class Worlds:
     def __len__(self) -> int:
         return len(self.count)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Worlds]) -> Worlds:
+        """All worlds of the parts, one after the other."""
+        return cls(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
+        )
+
     def __getitem__(self, rows: slice) -> Worlds:
         return Worlds(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
@@ -78,18 +86,22 @@ def sample_worlds(
     Args:
         rng: where all chance comes from.
         number: W.
-        shortest, longest: of one event, uniform between them; four of the longest must fit.
+        shortest, longest: of one event, uniform between them; as many of the longest must fit as
+            there can be.
         counts: events in a world, each as likely as the others.
 
     Raises:
-        ValueError: lengths that are not ``0 < shortest <= longest <= 1/4``, or counts beyond 0..4.
+        ValueError: counts beyond 0..4, or lengths that are not ``0 < shortest <= longest`` and, for
+            the most events, ``longest <= 1/4``.
     """
-    if not 0 < shortest <= longest <= 1 / MAX_EVENTS:
-        raise ValueError(
-            f"sample_worlds: expected 0 < shortest <= longest <= 1/4, got {shortest} and {longest}"
-        )
     if not counts or any(not 0 <= count <= MAX_EVENTS for count in counts):
         raise ValueError(f"sample_worlds: counts: expected numbers from 0 to 4, got {counts}")
+    most = max(1, *counts)
+    if not 0 < shortest <= longest <= 1 / most:
+        raise ValueError(
+            f"sample_worlds: expected 0 < shortest <= longest <= 1/{most}, "
+            f"got {shortest} and {longest}"
+        )
     slots = (number, MAX_EVENTS)
     count = rng.choice(np.asarray(counts, dtype=np.int64), number)
     shape = rng.permuted(np.tile(np.arange(len(SHAPES)), (number, 1)), axis=1)[:, :MAX_EVENTS]

@@ -34,6 +34,8 @@ NOTHING = len(SHAPES)  # the class of a frame without a shape
 _PREFIX = [BOS, TOKEN_OF["user:"], *[VIDEO] * (FRAMES * TOKENS_PER_FRAME)]
 _ASSISTANT = TOKEN_OF["assistant:"]
 _NOISE = 6.0  # of 255: what a video file does to small frames
+_COUNTS = (0.04, 0.24, 0.24, 0.24, 0.24)  # chances of 0 to 4 events
+_LONGEST = (0.25, 0.8, 0.42, 0.31, 0.25)  # of one event, where there are so many
 _TIMES = (np.arange(FRAMES) + 0.5) / FRAMES
 
 
@@ -64,10 +66,20 @@ class Batch:
 
 
 def make_clips(seed: int, step: int, number: int) -> Clips:
-    """Short clips: events of 1/8 to 1/4 of the clip, so that one frame at least sees each."""
+    """Short clips of 0 to 4 events, of 1/8 of the clip at least, so that a frame sees each.
+
+    The fewer the events, the longer they may last: how many frames show a shape must not tell how
+    many shapes there were.
+    """
     rng = training_rng(seed, step)
-    counts = (0, *(1, 2, 3, 4) * 4)
-    worlds = sample_worlds(rng, number, shortest=1 / 8, longest=1 / 4, counts=counts)
+    counts = np.bincount(rng.choice(5, number, p=_COUNTS), minlength=5)
+    worlds = Worlds.concatenate(
+        [
+            sample_worlds(rng, n, shortest=1 / 8, longest=_LONGEST[count], counts=(count,))
+            for count, n in enumerate(counts.tolist())
+            if n
+        ]
+    )
     frames = torch.from_numpy(draw(worlds, _TIMES, IMAGE_SIZE))
     frames += torch.from_numpy(rng.standard_normal(frames.shape, dtype=np.float32)) * _NOISE
     pixels = (frames.clamp_(0, 255) / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
