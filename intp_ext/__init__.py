@@ -5,7 +5,9 @@ Token rearrangement, interpolated RoPE and windowed attention, as PyTorch operat
 
 from . import _loader as _loader  # first: the operators must exist before the rest describes them
 from ._attention import attention
+from ._cached_attention import cached_attention
 from .info import build_info
+from .kv_cache import KVCache
 from .ops import apply_rope, rearrange, token_order, validate
 from .plan import AttentionPlan, attention_plan
 from .rope import Rope, rope_frequencies
@@ -15,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttentionPlan",
+    "KVCache",
     "Rope",
     "Window",
     "__version__",
@@ -22,6 +25,7 @@ __all__ = [
     "attention",
     "attention_plan",
     "build_info",
+    "cached_attention",
     "rearrange",
     "rope_frequencies",
     "token_order",

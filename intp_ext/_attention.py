@@ -159,11 +159,7 @@ def _check(
             f"attention: positions: expected one for each of the {keys} keys, got "
             f"{list(positions.shape)}"
         )
-    if window is not None and not isinstance(window, Window):
-        raise TypeError(f"attention: window: expected a Window, got {type(window).__name__}")
-    if window is not None:
-        for name in ("block_start", "dense_from"):
-            _check_row_index(f"window.{name}", getattr(window, name), batch, q.device, scalar=False)
+    check_window("attention", window, q)
     if isinstance(q_offset, int) and not isinstance(q_offset, bool):
         if q_offset < 0 or q_offset + rows > max(keys, rows):
             raise ValueError(
@@ -171,10 +167,10 @@ def _check(
                 f"({rows} queries over {keys} keys), got {q_offset}"
             )
     else:
-        _check_row_index("q_offset", q_offset, batch, q.device, scalar=True)
-    _check_bounds(kv_bounds, batch, q.device)
-    if scale is not None and not math.isfinite(scale):
-        raise ValueError(f"attention: scale: expected a finite number, got {scale}")
+        _check_row_index("attention: q_offset", q_offset, batch, q.device, scalar=True)
+    if kv_bounds is not None:
+        _checks.kv_bounds("attention", kv_bounds, batch, "q", q)
+    check_scale("attention", scale)
     if order is not None:
         _check_order(order, batch, rows, keys, q_offset, q.device)
     if out is not None:
@@ -230,26 +226,27 @@ def _check_row_index(
         return
     if not isinstance(value, torch.Tensor) or value.dtype != torch.int32:
         got = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(f"attention: {name}: expected an int or an int32 tensor, got {got}")
+        raise TypeError(f"{name}: expected an int or an int32 tensor, got {got}")
     if value.shape != (batch,) and not (scalar and value.dim() == 0):
         shapes = f"[] or [{batch}]" if scalar else f"[{batch}]"
-        raise ValueError(f"attention: {name}: expected shape {shapes}, got {list(value.shape)}")
+        raise ValueError(f"{name}: expected shape {shapes}, got {list(value.shape)}")
     if value.device != device:
-        raise ValueError(f"attention: {name}: expected on {device}, got {value.device}")
+        raise ValueError(f"{name}: expected on {device}, got {value.device}")
 
 
-def _check_bounds(kv_bounds: torch.Tensor | None, batch: int, device: torch.device) -> None:
-    if kv_bounds is None:
+def check_window(where: str, window: Window | None, q: torch.Tensor) -> None:
+    if window is None:
         return
-    if not isinstance(kv_bounds, torch.Tensor) or kv_bounds.dtype != torch.int32:
-        got = getattr(kv_bounds, "dtype", type(kv_bounds).__name__)
-        raise TypeError(f"attention: kv_bounds: expected int32 [B, 2], got {got}")
-    if kv_bounds.shape != (batch, 2):
-        raise ValueError(
-            f"attention: kv_bounds: expected shape [{batch}, 2], got {list(kv_bounds.shape)}"
-        )
-    if kv_bounds.device != device:
-        raise ValueError(f"attention: kv_bounds: expected on {device}, got {kv_bounds.device}")
+    if not isinstance(window, Window):
+        raise TypeError(f"{where}: window: expected a Window, got {type(window).__name__}")
+    for name in ("block_start", "dense_from"):
+        value = getattr(window, name)
+        _check_row_index(f"{where}: window.{name}", value, q.shape[0], q.device, scalar=False)
+
+
+def check_scale(where: str, scale: float | None) -> None:
+    if scale is not None and not math.isfinite(scale):
+        raise ValueError(f"{where}: scale: expected a finite number, got {scale}")
 
 
 def _check_order(

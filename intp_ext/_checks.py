@@ -20,7 +20,7 @@ KERNEL_DEVICES = ("cpu", "cuda", "meta")
 
 def _names(dtypes: Sequence[torch.dtype]) -> str:
     *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
-    return f"{', '.join(most)} or {last}"
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def tensor(
@@ -135,6 +135,15 @@ def positions(
         )
     same_device(op, "positions", x, like_name, like)
     no_grad(op, "positions", x)
+    return x
+
+
+def kv_bounds(op: str, x: object, batch: int, like_name: str, like: torch.Tensor) -> torch.Tensor:
+    """int32 ``[B, 2]``."""
+    x = tensor(op, "kv_bounds", x, (torch.int32,))
+    if x.shape != (batch, 2):
+        raise ValueError(f"{op}: kv_bounds: expected shape [{batch}, 2], got {list(x.shape)}")
+    same_device(op, "kv_bounds", x, like_name, like)
     return x
 
 

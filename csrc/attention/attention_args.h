@@ -8,6 +8,8 @@
 
 namespace intp {
 
+struct PackedKeys;  // kv_cache/packed_keys.h
+
 // [B, H, S, D], strides in elements, unit stride in D
 template <class Data>
 struct AttentionTensor {
@@ -29,6 +31,9 @@ struct AttentionParams {
   int64_t queries;   // Sq
   int64_t keys;      // Skv
   int64_t head_dim;  // D
+
+  // Not null: the first packed->tokens keys are packed, k and v hold those after them.
+  const PackedKeys* packed;
 
   const RowBounds* bounds;  // [B]
   WindowParams window;

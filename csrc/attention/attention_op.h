@@ -70,6 +70,14 @@ inline Tensor make_scratch(const Tensor& like, int64_t elements) {
   return torch::stable::new_empty(like, {elements}, ScalarType::Float);
 }
 
+// [B, H, S, D] as q lies in memory: a transposed [B, S, H, D] gives a transposed [B, S, H, D].
+inline Tensor attention_output(const Tensor& q) {
+  const bool transposed = q.stride(1) < q.stride(2);
+  const Tensor out = torch::stable::new_empty(
+      q, {q.size(0), q.size(transposed ? 2 : 1), q.size(transposed ? 1 : 2), q.size(3)});
+  return transposed ? torch::stable::transpose(out, 1, 2) : out;
+}
+
 using RunAttention = void(const AttentionParams&, const Tensor& q);
 
 template <RunAttention* run>
@@ -79,15 +87,11 @@ void attention_core_out(Tensor q, Tensor k, Tensor v, Tensor bounds, std::option
   if (out.numel() > 0) run(p, q);
 }
 
-// [B, H, S, D] as q lies in memory: a transposed [B, S, H, D] gives a transposed [B, S, H, D].
 template <RunAttention* run>
 Tensor attention_core(Tensor q, Tensor k, Tensor v, Tensor bounds, std::optional<int64_t> window,
                       int64_t block, int64_t sink, double scale) {
   check(q.dim() == 4, kAttention, ": q: expected [B, H, S, D]");
-  const bool transposed = q.stride(1) < q.stride(2);
-  Tensor out = torch::stable::new_empty(
-      q, {q.size(0), q.size(transposed ? 2 : 1), q.size(transposed ? 1 : 2), q.size(3)});
-  if (transposed) out = torch::stable::transpose(out, 1, 2);
+  Tensor out = attention_output(q);
   attention_core_out<run>(q, k, v, bounds, window, block, sink, scale, out);
   return out;
 }

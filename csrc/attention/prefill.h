@@ -8,6 +8,7 @@
 #include "attention/product.h"
 #include "attention/softmax.h"
 #include "cpu/copy.h"
+#include "kv_cache/unpack.h"
 
 namespace intp::cpu {
 namespace {
@@ -73,22 +74,25 @@ class Prefill {
   // The panels that hold what is seen of the tile.
   void pack_tile(const KeySpan& tile, const KeySpans& seen) {
     const KeySpan used = hull(seen, tile);
-    const int64_t begin = (used.begin - tile.begin) / kTiles.panel * kTiles.panel;
+    int64_t begin = (used.begin - tile.begin) / kTiles.panel * kTiles.panel;
     const int64_t end = round_up(used.end - tile.begin, kTiles.panel);
+    const int64_t packed = head_.p.packed ? head_.p.packed->tokens : 0;
+    if (tile.begin + begin < packed) begin = unpack_pages(tile, begin, end);
     for (int64_t j = begin; j < end; j += kWidth) {
       const T* rows[kWidth];
       for (int i = 0; i < kWidth; ++i) {
-        const int64_t key = tile.begin + j + i;
-        prefetch_row(head_.key(0), head_.p.k.stride_s, key + kWidth);
-        rows[i] = contains(seen, key) ? head_.key(key) : nullptr;
+        const int64_t key = tile.begin + j + i, row = key - packed;
+        prefetch_row(head_.key(0), head_.p.k.stride_s, row + kWidth, packed);
+        rows[i] = contains(seen, key) ? head_.key(row) : nullptr;
       }
       const int64_t panel = j / kTiles.panel, column = j % kTiles.panel;
       pack_keys(rows, head_.p.head_dim, kTiles.panel,
                 elements(s_.k + panel * s_.depth * kTiles.panel + column));
     }
     const auto value = [&](int64_t j) {
-      prefetch_row(head_.value(0), head_.p.v.stride_s, tile.begin + j + kWidth);
-      return contains(seen, tile.begin + j) ? head_.value(tile.begin + j) : nullptr;
+      const int64_t key = tile.begin + j, row = key - packed;
+      prefetch_row(head_.value(0), head_.p.v.stride_s, row + kWidth, packed);
+      return contains(seen, key) ? head_.value(row) : nullptr;
     };
     for (int64_t j = begin; j < end; j += kPerElement) {
       Element* row = elements(s_.v + j / kPerElement * s_.columns);
@@ -100,9 +104,25 @@ class Prefill {
     }
   }
 
-  // Row `key` of k or v: rows of [B, S, H, D] lie far apart.
-  void prefetch_row(const T* first, int64_t stride, int64_t key) {
-    if (key < head_.p.keys) prefetch(first + key * stride, head_.p.head_dim * sizeof(T));
+  // The pages that hold keys begin <= j < end of the tile. Returns where rows go on.
+  int64_t unpack_pages(const KeySpan& tile, int64_t begin, int64_t end) {
+    static_assert(kTiles.keys % kPageTokens == 0 && kPageTokens % kTiles.panel == 0);
+    const PackedKeys& keys = *head_.p.packed;
+    const int64_t index = head_.b * head_.p.kv_heads + head_.h;
+    int64_t j = begin / kPageTokens * kPageTokens;
+    for (; j < end && tile.begin + j < keys.tokens; j += kPageTokens) {
+      const int64_t page = (tile.begin + j) / kPageTokens;
+      unpack_keys<T>(keys, index, page, kTiles.panel,
+                     elements(s_.k + j / kTiles.panel * s_.depth * kTiles.panel));
+      unpack_values<T>(keys.cache, index, page, s_.columns,
+                       elements(s_.v + j / kPerElement * s_.columns));
+    }
+    return j;
+  }
+
+  // A row of k or v, which follow `packed` keys: rows of [B, S, H, D] lie far apart.
+  void prefetch_row(const T* first, int64_t stride, int64_t row, int64_t packed) {
+    if (row < head_.p.keys - packed) prefetch(first + row * stride, head_.p.head_dim * sizeof(T));
   }
 
   // Rows begin <= row < end of the task against one packed tile of keys.

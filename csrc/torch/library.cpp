@@ -35,4 +35,23 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
   m.def(
       "attention_core.out(Tensor q, Tensor k, Tensor v, Tensor bounds, int? window, int block, "
       "int sink, float scale, *, Tensor(a!) out) -> ()");
+
+  // A cache (kv_cache/kv_cache.h): codes uint8 [B, Hkv, pages, page_bytes], k_ranges [B, Hkv, key
+  // groups, 2, D], v_ranges [B, Hkv, pages, value groups, 2, 64], rows [B, Hkv, R, D]; `length`
+  // tokens are in it. bounds int32 [B, 2]: new tokens outside lo <= t < hi are padding.
+  m.def(
+      "kv_append(Tensor k, Tensor v, Tensor? positions, Tensor? inv_freq, "
+      "float attention_scaling, int[]? sections, bool interleaved_sections, Tensor? order, "
+      "Tensor? bounds, int length, int bits, int key_group, int value_group, Tensor(a!) k_codes, "
+      "Tensor(b!) v_codes, Tensor(c!) k_ranges, Tensor(d!) v_ranges, Tensor(e!) k_rows, "
+      "Tensor(f!) v_rows) -> ()");
+
+  // Over the whole groups of a cache, and then its rows k_tail, v_tail [B, Hkv, T, D], `length`
+  // tokens in all. With positions float32 [B, R] and inv_freq the packed keys are rotated as they
+  // are read.
+  m.def(
+      "kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes, "
+      "Tensor k_ranges, Tensor v_ranges, Tensor bounds, int length, int bits, int key_group, "
+      "int value_group, int? window, int block, int sink, float scale, Tensor? positions, "
+      "Tensor? inv_freq, float attention_scaling) -> Tensor");
 }

@@ -37,7 +37,13 @@ def test_kernels_at_level(level):
         return  # the tests beside this one ran it
     files = [
         str(TESTS / name)
-        for name in ("test_apply_rope.py", "test_rearrange.py", "test_attention_cpu.py")
+        for name in (
+            "test_apply_rope.py",
+            "test_rearrange.py",
+            "test_attention_cpu.py",
+            "test_kv_cache.py",
+            "test_cached_attention.py",
+        )
     ]
     result = run(level, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", KERNEL_TESTS)
     assert result.returncode == 0, result.stdout

@@ -1,0 +1,137 @@
+"""What the low-bit KV cache means, in short eager PyTorch: the definition the kernels must meet.
+
+A key is quantised per channel over groups of tokens, a value per token over groups of channels
+(KIVI, Liu et al., arXiv 2402.02750), asymmetrically, against the scale and the zero that are
+stored. Shapes: B batch, H key heads, S tokens, D head_dim; csrc/common/packed_kv.h has the layout.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .reference import compute_dtype
+
+BITS = (2, 4, 8)
+PAGE = 64  # tokens
+LANES = 16  # of a cell
+
+
+def quantize(
+    x: torch.Tensor, bits: int, dim: int, kept: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Codes and the range of every group, a group being what lies along ``dim``.
+
+    ``zero`` is the smallest value, ``scale`` the step, rounded up to x's dtype: no value lies
+    outside ``zero ... zero + scale * (2^bits - 1)``, so none is off by more than half a step.
+
+    Args:
+        x: float32, bfloat16 or float16, finite.
+        kept: bool, broadcasts to x: what takes part in the range; None for all. A group without
+            any has zero and scale 0.
+
+    Returns:
+        uint8 codes like x; scale and zero in x's dtype, ``dim`` kept as 1.
+    """
+    largest = 2**bits - 1
+    kept = torch.ones_like(x, dtype=torch.bool) if kept is None else kept.expand_as(x)
+    values = x.float()
+    low = values.masked_fill(~kept, float("inf")).amin(dim, keepdim=True)
+    high = values.masked_fill(~kept, float("-inf")).amax(dim, keepdim=True)
+    some = kept.any(dim, keepdim=True)
+    low, high = low.where(some, 0.0), high.where(some, 0.0)
+    scale = round_up(high / largest - low / largest, x.dtype)
+    step = scale.float()
+    codes = ((values - low) / step).where(step > 0, 0.0).clamp(0, largest).round()
+    return codes.to(torch.uint8), scale, low.to(x.dtype)
+
+
+def round_up(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The smallest number of ``dtype`` that is at least x (float32, not negative)."""
+    if dtype == torch.float32:
+        return x
+    near = x.to(dtype)
+    return (near.view(torch.int16) + (near.float() < x).short()).view(dtype)
+
+
+def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+    """``zero + scale * code`` in float32, or in float64 for such a scale."""
+    compute = compute_dtype(scale)
+    return zero.to(compute) + scale.to(compute) * codes.to(compute)
+
+
+def quantize_keys(
+    k: torch.Tensor, bits: int, group: int, kept: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """k ``[B, H, S, D]``, S a multiple of ``group``, kept bool ``[B, S]`` -> codes ``[B, H, S, D]``
+    and ranges ``[B, H, S/group, 2, D]``, scale before zero."""
+    groups = k.unflatten(2, (-1, group))  # [B, H, S/g, g, D]
+    if kept is not None:
+        kept = kept[:, None].unflatten(2, (-1, group))[..., None]
+    codes, scale, zero = quantize(groups, bits, dim=3, kept=kept)
+    return codes.flatten(2, 3), torch.cat((scale, zero), dim=3)
+
+
+def quantize_values(
+    v: torch.Tensor, bits: int, group: int, kept: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """v ``[B, H, S, D]`` -> codes ``[B, H, S, D]`` and ranges ``[B, H, S/64, ceil(D/group), 2,
+    64]``. The last group of a row may be narrower. Padding is cached as zeros."""
+    if kept is not None:
+        v = v.where(kept[:, None, :, None], 0.0)
+    parts = [quantize(part, bits, dim=3) for part in v.split(group, dim=3)]
+    codes = torch.cat([codes for codes, _, _ in parts], dim=3)
+    ranges = torch.stack([torch.stack((s, z), 2)[..., 0] for _, s, z in parts], dim=2)
+    ranges = ranges.unflatten(-1, (-1, PAGE))  # [B, H, groups, 2, pages, 64]
+    return codes, ranges.permute(0, 1, 4, 2, 3, 5).contiguous()
+
+
+def dequantize_keys(codes: torch.Tensor, ranges: torch.Tensor, group: int) -> torch.Tensor:
+    """``[B, H, S, D]``, see :func:`dequantize`."""
+    scale, zero = ranges.unsqueeze(3).unbind(4)  # [B, H, S/g, 1, D]
+    return dequantize(codes.unflatten(2, (-1, group)), scale, zero).flatten(2, 3)
+
+
+def dequantize_values(codes: torch.Tensor, ranges: torch.Tensor, group: int) -> torch.Tensor:
+    """``[B, H, S, D]``, see :func:`dequantize`."""
+    ranges = ranges.permute(0, 1, 3, 4, 2, 5).flatten(-2)[..., None]  # [B, H, groups, 2, S, 1]
+    parts = codes.split(group, dim=3)
+    return torch.cat(
+        [dequantize(part, ranges[:, :, i, 0], ranges[:, :, i, 1]) for i, part in enumerate(parts)],
+        dim=3,
+    )
+
+
+def key_places(bits: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """int64 ``[64, D]``: the byte of its page, and the shift in it, of each key code."""
+    token, channel = torch.arange(PAGE)[:, None], torch.arange(dim)
+    slots = 8 // bits
+    column, row = token // LANES, channel // 2
+    cell = row * (PAGE // LANES // slots) + column // slots
+    byte = cell * 2 * LANES + token % LANES * 2 + channel % 2
+    return byte, (column % slots * bits).expand_as(byte)
+
+
+def value_places(bits: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """int64 ``[64, D]``: the byte of its page, and the shift in it, of each value code."""
+    token, channel = torch.arange(PAGE)[:, None], torch.arange(dim)
+    slots = 8 // bits
+    column, row = channel // LANES, token // 2
+    cell = row // slots * (dim // LANES) + column
+    byte = cell * 2 * LANES + channel % LANES * 2 + token % 2
+    return byte, (row % slots * bits).expand_as(byte)
+
+
+def pack(codes: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """uint8 ``[B, H, S, D]`` -> pages uint8 ``[B, H, S/64, bytes]``."""
+    byte, shift = places
+    shifted = codes.unflatten(2, (-1, PAGE)).int() << shift.int()  # [B, H, pages, 64, D]
+    pages = shifted.new_zeros(*shifted.shape[:3], int(byte.max()) + 1)
+    return pages.index_add_(3, byte.flatten(), shifted.flatten(3)).to(torch.uint8)
+
+
+def unpack(
+    pages: torch.Tensor, bits: int, places: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """Pages uint8 ``[B, H, S/64, bytes]`` -> codes uint8 ``[B, H, S, D]``."""
+    byte, shift = (x.to(pages.device) for x in places)
+    return ((pages[..., byte].int() >> shift.int()) & (2**bits - 1)).to(torch.uint8).flatten(2, 3)

@@ -1,0 +1,294 @@
+"""cached_attention: over what the cache holds, as good as eager PyTorch over it, whatever is read.
+
+test_cpu_levels.py runs the accuracy tests at each instruction set.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ops.kv_inputs import dequantized, fill, make_states
+from tolerance import assert_as_good_as_eager
+
+import intp_ext
+from intp_ext import KVCache, Window, attention, cached_attention, reference
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def make_rope(dim, factor=4.0):
+    return intp_ext.rope_frequencies("ntk", dim, factor=factor)
+
+
+def make_queries(cache, group, rows, seed=1):
+    batch, heads, _, dim = cache.shape
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randn(batch, rows, heads * group, dim, generator=generator)
+    return q.to(cache.dtype).transpose(1, 2)
+
+
+def eager_attention(q, k, v, seen):
+    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
+    group = q.shape[1] // k.shape[1]
+    scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * q.shape[-1] ** -0.5
+    scores = scores.masked_fill(~seen[:, None], float("-inf"))
+    weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
+    return weights @ v.repeat_interleave(group, 1)
+
+
+def check(cache, q, window=None):
+    """The 2x rule against the cache's own numbers: exact ones in float64, eager ones in its
+    dtype."""
+    rows, length, rope = q.shape[2], cache.length, cache.rope
+    options = {"window": window, "q_offset": length - rows, "kv_bounds": cache.kv_bounds}
+    bounds = reference.pack_bounds(q.shape[0], length, q.device, *options.values())
+    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    index = torch.arange(length)
+    seen = reference.visible(bounds, index[:rows], index, size, block, sink)
+    found = []
+    for queries, (k, v) in ((q.double(), dequantized(cache)), (q, cache.dequantize())):
+        if rope is not None:
+            at = cache.positions
+            queries, _ = reference.apply_rope(queries, None, at[:, length - rows :], rope)
+            if cache.rotate == "on_read":
+                _, k = reference.apply_rope(None, k, at, rope)
+        found.append((queries, k, v))
+    exact = reference.attention(*found[0], **options)
+    eager = eager_attention(*found[1], seen)
+    assert_as_good_as_eager(cached_attention(q, cache, window=window), eager, exact)
+
+
+def make_cache(bits, dtype, *, rotate=None, dim=64, length=700, batch=2, heads=2, pad=0, **groups):
+    k, v = make_states(batch, heads, length, dim, dtype)
+    k[:, :, :, 1:3] /= 10  # a softmax of one winner would hide every error
+    rope = None if rotate is None else make_rope(dim)
+    cache = KVCache(bits, rope=rope, rotate=rotate or "on_write", **groups)
+    lo = torch.arange(batch, dtype=torch.int32) * pad
+    bounds = torch.stack((lo, torch.full_like(lo, length)), dim=1)
+    positions = None
+    if rope is not None:
+        positions = (torch.arange(length) - lo[:, None]).clamp(min=0) * 0.8
+    cache.append(k, v, positions, kv_bounds=bounds if pad else None)
+    return cache
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("rotate", [None, "on_write", "on_read"])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_as_good_as_eager(bits, dtype, rotate, rows):
+    cache = make_cache(bits, dtype, rotate=rotate, pad=75)
+    check(cache, make_queries(cache, 3, rows))
+
+
+WINDOWS = {
+    "tokens": Window(100),
+    "frames": Window(2, 51, torch.tensor([5, 80], dtype=torch.int32), 5),
+    "sink": Window(1, 64, 0, 70),
+    "dense": Window(1, 16, 0, 0, torch.tensor([699, 800], dtype=torch.int32)),
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("rows", [1, 3, 200])
+def test_windows(window, rows):
+    for dtype in DTYPES[:2]:
+        cache = make_cache(4, dtype, pad=75, key_group=128, value_group=48)
+        check(cache, make_queries(cache, 2, rows), WINDOWS[window])
+
+
+@st.composite
+def problems(draw):
+    dim = draw(st.sampled_from([16, 32, 64, 80, 128, 256]))
+    rotate = draw(st.sampled_from([None, "on_write", "on_read"]))
+    rows = draw(st.sampled_from([1, 2, 9, 70, 300]))
+    length = rows + draw(st.sampled_from([0, 1, 62, 63, 64, 500, 1100, 2100]))
+    cache = {
+        "bits": draw(st.sampled_from([2, 4, 8, 16])),
+        "dtype": draw(st.sampled_from(DTYPES)),
+        "rotate": rotate,
+        "dim": dim,
+        "length": length,
+        "heads": draw(st.integers(1, 2)),
+        "pad": draw(st.sampled_from([0, 1, 64, 130])),
+        "key_group": draw(st.sampled_from([64, 128])),
+        "value_group": draw(st.sampled_from([16, 32, 64])),
+    }
+    window = None
+    if draw(st.booleans()):
+        window = Window(
+            draw(st.integers(1, 3)), draw(st.sampled_from([1, 16, 257])),
+            draw(st.integers(-70, 300)), draw(st.sampled_from([0, 3, 300])),
+            draw(st.one_of(st.none(), st.integers(0, length))),
+        )  # fmt: skip
+    return cache, draw(st.sampled_from([1, 2, 7])), rows, window
+
+
+@settings(deadline=None, max_examples=25)
+@given(problem=problems())
+def test_any_problem_is_as_good_as_eager(problem):
+    options, group, rows, window = problem
+    cache = make_cache(**options)
+    check(cache, make_queries(cache, group, rows), window)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_what_is_not_visible_is_not_read(bits):
+    """Reserved pages, rows of earlier tokens, and everything outside the window hold NaN."""
+    cache = make_cache(bits, torch.bfloat16, dim=32)
+    q = make_queries(cache, 2, 1)
+    clean = cached_attention(q, cache, window=Window(130))
+    for name, x in cache._buffers.items():
+        used, nan = cache._used()[name].shape[2], float("nan")
+        if x.dtype == torch.uint8:
+            x[:, :, used:] = 255
+        else:
+            x[:, :, used:] = nan
+    cache._buffers["k_ranges"][:, :, :8] = float("nan")  # the window begins in group 8
+    cache._buffers["v_ranges"][:, :, :8] = float("nan")
+    assert torch.equal(cached_attention(q, cache, window=Window(130)), clean)
+
+
+def test_chunks_and_tokens_make_the_answer_of_one_pass():
+    """A prompt in chunks, then tokens: each row as good as the whole sequence at 16 bits."""
+    k, v = make_states(1, 2, 300, 32, torch.float32)
+    k = k / 10
+    q = torch.randn(1, 4, 300, 32)
+    rope = make_rope(32)
+    exact = attention(q, k, v, rope=rope, positions=torch.arange(300))
+    for rotate in ("on_write", "on_read"):
+        cache = KVCache(16, rope=rope, rotate=rotate)
+        for begin, end in ((0, 100), (100, 298), (298, 299), (299, 300)):
+            cache.append(k[:, :, begin:end], v[:, :, begin:end])
+            out = cached_attention(q[:, :, begin:end], cache)
+            torch.testing.assert_close(out, exact[:, :, begin:end], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_new_rope_is_as_good_as_one_from_the_start(dtype, rows):
+    """Re-interpolated, unrotated keys are those of a cache that was built so."""
+    k, v = make_states(1, 2, 500, 64, dtype)
+    k[..., 1:3] /= 10
+    old, new = make_rope(64, 1.0), make_rope(64, 4.0)
+    positions = torch.arange(500) * 0.5
+    for bits in (16, 4):
+        grown = KVCache(bits, rope=old, rotate="on_read")
+        grown.append(k, v)
+        q = make_queries(grown, 2, rows)
+        before = cached_attention(q, grown)
+        grown.set_rope(new)
+        grown.set_positions(positions)
+        check(grown, q)
+        fresh = KVCache(bits, rope=new, rotate="on_read")
+        fresh.append(k, v, positions)
+        assert torch.equal(cached_attention(q, grown), cached_attention(q, fresh))
+        assert not torch.equal(cached_attention(q, grown), before)
+    # at 16 bits also as good as keys that were rotated by it when they were written
+    reread, written = (KVCache(16, rope=new, rotate=rotate) for rotate in ("on_read", "on_write"))
+    for cache in (reread, written):
+        cache.append(k, v, positions)
+    exact = reference.attention(
+        q.double(), k.double(), v.double(), rope=new, positions=positions, q_offset=500 - rows
+    )
+    ours, theirs = (cached_attention(q, cache) for cache in (reread, written))
+    assert_as_good_as_eager(ours, theirs, exact)
+
+
+def test_positions_that_are_not_evenly_spaced():
+    """No two pages share their sines."""
+    k, v = make_states(1, 1, 700, 32, torch.float32)
+    k[..., 1:3] /= 10
+    cache = KVCache(4, rope=make_rope(32), rotate="on_read")
+    cache.append(k, v, torch.rand(700).cumsum(0) + torch.randint(0, 1000, (700,)))
+    for rows in (1, 40):
+        check(cache, make_queries(cache, 2, rows))
+
+
+def test_the_number_of_threads_changes_no_bit():
+    cache = make_cache(4, torch.bfloat16, length=2300, dim=32)
+    before = torch.get_num_threads()
+    for rows in (1, 60):
+        q, results = make_queries(cache, 2, rows), []
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                results.append(cached_attention(q, cache))
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
+def test_operator_passes_opcheck(rotate):
+    cache = make_cache(4, torch.bfloat16, rotate=rotate, dim=32, length=150, batch=1)
+    q, (k, v) = make_queries(cache, 2, 2), cache.rows()
+    bounds = reference.pack_bounds(1, 150, q.device, None, 148, None)
+    rope = (cache.positions, cache.rope.inv_freq) if rotate == "on_read" else (None, None)
+    torch.library.opcheck(
+        torch.ops.intp_ext.kv_attention,
+        (q, k, v, *cache.pages(), bounds, 150, 4, 64, 64, None, 1, 0, 0.2, *rope, 1.0),
+    )
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_compiles_whole(bits):
+    """A decode step: append and attend, in one graph; the length may change."""
+    k, v = make_states(1, 2, 200, 32, torch.bfloat16)
+    rope = make_rope(32)
+
+    def step(cache, q, k, v):
+        cache.append(k, v)
+        return cached_attention(q, cache)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="eager")
+    caches = [KVCache(bits, rope=rope, capacity=256) for _ in range(2)]
+    for cache in caches:
+        fill(cache, k, v)
+    for token in range(3):
+        new = [torch.full((1, heads, 1, 32), token + 0.5).bfloat16() for heads in (4, 2, 2)]
+        out = [f(cache, *new) for f, cache in zip((step, compiled), caches, strict=True)]
+        assert torch.equal(*out)
+    assert caches[0].length == caches[1].length == 203
+
+
+def tensors(**changes):
+    return torch.zeros(*{"batch": 1, "heads": 4, "rows": 1, "dim": 32, **changes}.values())
+
+
+BAD = {
+    "type": (tensors().tolist(), {}, TypeError, "q: expected a tensor"),
+    "dtype": (tensors().double(), {}, TypeError, "q: expected"),
+    "cache's dtype": (tensors().half(), {}, TypeError, "q: expected the cache's"),
+    "heads": (tensors(heads=3), {}, ValueError, "multiple of 2 heads"),
+    "dim": (tensors(dim=64), {}, ValueError, "head_dim 32"),
+    "rows": (tensors(rows=99), {}, ValueError, "at most the 70 tokens"),
+    "device": (tensors().to("meta"), {}, ValueError, "expected on cpu"),
+    "bounds": (tensors(), {"kv_bounds": torch.zeros(2, 2).int()}, ValueError, "kv_bounds"),
+    "window": (tensors(), {"window": 3}, TypeError, "window: expected a Window"),
+    "scale": (tensors(), {"scale": float("nan")}, ValueError, "scale: expected a finite"),
+    "grad": (tensors().requires_grad_(), {}, ValueError, "no grad"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    q, options, error, message = BAD[case]
+    cache = fill(KVCache(4), *make_states(1, 2, 70, 32, torch.float32))
+    with pytest.raises(error, match=message):
+        cached_attention(q, cache, **options)
+
+
+def test_bad_cache():
+    with pytest.raises(TypeError, match="cache: expected a KVCache, got Tensor"):
+        cached_attention(tensors(), tensors())
+    with pytest.raises(ValueError, match="empty cache"):
+        cached_attention(tensors(), KVCache(4))
+
+
+def test_no_queries():
+    cache = fill(KVCache(4), *make_states(1, 2, 70, 32, torch.float32))
+    assert cached_attention(tensors(rows=0), cache).shape == (1, 4, 0, 32)
