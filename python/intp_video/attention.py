@@ -19,7 +19,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 import intp_ext
+from intp_ext.reference import gather_tokens
 
+from .cache import PackedStates
 from .errors import ModelError
 from .sequence import Sequence
 
@@ -74,12 +76,29 @@ def intp_attention(
     if sequence is None:
         output = _attend(state, query, key, value, attention_mask, None, scaling)
         return output.transpose(1, 2).contiguous(), None
+    if isinstance(key, PackedStates):
+        output = _attend_packed(state, query, key.cache, scaling)
+        return sequence.restore_rows(output).transpose(1, 2).contiguous(), None
     query = sequence.prepare_queries(query)
     if not sequence.cached:
         key, value = sequence.prepare_keys(key, value)
     window = state.window_of(sequence)
     output = _attend(state, query, key, value, attention_mask, window, scaling)
     return sequence.restore_rows(output).transpose(1, 2).contiguous(), None
+
+
+def _attend_packed(
+    state: DecoderState,
+    query: torch.Tensor,
+    cache: intp_ext.KVCache,
+    scaling: float | None,
+) -> torch.Tensor:
+    """The cache knows padding and positions, and rotates the queries."""
+    sequence = state.sequence
+    if sequence.order is not None:
+        query = gather_tokens(query, sequence.order)
+    window = state.window_of(sequence)
+    return intp_ext.cached_attention(query, cache, window=window, scale=scaling)
 
 
 def _attend(
@@ -169,6 +188,19 @@ def padding_bounds(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     lo = kept.int().argmax(-1)
     hi = length - kept.flip(-1).int().argmax(-1)
     return torch.where(some, lo, 0), torch.where(some, hi, 0)
+
+
+def kv_bounds(mask: torch.Tensor) -> torch.Tensor:
+    """int32 ``[B, 2]`` lo and hi of a padding mask ``[B, K]`` or of the carrier, which generate()
+    makes beforehand for a static cache."""
+    if mask.dim() == 2:
+        return torch.stack(padding_bounds(mask), dim=-1).int()
+    if mask.dim() == 4 and mask.dtype == torch.int32:
+        return mask[:, 0, 0, :2].contiguous()
+    raise ModelError(
+        f"kv_bits takes a padding mask [B, K], got {mask.dtype} {list(mask.shape)}; extend without "
+        "kv_bits for a custom mask"
+    )
 
 
 def padding_has_holes(attention_mask: torch.Tensor) -> tuple[bool, bool]:

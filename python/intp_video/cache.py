@@ -1,13 +1,17 @@
-"""The cache layer of an extended model: keys are brought into time order and rotated once, when
-written."""
+"""The cache layers of an extended model: keys are brought into time order and rotated once, when
+written; with ``kv_bits`` they are packed in the same pass, and read packed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCache, StaticLayer
 
+import intp_ext
+
+from .errors import ModelError
 from .sequence import Sequence
 
 
@@ -29,24 +33,150 @@ class ExtendedLayer(DynamicLayer):
         return super().update(key_states, value_states, *args, **kwargs)
 
 
-def adopt(cache: Cache | None, sequence: Sequence, layers: int) -> bool:
-    """Make an empty ``DynamicCache`` write through our layers, in place. False where it is of
-    another kind."""
+@dataclass(frozen=True)
+class Packing:
+    """How ``extend(kv_bits=...)`` caches: arguments of :class:`intp_ext.KVCache`."""
+
+    bits: int
+    rotate: str = "on_write"
+
+
+class PackedStates:
+    """What a packed layer's ``update`` returns in place of keys and of values.
+
+    Our attention function reads ``cache``; anything else that touches it is told where it is.
+    """
+
+    def __init__(self, cache: intp_ext.KVCache) -> None:
+        self.cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ModelError(
+            f"{name!r} was asked of keys that are packed (kv_bits={self.cache.bits}): only the "
+            'attention function "intp" of the extended model reads them; extend without kv_bits '
+            "for another one"
+        )
+
+
+class PackedLayer(DynamicLayer):
+    """A layer over an :class:`intp_ext.KVCache`, for as long as its model is extended.
+
+    ``keys`` and ``values`` are None: nothing of it lies unpacked.
+    """
+
+    def __init__(self, sequence: Sequence, packing: Packing, like: Any = None) -> None:
+        super().__init__()
+        self.sequence, self.packing = sequence, packing
+        # of a static layer: generate() looks at both before it uses a cache again
+        self.max_cache_len: int | None = getattr(like, "max_cache_len", None)
+        self.max_batch_size: int | None = getattr(like, "max_batch_size", None)
+        self.cache: intp_ext.KVCache | None = None
+
+    def __repr__(self) -> str:
+        return f"PackedLayer({self.cache})"
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[PackedStates, PackedStates]:
+        sequence = self.sequence
+        if not sequence.cached:
+            raise ModelError(
+                "the cache holds packed keys (kv_bits), which an extended model alone can read and "
+                "add to: extend it again, or begin with an empty cache"
+            )
+        sequence.follow(key_states.device)
+        if self.cache is None:
+            self.cache = intp_ext.KVCache(
+                self.packing.bits,
+                rope=sequence.rope if sequence.withheld else None,
+                rotate=self.packing.rotate,
+                capacity=self.max_cache_len,
+            )
+            self.is_initialized = True
+        self.cache.append(
+            key_states,
+            value_states,
+            sequence.positions if sequence.withheld else None,
+            order=sequence.order,
+            kv_bounds=sequence.kv_bounds,
+        )
+        states = PackedStates(self.cache)
+        return states, states
+
+    def get_seq_length(self, *args: Any) -> int:
+        return 0 if self.cache is None else self.cache.length
+
+    def get_max_length(self) -> int:
+        return self.max_cache_len or -1
+
+    def get_max_cache_shape(self) -> int:  # transformers 4
+        return self.get_max_length()
+
+    def reset(self) -> None:
+        if self.cache is not None:
+            self.cache.reset()
+
+    def crop(self, tokens: int) -> None:
+        """transformers 4: the length that stays, or minus what goes; 5: minus what goes."""
+        if self.cache is not None:
+            length = self.cache.length + tokens if tokens <= 0 else tokens
+            self.cache.crop(max(0, min(length, self.cache.length)))
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        if self.cache is not None:
+            self.cache.reorder(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        if self.cache is not None and self.cache.shape is not None:
+            self.cache.reorder(torch.arange(self.cache.shape[0]).repeat_interleave(repeats))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        if self.cache is not None and self.cache.shape is not None:
+            self.cache.reorder(torch.arange(self.cache.shape[0], device=indices.device)[indices])
+
+    def offload(self) -> None:
+        raise ModelError("a packed cache (kv_bits) is not offloaded; use the default cache")
+
+    prefetch = offload
+
+
+def adopt(cache: Cache | None, sequence: Sequence, layers: int, packing: Packing | None) -> bool:
+    """Make an empty ``DynamicCache`` write through our layers, in place; with ``packing`` a
+    ``StaticCache`` too, whose length becomes their capacity. False where it is of another kind."""
     if cache is None:
         return True
-    if cache.layers and all(isinstance(layer, ExtendedLayer) for layer in cache.layers):
-        for layer in cache.layers:
-            layer.sequence = sequence
-        return True
-    if not isinstance(cache, DynamicCache) or any(
-        type(layer) is not DynamicLayer for layer in cache.layers
-    ):
+    ours = (DynamicLayer, ExtendedLayer, PackedLayer)
+    if isinstance(cache, DynamicCache) and all(type(layer) in ours for layer in cache.layers):
+        like = None
+    elif isinstance(cache, StaticCache) and packing is not None:
+        if any(type(layer) not in (StaticLayer, PackedLayer) for layer in cache.layers):
+            return False
+        like = cache.layers[0]
+    else:
         return False
-    cache.layers = [ExtendedLayer(sequence) for _ in range(layers)]
+    if packing is None:
+        cache.layers = [ExtendedLayer(sequence) for _ in range(layers)]
+        return True
+    if getattr(cache, "offloading", False):
+        return False
+    cache.layers = [PackedLayer(sequence, packing, like) for _ in range(layers)]
     return True
+
+
+def holds_packed(cache: Cache | None) -> bool:
+    return any(isinstance(layer, PackedLayer) for layer in getattr(cache, "layers", ()))
 
 
 def sequence_of(cache: Cache) -> Sequence | None:
     """The sequence whose keys a cache holds, if it was written through our layers."""
     layer = cache.layers[0] if cache.layers else None
-    return layer.sequence if isinstance(layer, ExtendedLayer) else None
+    return layer.sequence if isinstance(layer, ExtendedLayer | PackedLayer) else None
+
+
+def kv_cache_bytes(cache: Cache) -> tuple[int, int]:
+    """Bytes in use and bytes reserved by all layers of a packed cache."""
+    caches = [layer.cache for layer in cache.layers if isinstance(layer, PackedLayer)]
+    caches = [c for c in caches if c is not None]
+    return sum(c.nbytes for c in caches), sum(c.nbytes_allocated for c in caches)

@@ -17,11 +17,13 @@ from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
 
 import intp_ext
+from intp_ext.kv_cache import ROTATE as KV_ROTATE
+from intp_ext.reference_kv import BITS
 from intp_ext.rope import ROPE_KINDS
 
 from . import attention
 from .attention import DecoderState
-from .cache import adopt, sequence_of
+from .cache import Packing, adopt, holds_packed, sequence_of
 from .errors import ModelError
 from .grouping import encode_in_groups, storage_order
 from .models import VideoModel, video_model_for
@@ -34,6 +36,7 @@ log = logging.getLogger("intp_video")
 
 SPANS = ("all", "visual")
 ROUTES = ("features", "attention")
+KV_BITS = (*BITS, 16)
 
 # transformers 4.57 calls this on a static cache, past its own mask interface, for a [B, 1, Q, K]
 # mask in which padding can no longer be told from causality; the 2-D mask goes through the
@@ -53,6 +56,8 @@ def extend(
     grouping: str = "interleaved",
     rearrange: str = "features",
     fused: bool = True,
+    kv_bits: int | None = None,
+    kv_rotate: str = "on_write",
     frames_per_group: int | None = None,
     groups_per_chunk: int = 1,
     on_encode: Callable[[int, int], None] | None = None,
@@ -83,6 +88,10 @@ def extend(
             in time order). Same result.
         fused: rotate keys when they are written to the cache and queries in attention, by our
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
+        kv_bits: keys and values are cached in so many bits, 2, 4, 8 or 16, and read packed
+            (:class:`intp_ext.KVCache`); None: by transformers' own cache. CPU only so far.
+        kv_rotate: with ``kv_bits``: "on_write" rotates keys once; "on_read" caches them unrotated,
+            so that positions can change later, and rotates them at every reading.
         frames_per_group: N; None for what the encoder was trained on.
         groups_per_chunk: groups encoded at once: more is faster on a GPU and takes more memory.
         on_encode: called with (groups done, groups in all) while a video is encoded.
@@ -124,6 +133,13 @@ def extend(
         raise ValueError("extend: sink: expected with a window only, got window=None")
     if sink is not None and (isinstance(sink, bool) or not isinstance(sink, int) or sink < 0):
         raise ValueError(f"extend: sink: expected a number of tokens, at least 0, got {sink!r}")
+    if kv_bits is not None and (isinstance(kv_bits, bool) or kv_bits not in KV_BITS):
+        raise ValueError(f"extend: kv_bits: expected 2, 4, 8, 16 or None, got {kv_bits!r}")
+    if kv_rotate not in KV_ROTATE:
+        known = ", ".join(KV_ROTATE)
+        raise ValueError(f"extend: kv_rotate: expected one of {known}, got {kv_rotate!r}")
+    if kv_rotate == "on_read" and (kv_bits is None or not fused):
+        raise ValueError('extend: kv_rotate: "on_read" needs kv_bits and fused=True')
     per_frame = family.tokens_per_frame(config)
     return Handle(
         model,
@@ -137,6 +153,7 @@ def extend(
         grouping=grouping,
         rearrange=rearrange,
         fused=fused,
+        packing=None if kv_bits is None else Packing(kv_bits, kv_rotate),
         frames_per_group=per_group,
         groups_per_chunk=groups_per_chunk,
         on_encode=on_encode,
@@ -151,6 +168,7 @@ class Handle:
         frames, frames_per_group, tokens_per_frame: M, N, P.
         factor: s in use.
         rope, span, window, sink, grouping, rearrange, fused: as chosen.
+        packing: how keys and values are packed, or None.
         active: until :meth:`restore`.
     """
 
@@ -168,6 +186,7 @@ class Handle:
         grouping: str,
         rearrange: str,
         fused: bool,
+        packing: Packing | None,
         frames_per_group: int,
         groups_per_chunk: int,
         on_encode: Callable[[int, int], None] | None,
@@ -177,6 +196,7 @@ class Handle:
         self.tokens_per_frame = family.tokens_per_frame(model.config)
         self.rope, self.span, self.window, self.sink = rope, span, window, sink
         self.grouping, self.rearrange, self.fused = grouping, rearrange, fused
+        self.packing = packing
         self.groups_per_chunk, self.on_encode = groups_per_chunk, on_encode
 
         self._outer = family.multimodal_module(model)
@@ -205,6 +225,7 @@ class Handle:
             f"{self.frames} frames in groups of {self.frames_per_group} ({self.grouping}), "
             f"rope {self.rope} x{self.factor:.3f} over {self.span}, window {window}, "
             f"rearranged in {self.rearrange}, {'fused' if self.fused else 'unfused'} RoPE"
+            + ("" if self.packing is None else f", KV cache of {self.packing.bits} bits")
         )
 
     def __enter__(self) -> Handle:
@@ -301,7 +322,13 @@ class Handle:
         undo.callback(before.remove)
         after = outer.register_forward_hook(self._after_forward, always_call=True)
         undo.callback(after.remove)
+        undo.callback(self._forget_packed_cache)
         _set_attribute(undo, model, "_intp_handle", self)
+
+    def _forget_packed_cache(self) -> None:
+        """transformers 4 keeps the static cache of generate() for the next call."""
+        if holds_packed(getattr(self.model, "_cache", None)):
+            del self.model._cache
 
     def _restore_rotary(self) -> None:
         device = self._rotary.inv_freq.device  # the model may have moved
@@ -392,9 +419,12 @@ class Handle:
         has_video = encoded is not None or kwargs.get("pixel_values_videos") is not None
         sequence = self._sequence_for(cache, rows, has_video)
         mask = kwargs.get("attention_mask")
+        seen = mask  # before it may become an explicit one
         if mask is not None and mask.dim() == 2:
             kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
         sequence.begin_pass(cached=cache is not None and sequence.own_cache)
+        if seen is not None and self.packing is not None:
+            sequence.kv_bounds = attention.kv_bounds(seen)
         if self._needs_span and has_video:
             self._see_video(sequence, ids, kwargs.get("position_ids"), cache, rows)
             sequence.sees_video = True
@@ -418,7 +448,7 @@ class Handle:
         length = max(rows, self._planned_tokens) if has_video else rows
         rope = self._rope_for(length) if self.rope == "dynamic_ntk" else self._rotary.rope
         sequence = Sequence(rope)
-        sequence.own_cache = adopt(cache, sequence, len(self._text.layers))
+        sequence.own_cache = adopt(cache, sequence, len(self._text.layers), self.packing)
         if cache is not None:
             self._sequences[cache] = sequence
         if not sequence.own_cache:
@@ -426,6 +456,11 @@ class Handle:
         return sequence
 
     def _say_foreign_cache(self, cache: Cache) -> None:
+        if self.packing is not None:
+            raise ModelError(
+                f"kv_bits={self.packing.bits} needs the default cache or a static one, got "
+                f"{type(cache).__name__} of {_layers_of(cache)}; extend without kv_bits to use it"
+            )
         if self.rearrange == "attention":
             raise ModelError(
                 f'rearrange="attention" needs the default cache, got {type(cache).__name__}; use '
@@ -445,6 +480,12 @@ class Handle:
             sequence.holes = holes or at_end
         if not holes:
             return mask
+        if self.packing is not None:
+            raise ModelError(
+                f"kv_bits={self.packing.bits} takes padding at one end of each row, got padding "
+                'between kept tokens; pad on the left (tokenizer.padding_side = "left"), ask a '
+                "second turn without padding, or extend without kv_bits"
+            )
         self._state.say_once(
             "padding stands between kept tokens (right-padded prompts, or a left-padded second "
             "turn): using torch's scaled_dot_product_attention with an explicit mask"
@@ -494,6 +535,10 @@ class Handle:
                     self._storage_order(frames).to(order.device) + first
                 )
         return order
+
+
+def _layers_of(cache: Cache) -> str:
+    return ", ".join(sorted({type(layer).__name__ for layer in cache.layers})) or "no layers"
 
 
 def _set_attribute(undo: ExitStack, instance: nn.Module, name: str, value: Any) -> None:

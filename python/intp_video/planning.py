@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+import intp_ext
+
 from .errors import ModelError
 from .models import video_model_for
 from .sampling import check_frames, round_up_to_groups
@@ -32,7 +34,9 @@ class Plan:
         trained_context: L0, positions the language model was trained on.
         factor: ``max(1, total_tokens / L0)``: how far RoPE is stretched.
         weight_bytes: all parameters in ``dtype``.
-        kv_bytes: keys and values of every layer for all tokens, in ``dtype``.
+        kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or with ``kv_bits``
+            packed, with scales, zeros, positions and the unfinished group.
+        kv_bits: as given.
         peak_bytes: weights, KV cache, pixels, features and the widest activations of one layer;
             tensors alone, without the process around them.
         dtype: of weights and cache.
@@ -51,6 +55,7 @@ class Plan:
     kv_bytes: int
     peak_bytes: int
     dtype: str
+    kv_bits: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,6 +68,7 @@ class Plan:
                     value, unit = value / 1024, larger
             return f"{value:.1f} {unit}"
 
+        kept = self.dtype if self.kv_bits is None else f"{self.kv_bits} bits, everything counted"
         rows = (
             ("model", self.model_type),
             ("frames", f"{self.frames} in {self.groups} groups of {self.frames_per_group}"),
@@ -70,7 +76,7 @@ class Plan:
             ("context", f"{self.total_tokens:,} tokens; trained on {self.trained_context:,}"),
             ("RoPE factor", f"{self.factor:.3f}"),
             ("weights", f"{size(self.weight_bytes)} ({self.dtype})"),
-            ("KV cache", f"{size(self.kv_bytes)} ({self.dtype}, batch 1)"),
+            ("KV cache", f"{size(self.kv_bytes)} ({kept}, batch 1)"),
             ("peak (estimate)", size(self.peak_bytes)),
         )
         return "\n".join(f"{name:<16} {value}" for name, value in rows)
@@ -82,6 +88,7 @@ def plan(
     *,
     dtype: torch.dtype | None = None,
     frames_per_group: int | None = None,
+    kv_bits: int | None = None,
 ) -> Plan:
     """Tokens, scaling factor, KV bytes and a peak estimate for one video of so many frames, batch
     1.
@@ -92,6 +99,7 @@ def plan(
         frames: frames to show; rounded up to whole groups.
         dtype: of weights and cache; None for the config's own (float32 if it names none).
         frames_per_group: N; None for what the encoder was trained on.
+        kv_bits: as :func:`intp_video.extend` takes it.
 
     Raises:
         ModelError: no config there, or a model type that is not known.
@@ -110,7 +118,11 @@ def plan(
     total = frames * per_frame + text_reserve(family.frames_per_group(config), per_frame, trained)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    kv = 2 * text.num_hidden_layers * kv_heads * head_dim * total * dtype.itemsize
+    if kv_bits is None:
+        layer_bytes = 2 * kv_heads * head_dim * total * dtype.itemsize
+    else:
+        layer_bytes = packed_bytes(kv_bits, kv_heads, head_dim, total, dtype)
+    kv = text.num_hidden_layers * layer_bytes
     weights = parameter_count(config) * dtype.itemsize
     pixels = frames * 3 * vision.image_size**2 * 4
     # prefill: residual, normed, q, k, v and the two halves of the MLP, all tokens of one layer at
@@ -132,7 +144,18 @@ def plan(
         kv_bytes=kv,
         peak_bytes=weights + kv + pixels + features + activations,
         dtype=str(dtype).removeprefix("torch."),
+        kv_bits=kv_bits,
     )
+
+
+def packed_bytes(bits: int, heads: int, head_dim: int, tokens: int, dtype: torch.dtype) -> int:
+    """Bytes in use of one layer's cache: those of a real one, on the meta device."""
+    states = torch.empty(1, heads, tokens, head_dim, dtype=dtype, device="meta")
+    rope = intp_ext.rope_frequencies("none", head_dim, device="meta")
+    bounds = torch.empty(1, 2, dtype=torch.int32, device="meta")
+    cache = intp_ext.KVCache(bits, rope=rope)
+    cache.append(states, states, kv_bounds=bounds)
+    return cache.nbytes
 
 
 def text_reserve(frames_per_group: int, tokens_per_frame: int, trained_context: int) -> int:

@@ -94,9 +94,10 @@ class Sequence:
         self.order: torch.Tensor | None = None  # int32 [B, S]: time -> row of the residual stream
         self.positions: torch.Tensor | None = None  # [1 or B, S], in time order
         self.withheld = False  # q and k arrive unrotated: rotating them is up to us
+        self.kv_bounds: torch.Tensor | None = None  # int32 [B, 2]: keys that are no padding
 
     def begin_pass(self, *, cached: bool = False) -> None:
-        self.order = self.positions = None
+        self.order = self.positions = self.kv_bounds = None
         self.withheld, self.sees_video, self.cached = False, False, cached
 
     def stretch(self, positions: torch.Tensor, factor: float) -> torch.Tensor:
@@ -116,7 +117,7 @@ class Sequence:
 
     def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
         """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
-        self._follow(query.device)
+        self.follow(query.device)
         if self.withheld:
             return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
         return query if self.order is None else gather_tokens(query, self.order)
@@ -125,7 +126,7 @@ class Sequence:
         self, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
-        self._follow(key.device)
+        self.follow(key.device)
         if self.withheld:
             key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
         elif self.order is not None:
@@ -138,7 +139,7 @@ class Sequence:
             return output
         return gather_tokens(output, self.order.argsort(dim=-1))
 
-    def _follow(self, device: torch.device) -> None:
+    def follow(self, device: torch.device) -> None:
         """Layers of one model may lie on several devices."""
         if self.rope.inv_freq.device == device:
             return
@@ -146,3 +147,4 @@ class Sequence:
         self.positions = None if self.positions is None else self.positions.to(device)
         self.order = None if self.order is None else self.order.to(device)
         self.visual = None if self.visual is None else self.visual.to(device)
+        self.kv_bounds = None if self.kv_bounds is None else self.kv_bounds.to(device)

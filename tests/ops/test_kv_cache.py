@@ -57,7 +57,7 @@ def test_stores_bitwise_what_the_definition_says(bits, dtype, groups):
     capacity=st.sampled_from([None, 400]),
     seed=st.integers(0, 9),
 )
-def test_any_pieces_store_bitwise_the_same(bits, dtype, pieces, capacity, seed):
+def test_any_pieces_store_the_same(bits, dtype, pieces, capacity, seed):
     k, v = make_states(1, 2, 333, 32, dtype, seed)
     rope = intp_ext.rope_frequencies("ntk", 32, factor=4.0)
     whole, parts = (KVCache(bits, rope=rope, capacity=c) for c in (None, capacity))

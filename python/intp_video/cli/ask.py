@@ -10,6 +10,7 @@ from ..video import BACKENDS, read_video
 from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say
 from .model_arguments import (
     add_grouping_argument,
+    add_kv_argument,
     add_model_arguments,
     quiet_transformers,
     torch_dtype,
@@ -125,9 +126,10 @@ def _add_method_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="rotate with transformers' own function instead of our kernels",
     )
+    add_kv_argument(method)
 
 
-METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "fused")
+METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "fused", "kv_bits")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,6 +24,17 @@ def add_grouping_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_kv_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--kv-bits",
+        type=int,
+        choices=(2, 4, 8, 16),
+        metavar="BITS",
+        help="2, 4, 8 or 16: bits of a cached key or value, scales apart (default: the cache of "
+        "transformers; CPU only)",
+    )
+
+
 def torch_dtype(name: str) -> Any:
     """The torch dtype, or None for "auto"."""
     import torch

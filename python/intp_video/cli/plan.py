@@ -3,7 +3,7 @@
 import argparse
 
 from .console import add_talk_arguments, frame_count, print_json
-from .model_arguments import add_model_arguments, quiet_transformers, torch_dtype
+from .model_arguments import add_kv_argument, add_model_arguments, quiet_transformers, torch_dtype
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,6 +30,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--frames", type=frame_count, default=64, metavar="M", help="frames to show (default: 64)"
     )
+    add_kv_argument(parser)
     add_model_arguments(parser)
     add_talk_arguments(parser)
     parser.set_defaults(run=run)
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from ..planning import plan
 
     quiet_transformers()
-    result = plan(args.model, args.frames, dtype=torch_dtype(args.dtype))
+    result = plan(args.model, args.frames, dtype=torch_dtype(args.dtype), kv_bits=args.kv_bits)
     if args.json:
         print_json(result.to_dict())
     else:
