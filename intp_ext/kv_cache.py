@@ -301,6 +301,29 @@ class KVCache:
         if self._bounds is not None:
             self._bounds = self._bounds.clamp(max=length)
 
+    def mark(self) -> tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """What :meth:`rewind` needs to forget the tokens that follow, to the bit: a copy of the
+        unfinished group."""
+        rows = [x.clone() for x in self.rows()] if self._buffers else [None, None]
+        return (self.length, *rows, self._bounds)
+
+    def rewind(self, mark: tuple) -> None:
+        """As it was at :meth:`mark`, where :meth:`crop` would dequantise a group. Tokens may have
+        been appended since, rows not reordered.
+
+        Raises:
+            ValueError: fewer tokens than there were, or another batch.
+        """
+        length, k, v, bounds = mark
+        if length > self.length or (k is not None and k.shape[0] != self.shape[0]):
+            raise ValueError(
+                f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
+            )
+        self.length, self._bounds = length, bounds
+        if k is not None:
+            for x, before in zip(self.rows(), (k, v), strict=True):
+                x.copy_(before)
+
     def reset(self) -> None:
         """Forget everything but the options; a fixed capacity stays reserved."""
         self.length = 0

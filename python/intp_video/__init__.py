@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .planning import Plan, plan
     from .preparation import Preparer, prepare
     from .random_model import make_random_model
+    from .session import Session
     from .shipped import SMALL_MODEL
     from .synthetic import render_video
     from .video import Clip, read_video
@@ -28,6 +29,7 @@ _HOMES = {
     "planning": ("Plan", "plan"),
     "preparation": ("Preparer", "prepare"),
     "random_model": ("make_random_model",),
+    "session": ("Session",),
     "shipped": ("SMALL_MODEL",),
     "synthetic": ("render_video",),
     "video": ("Clip", "read_video"),
@@ -43,6 +45,7 @@ __all__ = [
     "ModelError",
     "Plan",
     "Preparer",
+    "Session",
     "VideoError",
     "ask",
     "extend",

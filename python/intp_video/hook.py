@@ -246,7 +246,45 @@ class Handle:
         self.active = False
         self._undo.close()
 
+    @property
+    def multimodal_module(self) -> nn.Module:
+        """The module that merges features into embeddings: one pass without the language head."""
+        return self._outer
+
+    @property
+    def text_config(self) -> Any:
+        """The decoder's config."""
+        return self._text.config
+
     # ---- RoPE ----
+
+    def restretch(self, cache: Cache, factor: float) -> None:
+        """Another scaling factor, for all sequences to come and for everything ``cache`` holds.
+
+        Raises:
+            ModelError: keys that are rotated already (anything but ``kv_rotate="on_read"``).
+            ValueError: a factor below 1.
+        """
+        if self.packing is None or self.packing.rotate != "on_read" or self.span != "all":
+            raise ModelError(
+                "restretch() needs unrotated keys and stretched frequencies: extend with kv_bits, "
+                'kv_rotate="on_read" and span="all"'
+            )
+        if not (math.isfinite(factor) and factor >= 1):
+            raise ValueError(f"restretch: factor: expected at least 1, got {factor}")
+        self.factor = float(factor)
+        rope = self._rope_for().to(self._rotary.inv_freq.device)
+        self._rotary.inv_freq, self._rotary.attention_scaling = (
+            rope.inv_freq,
+            rope.attention_scaling,
+        )
+        sequence = sequence_of(cache)
+        if sequence is None:
+            return
+        sequence.rope = rope
+        for layer in cache.layers:
+            if layer.cache is not None:
+                layer.cache.set_rope(rope.to(layer.cache.device))
 
     def _choose_factor(self, factor: float | None) -> float:
         if self.rope == "none":
