@@ -60,11 +60,17 @@ def contenders_of(result: dict, group: str) -> dict[str, dict]:
     }
 
 
+def names_of(results: Sequence[dict], group: str) -> list[str]:
+    """Of contenders that ran in some case; others may have refused it."""
+    return list(dict.fromkeys(name for r in results for name in contenders_of(r, group)))
+
+
 def draw_sweep(axes: Axes, results: Sequence[dict], group: str, x: str) -> None:
     """GB/s over the size; the band spans the quartiles."""
-    for name in contenders_of(results[0], group):
+    for name in names_of(results, group):
         color, line, marker = STYLE[name]
-        rows = [(r["case"][x], r["bytes"], contenders_of(r, group)[name]["ms"]) for r in results]
+        here = [(r, contenders_of(r, group)) for r in results]
+        rows = [(r["case"][x], r["bytes"], ran[name]["ms"]) for r, ran in here if name in ran]
         rows.sort(key=lambda row: row[0])
         sizes = [size for size, _, _ in rows]
         rate, low, high = (
@@ -72,6 +78,7 @@ def draw_sweep(axes: Axes, results: Sequence[dict], group: str, x: str) -> None:
         )
         axes.plot(sizes, rate, line, color=color, marker=marker, markersize=4, label=name)
         axes.fill_between(sizes, low, high, color=color, alpha=0.15, linewidth=0)
+    sizes = sorted(r["case"][x] for r in results)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size // 1024}k" if size >= 1024 else str(size) for size in sizes])
     axes.minorticks_off()
@@ -88,11 +95,13 @@ def variant_label(case: dict) -> str:
 
 def draw_variants(axes: Axes, results: Sequence[dict], group: str) -> None:
     """How many times as long as ours each peer takes; whiskers span the quartiles."""
-    peers = [name for name in contenders_of(results[0], group) if name != group]
+    peers = [name for name in names_of(results, group) if name != group]
+    refused = {"times_as_long_as": dict.fromkeys(("median", "q1", "q3"), float("nan"))}
     width = 0.8 / len(peers)
     for number, name in enumerate(peers):
         color, line, _ = STYLE[name]
-        ratios = [contenders_of(r, group)[name]["times_as_long_as"] for r in results]
+        rows = [contenders_of(r, group).get(name, refused) for r in results]
+        ratios = [row["times_as_long_as"] for row in rows]
         median = [ratio["median"] for ratio in ratios]
         whiskers = [
             [ratio["median"] - ratio["q1"] for ratio in ratios],

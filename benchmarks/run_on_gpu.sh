@@ -161,7 +161,7 @@ tests() {
     --rootdir "$root" --junit-xml "$out/$1.xml" "$3"
 }
 tests operators 150 "$root/tests/ops"
-tests hook 90 "$root/tests/hf"
+tests hook 120 "$root/tests/hf"
 
 for name in attention decode rope rearrange; do
   step "$name" 110 "$python" "$root/benchmarks/bench_$name.py" --device cuda \

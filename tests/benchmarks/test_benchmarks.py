@@ -126,6 +126,13 @@ def test_run_writes_what_plot_draws(name, tiny, uncompiled, tmp_path, capfd):
     path.write_text(json.dumps(stopped))
     assert plot.main([str(path)]) == 0
 
+    for result in report["results"][1:]:  # a peer that refused all cases but the first
+        result["contenders"] = [row for row in result["contenders"] if "eager" not in row["name"]]
+    gpu = {"name": "a card", "driver": "1"}
+    report |= {"device": "cuda", "machine": report["machine"] | {"gpu": gpu}}
+    path.write_text(json.dumps(report))
+    assert plot.main([str(path)]) == 0
+
 
 @pytest.mark.parametrize(
     "options, message",
