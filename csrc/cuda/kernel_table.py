@@ -2,8 +2,9 @@
 
     python3 csrc/cuda/kernel_table.py LOG...
 
-Exit code 1 if a kernel spills registers. Shared memory is what the kernel declares; what a launch
-asks for beyond that is in docs/cuda.md.
+Exit code 1 if a kernel spills registers or keeps an array of a thread in memory (what an index that
+the compiler does not know makes of registers), or if there are too many kernels. Shared memory is
+what the kernel declares; what a launch asks for beyond that is in docs/cuda.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+MOST_KERNELS = 40  # each for every architecture: a build stays a matter of minutes
 
 ENTRY = re.compile(
     r"Compiling entry function '(?P<symbol>\w+)' for '(?P<arch>\w+)'.*?"
@@ -78,9 +81,12 @@ def main(paths: Sequence[str]) -> int:
         print("no kernel in the logs", file=sys.stderr)
         return 1
     print(table(found))
-    spilling = sum(kernel.spilled > 0 for kernel in found)
-    print(f"{len(found)} kernels, {spilling or 'none'} of them spilling")
-    return 1 if spilling else 0
+    in_memory = sum(kernel.spilled > 0 or kernel.stack > 0 for kernel in found)
+    print(f"{len(found)} kernels, {in_memory or 'none'} of them with registers in memory")
+    count = len({kernel.symbol for kernel in found})
+    if count > MOST_KERNELS:
+        print(f"expected at most {MOST_KERNELS} kernels, got {count}", file=sys.stderr)
+    return 1 if in_memory or count > MOST_KERNELS else 0
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ def script():
     return module
 
 
-def log(path: Path, spilled: int) -> str:
+def log(path: Path, spilled: int = 0, stack: int = 0) -> str:
     first = dict(symbol=ROPE, arch="sm_80", stack=0, spilled=0, registers=62, shared="")
     second = dict(
-        symbol=LOCAL, arch="sm_90a", stack=8, spilled=spilled, registers=255,
+        symbol=LOCAL, arch="sm_90a", stack=stack, spilled=spilled, registers=255,
         shared=", 1024 bytes smem",
     )  # fmt: skip
     path.write_text(
@@ -43,18 +43,30 @@ def log(path: Path, spilled: int) -> str:
 
 
 def test_table(script, tmp_path, capsys):
-    assert script.main([log(tmp_path / "a.log", spilled=0)]) == 0
+    assert script.main([log(tmp_path / "a.log")]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "kernel                                      for     registers  shared  stack  spilled",
-        "kernel<unsigned int>                        sm_90a        255    1024      8        0",
+        "kernel<unsigned int>                        sm_90a        255    1024      0        0",
         "rope_kernel<RopeTraits<__nv_bfloat16, 8> >  sm_80          62       0      0        0",
-        "2 kernels, none of them spilling",
+        "2 kernels, none of them with registers in memory",
     ]
 
 
 def test_a_spill_fails(script, tmp_path, capsys):
     assert script.main([log(tmp_path / "a.log", spilled=4)]) == 1
-    assert "2 kernels, 1 of them spilling" in capsys.readouterr().out
+    assert "2 kernels, 1 of them with" in capsys.readouterr().out
+
+
+def test_an_array_in_memory_fails(script, tmp_path):
+    assert script.main([log(tmp_path / "a.log", stack=8)]) == 1
+
+
+def test_too_many_kernels_fail(script, tmp_path, capsys):
+    entry = dict(arch="sm_80", stack=0, spilled=0, registers=9, shared="")
+    text = "".join(KERNEL.format(symbol=f"_Z1{chr(97 + i % 26)}{i}v", **entry) for i in range(41))
+    (tmp_path / "a.log").write_text(text)
+    assert script.main([str(tmp_path / "a.log")]) == 1
+    assert "expected at most 40 kernels, got 41" in capsys.readouterr().err
 
 
 def test_nothing_compiled_fails(script, tmp_path, capsys):
