@@ -96,7 +96,7 @@ def run_arm(
     """Seconds of each stage (of one token for "token"), and the tokens."""
     if arm.startswith("intp_ext"):
         route = "attention" if "attention" in arm else "features"
-        context = intp_video.extend(model, frames, rearrange=route)
+        context = intp_video.extend(model, frames, rope="ntk", rearrange=route)
     else:
         plan = intp_video.plan(model, frames)
         text = model.config.text_config

@@ -48,7 +48,7 @@ def extend(
     model: nn.Module,
     frames: int = 64,
     *,
-    rope: str = "ntk",
+    rope: str = "yarn",
     factor: float | None = None,
     span: str = "all",
     window: int | None = None,
@@ -72,7 +72,7 @@ def extend(
         model: a Hugging Face Video-LLM; this instance alone is changed.
         frames: M, the most frames a video will have; rounded up to whole groups of N.
         rope: how RoPE is stretched: "none", "linear", "ntk", "dynamic_ntk" or "yarn"
-            (:func:`intp_ext.rope_frequencies`).
+            (:func:`intp_ext.rope_frequencies`). docs/method.md says why "yarn".
         factor: s, at least 1; None for what the frames and some text need (docs/method.md).
             dynamic_ntk takes its stretch from the length of each sequence, and 1 by default.
         span: "all" stretches every position; "visual" the video's alone, text keeps unit steps

@@ -61,7 +61,7 @@ class Session:
         preparer: Preparer,
         frames: int = 256,
         *,
-        rope: str = "ntk",
+        rope: str = "yarn",
         factor: float | None = None,
         kv_bits: int = 16,
         **options: Any,

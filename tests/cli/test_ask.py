@@ -30,7 +30,7 @@ def test_the_answer_is_on_stdout_and_the_rest_on_stderr(ask):
     assert outcome.out.strip() and outcome.out.count("\n") == 1
     for stage in [*STAGES, "total"]:
         assert f"\n  {stage} " in "\n" + outcome.err
-    assert "16 frames in groups of 8 (interleaved), rope ntk x1.531" in outcome.err
+    assert "16 frames in groups of 8 (interleaved), rope yarn x1.531" in outcome.err
 
 
 def test_quiet_means_quiet(ask):

@@ -28,7 +28,7 @@ def test_from_the_command_line(cli, model_dir, tmp_path):
     ask += ["--bad-lines", "skip"]
     outcome = cli(*ask, "--frames", 8, 13, "--methods", "stock", "intp", "pooled")
     assert outcome.code == 0, outcome.err
-    assert "| intp | 16 | ntk |" in outcome.out and "line 2: not JSON" in outcome.err
+    assert "| intp | 16 | yarn |" in outcome.out and "line 2: not JSON" in outcome.err
     assert (tmp_path / "intp-eval" / "table.md").read_text() == outcome.out
     assert cli(*ask, "--videos", 3).code == 2
     assert "expected one of stock, intp" in cli(*ask, "--methods", "best").err
@@ -40,6 +40,6 @@ def test_quick_needs_no_question_file(cli, model_dir):
     outcome = cli(*ask, "--out", "out", "--json")
     summary = json.loads(outcome.out)
     assert [row["arm"] for row in summary["arms"]] == [
-        *("stock-8", "intp-8-ntk", "stock-32", "intp-32-ntk")
+        *("stock-8", "intp-8-yarn", "stock-32", "intp-32-yarn")
     ]
     assert summary["videos"] == 1 and summary["arms"][3]["observer"] == 1.0

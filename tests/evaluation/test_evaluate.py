@@ -53,7 +53,7 @@ def test_answers_are_those_of_generate(loaded, questions, tmp_path):
     assert len(said) == len(questions) * len(ARMS)
     for question in questions:
         answer = intp_video.ask(
-            model, preparer, question.video, question.question, 16, max_new_tokens=2
+            model, preparer, question.video, question.question, 16, rope="ntk", max_new_tokens=2
         )
         assert said[question.id, "intp-16-ntk"] == answer.text
         inputs = intp_video.prepare(preparer, question.video, question.question, 16)

@@ -155,10 +155,10 @@ def test_window_equals_stock_with_the_mask_of_the_definition(model, route):
         with stock_with(model, features, rope):
             masked = {**inputs, "attention_mask": bias}
             stock = text_logits(model(**masked, position_ids=positions).logits, inputs)
-        options = {"window": frames_seen, "sink": sink, **route}
+        options = {"rope": "ntk", "window": frames_seen, "sink": sink, **route}
         with intp_video.extend(model, FRAMES, **options):
             ours = text_logits(model(**inputs, position_ids=positions).logits, inputs)
-        with intp_video.extend(model, FRAMES, **route):
+        with intp_video.extend(model, FRAMES, rope="ntk", **route):
             unwindowed = text_logits(model(**inputs, position_ids=positions).logits, inputs)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
     assert (ours - unwindowed).abs().max() > 1e-3
@@ -215,6 +215,6 @@ def test_multi_head_attention_without_gqa():
     with torch.no_grad():
         with stock_with(model, features, rope):
             stock = text_logits(model(**inputs).logits, inputs)
-        with intp_video.extend(model, FRAMES):
+        with intp_video.extend(model, FRAMES, rope="ntk"):
             ours = text_logits(model(**inputs).logits, inputs)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)

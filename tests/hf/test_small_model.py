@@ -77,7 +77,7 @@ def test_it_is_right_at_64_frames_where_8_frames_miss_it(loaded, worlds):
         asked = [q for q in questions if q.kind == "needle" and not seen[q.slot]]
         if asked:
             missed += right(loaded, path, asked, Arm("stock", 8))
-            found += right(loaded, path, asked, Arm("intp", 64, "visual"))
+            found += right(loaded, path, asked, Arm("intp", 64, "yarn"))
     assert len(missed) > 8
     assert sum(missed) / len(missed) < 0.45 < 0.85 < sum(found) / len(found)
 

@@ -86,8 +86,8 @@ def _add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--rope",
         choices=("none", "linear", "ntk", "dynamic_ntk", "yarn"),
-        default="ntk",
-        help="how positions are stretched (default: ntk)",
+        default="yarn",
+        help="how positions are stretched (default: yarn)",
     )
     method.add_argument(
         "--factor",

@@ -15,8 +15,7 @@ FRAMES = (8, 32, 64)
 _DESCRIPTION = """\
 Render a video of a minute in which shapes appear for two seconds each, and ask the small model that
 comes with this package about it: with the 8 frames it was trained on, and with 32 and 64 by
-intp_video.extend(rope="linear", span="visual"). No network, nothing to train. Wrong answers are
-marked.
+intp_video.extend. No network, nothing to train. Wrong answers are marked.
 
 The video is the first of the held-out ones (see docs/evaluation.md) with four shapes; --seed N
 takes the N-th held-out video. For more than one video: intp-video eval.
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         VideoQuestion(str(i), str(video), q.text, q.answer, q.options, q.kind)
         for i, q in enumerate(questions)
     ]
-    arms = [Arm("stock", FRAMES[0]), *(Arm("intp", n, "visual") for n in FRAMES[1:])]
+    arms = [Arm("stock", FRAMES[0]), *(Arm("intp", n, "yarn") for n in FRAMES[1:])]
     said, seen = [], []
     for arm in arms:
         with stages.stage(f"{arm.frames} frames"):
@@ -138,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"\nThe model was trained on {FRAMES[0]} frames, and nothing was trained for more: the "
             "encoder got them in groups of 8,\ntheir tokens were brought back into the order of "
-            'time, and RoPE was stretched over the video\n(rope="linear", span="visual").'
+            "time, and RoPE was stretched over them."
         )
     else:
         say("note: more frames did not help on this video", quiet=args.quiet)

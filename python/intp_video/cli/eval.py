@@ -61,10 +61,10 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--ropes",
         nargs="+",
-        default=["ntk"],
+        default=["yarn"],
         metavar="ROPE",
         help="none, linear, ntk, dynamic_ntk, yarn, visual (linear over the video alone); for the "
-        "methods that stretch it (default: ntk)",
+        "methods that stretch it (default: yarn)",
     )
     parser.add_argument(
         "--windows",
