@@ -4,7 +4,7 @@
 
 Exit code 1 if a kernel spills registers or keeps an array of a thread in memory (what an index that
 the compiler does not know makes of registers), or if there are too many kernels. Shared memory is
-what the kernel declares; what a launch asks for beyond that is in docs/cuda.md.
+what the kernel declares; what a launch of attention asks for is in docs/cuda.md.
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ class Library:
         library = ctypes.CDLL(str(self.path))
         self._set_descending = library.cuda_on_host_set_descending
         self.set_multiprocessors = library.cuda_on_host_set_multiprocessors
+        self.last_shared = library.cuda_on_host_last_shared  # bytes a block of the last launch had
+        self.last_shared.restype = ctypes.c_int64
 
     @contextmanager
     def schedule(self, descending: bool) -> Iterator[None]:

@@ -56,6 +56,7 @@ struct Block {
 thread_local Block* block = nullptr;
 thread_local bool descending = false;
 int multiprocessor_count = 2;
+int64_t last_shared = 0;  // bytes that the last launch asked for
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::string last_message;
 
@@ -225,6 +226,7 @@ void finish_copies(int pending) {
 
 void run_grid(dim3 grid, dim3 size, int64_t shared, const std::function<void()>& thread) {
   last_error = check_shape(grid, size, shared);
+  last_shared = shared;
   if (last_error != cudaSuccess) return;
   thread_local std::vector<std::unique_ptr<Fiber>> fibers;
   // on 128 bytes and no more, and ending where its allocation ends
@@ -287,4 +289,9 @@ extern "C" __attribute__((visibility("default"))) void cuda_on_host_set_descendi
 // What operators are told that the GPU has.
 extern "C" __attribute__((visibility("default"))) void cuda_on_host_set_multiprocessors(int count) {
   cuda_on_host::multiprocessor_count = count;
+}
+
+// Bytes of shared memory that a block of the last launch had.
+extern "C" __attribute__((visibility("default"))) int64_t cuda_on_host_last_shared() {
+  return cuda_on_host::last_shared;
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -151,3 +153,26 @@ def test_the_cases_reach_every_kernel():
     ]
     reached = {(plan.kernel, plan.scratch_bytes > 0) for plan in plans}
     assert reached == {(k, split) for k in ("prefill", "decode", "plain") for split in (0, 1)}
+
+
+# kernel -> (rows, dtype) of a call that it takes
+CALLS = {
+    "prefill": (60, torch.bfloat16),
+    "decode": (1, torch.bfloat16),
+    "plain": (60, torch.float32),
+}
+
+
+def test_shared_memory_is_what_the_docs_say(library):
+    docs = (Path(__file__).parents[2] / "docs/cuda.md").read_text()
+    table = re.findall(r"^\| (prefill|decode|plain) \| (\d+) \| (\d+) \|$", docs, re.M)
+    bounds = torch.tensor([[0, 60, 0, 0, 2**31 - 1]], dtype=torch.int32)
+    library.set_multiprocessors(1)
+    launched = []
+    for kernel, dim, _ in table:
+        rows, dtype = CALLS[kernel]
+        q, k = (torch.randn(1, 1, n, int(dim)).to(dtype) for n in (rows, 60))
+        library.ops.attention_core(q, k, k, bounds, None, 1, 0, 1.0)
+        launched.append((kernel, dim, str(library.last_shared())))
+    assert launched == table
+    assert {kernel for kernel, _, _ in table} == set(CALLS)
