@@ -31,6 +31,7 @@ def test_from_the_command_line(cli, model_dir, tmp_path):
     assert "| intp | 16 | yarn |" in outcome.out and "line 2: not JSON" in outcome.err
     assert (tmp_path / "intp-eval" / "table.md").read_text() == outcome.out
     assert cli(*ask, "--videos", 3).code == 2
+    assert "--first-video: is for the shapes task" in cli(*ask, "--first-video", 3).err
     assert "expected one of stock, intp" in cli(*ask, "--methods", "best").err
     assert "--windows: expected" in cli(*ask, "--windows", "-1").err
 

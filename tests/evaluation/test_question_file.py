@@ -66,5 +66,12 @@ def test_shapes_questions_are_a_file_too(tmp_path):
     before = path.stat().st_mtime_ns
     shapes_questions(tmp_path, 2, 1 / 8, [8])
     assert path.stat().st_mtime_ns == before
+    assert shapes_questions(tmp_path, 1, 1 / 8, [8], first=1) == [
+        q for q in asked if q.id[0] == "1"
+    ]
     with pytest.raises(ValueError, match="videos: expected 1 to 1000"):
         shapes_questions(tmp_path, 1001, 1 / 8, [8])
+    with pytest.raises(ValueError, match="videos: expected 1 to 1,"):
+        shapes_questions(tmp_path, 2, 1 / 8, [8], first=999)
+    with pytest.raises(ValueError, match="first: expected 0 to 999, got 1000"):
+        shapes_questions(tmp_path, 1, 1 / 8, [8], first=1000)

@@ -78,6 +78,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         "--videos", type=frame_count, metavar="V", help="of the shapes task (default: 100)"
     )
     parser.add_argument(
+        "--first-video",
+        type=int,
+        metavar="SEED",
+        help="of the shapes task: where its held-out seeds begin, 0 to 999 (default: 0)",
+    )
+    parser.add_argument(
         "--event-length",
         type=int,
         choices=(8, 16, 32, 64, 128),
@@ -169,11 +175,12 @@ def _questions(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Ba
             videos,
             1 / length,
             sorted(set(frames)),
+            first=args.first_video or 0,
             progress=lambda done, total: bar(done, total, "rendering"),
         )
         bar.close()
         return questions
-    for name in ("videos", "event_length"):
+    for name in ("videos", "first_video", "event_length"):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')}: is for the shapes task, not for a file")
     questions, bad = read_questions(args.questions)

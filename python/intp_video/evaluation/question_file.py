@@ -135,15 +135,17 @@ def shapes_questions(
     videos: int,
     event_length: float,
     frames: Sequence[int],
+    first: int = 0,
     progress: Any = None,
 ) -> list[VideoQuestion]:
     """Held-out worlds as files, and ``questions.jsonl`` beside them; what is there is kept.
 
     Args:
         folder: made if need be.
-        videos: how many, from the first held-out seed on.
+        videos: how many held-out seeds.
         event_length: how much of its video an event lasts, as ``1/32``.
         frames: numbers of frames that will be shown, for what an observer would see.
+        first: held-out seed to begin at; others than those a choice was made on confirm it.
         progress: called with (videos done, videos in all).
 
     Raises:
@@ -151,13 +153,16 @@ def shapes_questions(
     """
     from ..shapes import HELD_OUT_SEEDS, held_out_world, observer_accuracy, write_world
 
-    if not 1 <= videos <= len(HELD_OUT_SEEDS):
-        raise ValueError(f"eval: videos: expected 1 to {len(HELD_OUT_SEEDS)}, got {videos}")
+    if first not in HELD_OUT_SEEDS:
+        raise ValueError(f"eval: first: expected 0 to {len(HELD_OUT_SEEDS) - 1}, got {first}")
+    seeds = HELD_OUT_SEEDS[first:]
+    if not 1 <= videos <= len(seeds):
+        raise ValueError(f"eval: videos: expected 1 to {len(seeds)}, got {videos}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     times = {n: (sample_indices(SHAPES_FRAMES, n) + 0.5) / SHAPES_FRAMES for n in frames}
     asked = []
-    for done, seed in enumerate(HELD_OUT_SEEDS[:videos], start=1):
+    for done, seed in enumerate(seeds[:videos], start=1):
         world, questions = held_out_world(seed, event_length)
         path = folder / f"shapes-{round(1 / event_length)}-{seed:03d}.mp4"
         if not path.exists():
