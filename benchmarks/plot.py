@@ -135,6 +135,11 @@ def captions(report: dict) -> tuple[str, str]:
     return where, f"{how}; bands and whiskers: quartiles; {load}"
 
 
+def figure_size(columns: int, rows: int) -> tuple[float, float]:
+    """In inches; wide enough for the captions."""
+    return max(3.4 * columns + 2.2, 9.0), 2.7 * rows + 1.0
+
+
 def draw_attention(report: dict, path: Path) -> None:
     """Milliseconds over tokens: rows causal and windowed, columns threads and dtype."""
     results = [r for r in report["results"] if not is_attention_variant(r["case"])]
@@ -142,7 +147,7 @@ def draw_attention(report: dict, path: Path) -> None:
     windows = sorted({r["case"]["window"] for r in results}, key=lambda w: w or 0)
     figure, grid = plt.subplots(
         len(windows), len(columns), squeeze=False, sharey="row", layout="constrained",
-        figsize=(3.4 * len(columns) + 2.2, 2.7 * len(windows) + 1.0),
+        figsize=figure_size(len(columns), len(windows)),
     )  # fmt: skip
     for (row, window), (column, key) in product(enumerate(windows), enumerate(columns)):
         axes = grid[row, column]
@@ -194,7 +199,7 @@ def draw(report: dict, path: Path) -> None:
     varied = [r["case"]["tokens"] for r in results if is_variant(r["case"])]  # one length, or none
     rows = len(GROUPS) + bool(varied)
     figure, grid = plt.subplots(
-        rows, len(panels), figsize=(3.4 * len(panels) + 2.2, 2.7 * rows + 1.0), squeeze=False,
+        rows, len(panels), figsize=figure_size(len(panels), rows), squeeze=False,
         sharey="row", layout="constrained",
     )  # fmt: skip
     for column, (threads, dtype) in enumerate(panels):
