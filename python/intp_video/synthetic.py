@@ -9,12 +9,11 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
-from .errors import VideoError
 from .sampling import check_frames
+from .video.writer import write_video
 
 __all__ = ["COLORS", "SHAPES", "Event", "draw_frames", "make_story", "render_video"]
 
@@ -111,24 +110,9 @@ def render_video(
     width, height = size
     if width % 2 or height % 2 or min(size) < 32:
         raise ValueError(f"render_video: size must be even and at least 32x32, got {size}")
-    try:
-        import av
-    except ImportError as error:
-        raise VideoError("writing a video needs PyAV (pip install av)") from error
-
     story = make_story(seconds, seed=seed)
-    with av.open(os.fspath(path), "w") as container:
-        stream = container.add_stream("h264", rate=fps)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # The same bytes every time: x264 places B-frames, and divides its work, as threads happen
-        # to run. A keyframe a second makes seeks cheap.
-        stream.codec_context.thread_count = 1
-        stream.codec_context.max_b_frames = 0
-        stream.codec_context.gop_size = fps
-        stream.codec_context.time_base = Fraction(1, fps)
-        for image in draw_frames(story, seconds, fps=fps, size=size):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    images = draw_frames(story, seconds, fps=fps, size=size)
+    write_video(path, images, fps=fps, size=size, keyframe_every=fps)
     return story
 
 

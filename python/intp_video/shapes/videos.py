@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from fractions import Fraction
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import VideoError
 from ..sampling import check_frames
+from ..video.writer import write_video
 from .drawing import draw
 from .questions import Question, questions_of
 from .worlds import Worlds, sample_worlds
@@ -65,21 +65,11 @@ def write_world(
         raise ValueError(
             f"write_world: expected one world and an even size, got {len(worlds)} and {size}"
         )
-    try:
-        import av
-    except ImportError as error:
-        raise VideoError("writing a video needs PyAV (pip install av)") from error
+    images = _images(worlds, (np.arange(frames) + 0.5) / frames, size)
+    write_video(path, images, fps=fps, size=(size, size), keyframe_every=2 * fps)
 
-    times = (np.arange(frames) + 0.5) / frames
-    with av.open(os.fspath(path), "w") as container:
-        stream = container.add_stream("h264", rate=fps)
-        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
-        stream.codec_context.thread_count = 1  # the same bytes every time
-        stream.codec_context.max_b_frames = 0
-        stream.codec_context.gop_size = 2 * fps
-        stream.codec_context.time_base = Fraction(1, fps)
-        for begin in range(0, frames, _CHUNK):
-            for image in draw(worlds, times[begin : begin + _CHUNK], size)[0]:
-                image = np.round(image).astype(np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+
+def _images(worlds: Worlds, times: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for begin in range(0, len(times), _CHUNK):
+        for image in draw(worlds, times[begin : begin + _CHUNK], size)[0]:
+            yield np.round(image).astype(np.uint8)
