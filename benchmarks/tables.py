@@ -25,10 +25,13 @@ def ratio(rows: dict[str, dict], name: str) -> str:
     return text
 
 
-def prefill(report: dict) -> Iterator[str]:
-    yield "| prefill | ms | of the limit | SDPA flash, causal | FlexAttention |"
+def prefill(report: dict, threads: int) -> Iterator[str]:
+    where = "one thread" if threads == 1 else f"{threads} threads"
+    yield f"| prefill, {where} | ms | of the limit | SDPA flash, causal | FlexAttention |"
     yield "| --- | --- | --- | --- | --- |"
     for result in report["results"]:
+        if result["threads"] != threads:
+            continue
         rows = {row["name"]: row for row in result["contenders"]}
         ours = rows["intp_ext"]
         yield (
@@ -51,13 +54,13 @@ def decode(report: dict) -> Iterator[str]:
         )
 
 
-def tables(folder: Path) -> str:
-    reports = {
-        name: json.loads((folder / f"{name}.json").read_text()) for name in ("attention", "decode")
-    }
-    lines = [*prefill(reports["attention"]), "", *decode(reports["decode"])]
-    return "\n".join(lines)
+def tables(folder: Path) -> list[str]:
+    attention, decoding = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("attention", "decode")
+    )
+    blocks = prefill(attention, 2), prefill(attention, 1), decode(decoding)
+    return ["\n".join(lines) for lines in blocks]
 
 
 if __name__ == "__main__":
-    print(tables(Path(sys.argv[1])))
+    print("\n\n".join(tables(Path(sys.argv[1]))))

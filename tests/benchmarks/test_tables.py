@@ -5,8 +5,10 @@ from pathlib import Path
 import tables
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
-def test_documented_figures_are_those_of_the_results():
+def test_documented_times_are_those_of_the_results():
     documented = (ROOT / "docs" / "operators.md").read_text()
-    assert tables.tables(ROOT / "benchmarks" / "results" / "amd-epyc-2core") in documented
+    for table in tables.tables(RESULTS / "amd-epyc-2core"):
+        assert table in documented
