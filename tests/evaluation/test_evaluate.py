@@ -6,7 +6,14 @@ import intp_video
 import pytest
 import torch
 from intp_video.errors import ModelError
-from intp_video.evaluation import Arm, VideoQuestion, evaluate, summarize, write_report
+from intp_video.evaluation import (
+    Arm,
+    VideoQuestion,
+    evaluate,
+    summarize,
+    weights_digest,
+    write_report,
+)
 from intp_video.evaluation.run import Prediction, prompt_of, read_predictions
 from intp_video.towers import TemporalVideoLlava
 from intp_video.training.recipe import EOS, config, write_directory
@@ -85,6 +92,19 @@ def test_an_interrupted_run_goes_on(loaded, questions, tmp_path):
     assert len(asked_again) == 1
     more = run(loaded, questions, tmp_path, arms=[*ARMS, Arm("contiguous", 16, "ntk")])
     assert len(more) == 16
+
+
+def test_the_digest_of_weights_changes_with_any_of_them(loaded):
+    model, _ = loaded
+    before = weights_digest(model)
+    assert weights_digest(model) == before
+    for weight in (next(model.parameters()), list(model.parameters())[-1]):
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight.flatten()[-1] += 0.01
+        assert weights_digest(model) != before
+        weight.data.copy_(kept)
+    assert weights_digest(model) == before
 
 
 def test_other_questions_or_settings_are_not_mixed_in(loaded, questions, tmp_path):

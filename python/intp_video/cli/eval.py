@@ -113,7 +113,14 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..answering import load_model
-    from ..evaluation import METHODS, arms_of, evaluate, summarize, write_report
+    from ..evaluation import (
+        METHODS,
+        arms_of,
+        evaluate,
+        summarize,
+        weights_digest,
+        write_report,
+    )
     from ..evaluation.report import markdown_table
     from ..preparation import Preparer
     from ..sampling import round_up_to_groups
@@ -135,7 +142,12 @@ def run(args: argparse.Namespace) -> int:
     questions = _questions(args, out, [arm.frames for arm in arms], bar)
     device = device_of(args.device)
     model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
-    settings = {"model": str(name), "dtype": str(model.dtype)[6:], "backend": args.backend}
+    settings = {
+        "model": str(name),
+        "weights": weights_digest(model),
+        "dtype": str(model.dtype)[6:],
+        "backend": args.backend,
+    }
     say(f"{len(questions)} questions, {len(arms)} arms", quiet=args.quiet)
     try:
         predictions = evaluate(

@@ -3,7 +3,7 @@
 from .arms import METHODS, Arm, arms_of
 from .question_file import BadLine, VideoQuestion, read_questions, shapes_questions
 from .report import summarize, write_report
-from .run import evaluate
+from .run import evaluate, weights_digest
 from .scoring import is_right
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "read_questions",
     "shapes_questions",
     "summarize",
+    "weights_digest",
     "write_report",
 ]

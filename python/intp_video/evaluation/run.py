@@ -170,6 +170,15 @@ def _check_settings(path: Path, questions: Sequence[VideoQuestion], settings: di
         path.write_text(json.dumps(wanted, indent=2) + "\n")
 
 
+def weights_digest(model: nn.Module) -> str:
+    """16 hexadecimal digits that change with any weight of the model: whose answers these are."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
 def read_predictions(directory: Path) -> dict[tuple[str, str], Prediction]:
     """By question and arm, the newest first served; a line cut short by a crash is left out."""
     found: dict[tuple[str, str], Prediction] = {}
