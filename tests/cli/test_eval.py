@@ -33,6 +33,9 @@ def test_from_the_command_line(cli, model_dir, tmp_path):
     assert cli(*ask, "--videos", 3).code == 2
     assert "--first-video: is for the shapes task" in cli(*ask, "--first-video", 3).err
     assert "expected one of stock, intp" in cli(*ask, "--methods", "best").err
+    packed = cli(*ask, "--frames", 8, "--methods", "intp", "--kv-bits", 16, 4, "--out", "packed")
+    assert "| intp | 8 | yarn |  | 4 |" in packed.out, packed.err
+    assert "--kv-bits: invalid choice: 3" in cli(*ask, "--kv-bits", 3).err
     assert "--windows: expected" in cli(*ask, "--windows", "-1").err
 
 

@@ -91,6 +91,8 @@ def test_what_an_arm_asks_of_extend(loaded):
         assert (model._intp_handle.grouping, model._intp_handle.rope) == ("contiguous", "yarn")
     with Arm("pooled", 32).applied(model, preparer):
         assert model._intp_handle.rope == "none"
+    with Arm("intp", 32, "yarn", None, 4).applied(model, preparer):
+        assert model._intp_handle.packing.bits == 4
     with Arm("stock", 32).applied(model, preparer):
         assert not hasattr(model, "_intp_handle")
     intp_video.extend(model, 8).restore()  # nothing was left behind
@@ -101,6 +103,10 @@ def test_the_grid_of_arms():
     assert arms[0] == Arm("stock", 8) and len(set(arms)) == len(arms)
     assert len(arms) == 2 * (2 + 4 * 4)  # stock and pooled have neither RoPE nor window
     assert len({arm.name for arm in arms}) == len(arms)
+    packed = arms_of([8], ["stock", "intp"], ["ntk"], [None], 8, [None, 16, 4])
+    assert [arm.name for arm in packed] == [
+        *("stock-8", "intp-8-ntk", "intp-8-ntk-kv16", "intp-8-ntk-kv4")
+    ]
     for bad in (([12], ["intp"], ["ntk"]), ([8], ["best"], ["ntk"]), ([8], ["intp"], ["rotary"])):
         with pytest.raises(ValueError, match=r"eval: (frames|method|rope): expected"):
             arms_of(*bad, [None], 8)

@@ -167,6 +167,25 @@ def test_summary():
     assert intp["kinds"]["y"]["mean"] == pytest.approx(2 / 3)
 
 
+def test_packed_arms_are_compared_with_16_bits(tmp_path):
+    questions, predictions = made_up()
+    arms = [Arm("stock", 8), *(Arm("intp", 16, "ntk", None, bits) for bits in (None, 16, 4))]
+    said = [Prediction(q.id, arm.name, "yes") for q in questions for arm in arms[1:3]]
+    said += [
+        Prediction(q.id, "intp-16-ntk-kv4", "yes" if q.kind == "x" else "no") for q in questions
+    ]
+    said += [p for p in predictions if p.arm == "stock-8"]
+    summary = summarize(questions, arms, said)
+    stock, own, exact, packed = summary["arms"]
+    assert not any("over_unpacked" in row for row in (stock, own, exact))
+    assert packed["over_unpacked"]["arm"] == "intp-16-ntk"
+    assert packed["over_unpacked"]["mean"] == -0.5 and "over_fewer" not in packed
+    write_report(tmp_path, summary, questions, said)
+    rows = (tmp_path / "table.md").read_text().splitlines()
+    assert rows[0].endswith("| over 16 bits |") and "| -50.0 [" in rows[5]
+    assert "intp ntk 4 bits" in (tmp_path / "accuracy.svg").read_text()
+
+
 def test_report_files(tmp_path):
     questions, predictions = made_up()
     summary = summarize(questions, ARMS, predictions)

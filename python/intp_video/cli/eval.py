@@ -32,6 +32,7 @@ examples:
   intp-video eval --quick
   intp-video eval --videos 100 --event-length 32 --methods stock intp contiguous
   intp-video eval questions.jsonl --model DIR --frames 8 32 64 --ropes ntk linear --windows 0 16
+  intp-video eval --frames 64 --methods intp --kv-bits 16 8 4 2
 """
 
 
@@ -73,6 +74,16 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         default=[0],
         metavar="W",
         help="in frames; 0: no window (default: 0)",
+    )
+    parser.add_argument(
+        "--kv-bits",
+        type=int,
+        nargs="+",
+        default=[0],
+        choices=(0, 2, 4, 8, 16),
+        metavar="BITS",
+        help="of cached keys and values: 16, 8, 4, 2; 0: transformers' own cache; for the methods "
+        "that stretch RoPE (default: 0)",
     )
     parser.add_argument(
         "--videos", type=frame_count, metavar="V", help="of the shapes task (default: 100)"
@@ -136,7 +147,8 @@ def run(args: argparse.Namespace) -> int:
     windows = [window or None for window in args.windows]
     if any(window < 0 for window in args.windows):
         raise ValueError("--windows: expected numbers of frames, at least 0")
-    arms = arms_of(frames, methods, args.ropes, windows, preparer.frames_per_group)
+    kv_bits = [bits or None for bits in args.kv_bits]
+    arms = arms_of(frames, methods, args.ropes, windows, preparer.frames_per_group, kv_bits)
     out = Path(args.out)
     bar = _Bar(args.quiet)
     questions = _questions(args, out, [arm.frames for arm in arms], bar)

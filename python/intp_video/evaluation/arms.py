@@ -40,18 +40,22 @@ class Arm:
         frames: M, whole groups.
         rope: one of ``ROPES`` for the methods that stretch it, else None.
         window: in frames, or None.
+        kv_bits: of cached keys and values, for the methods that stretch RoPE; None: transformers'
+            own cache.
     """
 
     method: str
     frames: int
     rope: str | None = None
     window: int | None = None
+    kv_bits: int | None = None
 
     @property
     def name(self) -> str:
         parts = [self.method, str(self.frames)]
         parts += [self.rope] if self.rope else []
         parts += [f"w{self.window}"] if self.window else []
+        parts += [f"kv{self.kv_bits}"] if self.kv_bits else []
         return "-".join(parts)
 
     @contextmanager
@@ -64,7 +68,11 @@ class Arm:
             with _video_features(outer, _remembered(outer.get_video_features)):
                 yield preparer
             return
-        options: dict[str, Any] = {"rope": self.rope or "none", "window": self.window}
+        options: dict[str, Any] = {
+            "rope": self.rope or "none",
+            "window": self.window,
+            "kv_bits": self.kv_bits,
+        }
         if self.rope == "visual":
             options |= {"rope": "linear", "span": "visual"}
         if self.method == "contiguous":
@@ -96,6 +104,7 @@ def arms_of(
     ropes: Sequence[str],
     windows: Sequence[int | None],
     frames_per_group: int,
+    kv_bits: Sequence[int | None] = (None,),
 ) -> list[Arm]:
     """Every combination that means something, the baseline (stock at N frames) first.
 
@@ -115,7 +124,8 @@ def arms_of(
     arms = [Arm("stock", frames_per_group)]
     for count, method in product(frames, methods):
         if method in STRETCHED:
-            arms += [Arm(method, count, rope, w) for rope, w in product(ropes, windows)]
+            ways = product(ropes, windows, kv_bits)
+            arms += [Arm(method, count, rope, window, bits) for rope, window, bits in ways]
         else:
             arms.append(Arm(method, count))
     return list(dict.fromkeys(arms))

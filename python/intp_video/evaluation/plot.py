@@ -13,14 +13,19 @@ _COLORS = ("#1f5fbf", "#e07b00", "#2a9d5c", "#8250b4", "#c23b3b", "#666666", "#0
 
 
 def accuracy_plot(summary: Mapping[str, Any]) -> str:
-    """One line for every method, RoPE and window, with 95% intervals; dotted, what perfect eyes
-    could say after those frames; dashed, guessing."""
+    """One line for every method, RoPE, window and cache, with 95% intervals; dotted, what perfect
+    eyes could say after those frames; dashed, guessing."""
     rows = summary["arms"]
     lines: dict[str, list[dict]] = {}
     for row in rows:
         name = " ".join(
             str(part)
-            for part in (row["method"], row["rope"], row["window"] and f"window {row['window']}")
+            for part in (
+                row["method"],
+                row["rope"],
+                row["window"] and f"window {row['window']}",
+                row["kv_bits"] and f"{row['kv_bits']} bits",
+            )
             if part
         )
         lines.setdefault(name, []).append(row)

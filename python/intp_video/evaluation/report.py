@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ def summarize(
     """Accuracy of every arm, overall and by kind, and paired differences.
 
     Differences are over the questions that both arms answered: to the first arm
-    (``over_baseline``), to INTP with the same frames, RoPE and window (``over_intp``), and to the
-    same method at the next smaller number of frames (``over_fewer``).
+    (``over_baseline``), to INTP with the same frames, RoPE, window and cache (``over_intp``), to
+    the same method at the next smaller number of frames (``over_fewer``), and, where keys and
+    values are packed, to the same with 16 bits or transformers' own cache (``over_unpacked``).
 
     Args:
         questions, arms: as asked; ``arms[0]`` is the baseline.
@@ -76,6 +77,7 @@ def _row(arm: Arm, arms: Sequence[Arm], right: dict, known: dict) -> dict[str, A
             (a for a in arms if a.method == "intp" and _same_place(a, arm) and a != arm), None
         ),
         "over_fewer": max(fewer, key=lambda a: a.frames, default=None),
+        "over_unpacked": next((a for a in arms if _is_unpacked(a, arm)), None),
     }
     for name, other in others.items():
         pairs = {
@@ -97,13 +99,19 @@ def _row(arm: Arm, arms: Sequence[Arm], right: dict, known: dict) -> dict[str, A
 
 
 def _alike(one: Arm, other: Arm) -> bool:
-    return (one.method, one.rope, one.window) == (other.method, other.rope, other.window)
+    return replace(one, frames=0) == replace(other, frames=0)
+
+
+def _is_unpacked(one: Arm, other: Arm) -> bool:
+    packed = other.kv_bits is not None and other.kv_bits < 16
+    unpacked = one.kv_bits in (None, 16)
+    return packed and unpacked and replace(one, kv_bits=None) == replace(other, kv_bits=None)
 
 
 def _same_place(intp: Arm, other: Arm) -> bool:
-    """The same frames, and the same RoPE and window where the other has any."""
+    """The same frames, and the same RoPE, window and cache where the other has any."""
     return intp.frames == other.frames and (
-        other.rope is None or (intp.rope, intp.window) == (other.rope, other.window)
+        other.rope is None or intp == replace(other, method="intp")
     )
 
 
@@ -176,9 +184,11 @@ def markdown_table(summary: Mapping[str, Any]) -> str:
     """Per cent, with 95% intervals; differences in points, paired over the same questions."""
     kinds = sorted({kind for row in summary["arms"] for kind in row["kinds"]})
     observed = any(row["observer"] is not None for row in summary["arms"])
-    header = ["method", "frames", "RoPE", "window", "accuracy", *kinds]
-    header += ["perfect eyes"] if observed else []
+    packed = any(row["kv_bits"] is not None for row in summary["arms"])
+    header = ["method", "frames", "RoPE", "window", *(["KV bits"] if packed else [])]
+    header += ["accuracy", *kinds, *(["perfect eyes"] if observed else [])]
     header += [f"over {summary['baseline']}", "over intp, same frames", "over fewer frames"]
+    header += ["over 16 bits"] if packed else []
     lines = [header, ["---"] * len(header)]
     for row in summary["arms"]:
         cells = [
@@ -186,6 +196,7 @@ def markdown_table(summary: Mapping[str, Any]) -> str:
             str(row["frames"]),
             row["rope"] or "",
             str(row["window"] or ""),
+            *([str(row["kv_bits"] or "")] if packed else []),
             _interval(row["accuracy"]),
             *(
                 _percent(row["kinds"][kind]["mean"]) if kind in row["kinds"] else ""
@@ -194,7 +205,8 @@ def markdown_table(summary: Mapping[str, Any]) -> str:
         ]
         if observed:
             cells.append("" if row["observer"] is None else _percent(row["observer"]))
-        for name in ("over_baseline", "over_intp", "over_fewer"):
+        differences = ["over_baseline", "over_intp", "over_fewer"]
+        for name in differences + (["over_unpacked"] if packed else []):
             cells.append(_interval(row[name], signed=True) if name in row else "")
         lines.append(cells)
     said = [f"| {' | '.join(cells)} |" for cells in lines]
