@@ -29,7 +29,7 @@ import intp_video
 import torch
 import transformers
 from intp_video.answering import load_model
-from intp_video.evaluation import VideoQuestion, shapes_questions
+from intp_video.evaluation import VideoQuestion, shapes_questions, weights_digest
 from intp_video.evaluation.statistics import accuracy, difference
 from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
@@ -217,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "benchmark": "kv_accuracy",
         "about": {
             "model": name,
+            "weights": weights_digest(model),
             "dtype": options.dtype,
             "frames": options.frames,
             "head_dim": dims[0],
