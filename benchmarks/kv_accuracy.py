@@ -204,8 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         dims = (model.config.get_text_config().head_dim, 128)
         arms.append(
-            asdict(scheme)
-            | {
+            {
+                "arm": scheme.name,
+                **asdict(scheme),
                 "simulated": scheme.simulated,
                 "packed_tokens": scheme.packed(min(tokens)),
                 "codes_share": scheme.share_of_16_bits(128, ranges=False),

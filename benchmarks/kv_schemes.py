@@ -31,6 +31,17 @@ class Scheme:
     rotate: str = "on_write"
 
     @property
+    def name(self) -> str:
+        """Bits, and what differs from KVCache's defaults."""
+        keys, values = self.key_bits, self.value_bits
+        parts = [f"{keys} bits" if keys == values else f"keys {keys}, values {values}"]
+        parts += ["values per channel"] if self.values == "channel" else []
+        parts += [f"key groups of {self.key_group} tokens"] if self.key_group != 64 else []
+        parts += [f"value groups of {self.value_group}"] if self.value_group != 64 else []
+        parts += ["unrotated keys"] if self.rotate == "on_read" else []
+        return ", ".join(parts)
+
+    @property
     def simulated(self) -> bool:
         """``extend(kv_bits=..., kv_rotate=...)`` does not have it."""
         return self != Scheme(self.key_bits, self.key_bits, rotate=self.rotate)

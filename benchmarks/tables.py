@@ -63,24 +63,13 @@ def kv_accuracy(report: dict) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "| --- " * len(head) + "|"
     for arm in report["arms"]:
-        cells = [scheme_name(arm), f"{arm['codes_share']:.3f}"]
+        cells = [arm["arm"], f"{arm['codes_share']:.3f}"]
         cells += [f"{arm['share_of_16_bits'][dim]:.3f}" for dim in dims]
         cells += [percent(arm["by_length"][length]["accuracy"]) for length in lengths]
         found = arm["by_length"]["all"]
         cells += [percent(found["over_16_bits"], "+"), f"{100 * found['changed']['mean']:.1f}%"]
         cells += [f"{1000 * found['kl']['mean']:.2f}", f"{found['perplexity']:.3f}"]
         yield f"| {' | '.join(cells)} |"
-
-
-def scheme_name(arm: dict) -> str:
-    """Bits, and what differs from KVCache's defaults."""
-    keys, values = arm["key_bits"], arm["value_bits"]
-    parts = [f"{keys} bits" if keys == values else f"keys {keys}, values {values}"]
-    parts += ["values per channel"] if arm["values"] == "channel" else []
-    parts += [f"groups of {arm['key_group']} tokens"] if arm["key_group"] != 64 else []
-    parts += [f"of {arm['value_group']} channels"] if arm["value_group"] != 64 else []
-    parts += ["unrotated"] if arm["rotate"] == "on_read" else []
-    return ", ".join(parts) + (" (simulated)" if arm["simulated"] else "")
 
 
 def percent(found: dict, sign: str = "") -> str:
