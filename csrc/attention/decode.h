@@ -22,6 +22,7 @@ namespace intp::cpu {
 namespace {
 
 constexpr int64_t kStep = kTiles.decode_step;
+constexpr int64_t kAhead = 3;  // pieces of keys or values that are on their way from memory
 constexpr int64_t kTaskRows = kTiles.decode_task_rows;
 
 // A query: `depth` is its number of vectors, the last of which may hold `last` channels only.
@@ -240,9 +241,10 @@ class Decode {
   }
 
   // Work is done in pieces, of kWidth keys of one head: those of k in a step, those of v, those of
-  // k in the next step, ... . Prefetches piece number `piece` of this sequence: the hardware does
-  // not foresee rows read side by side, nor the way from k to v and back.
-  void prefetch_piece(int64_t piece, const KeySpan& keys, const KeySpan& span) {
+  // k in the next step, ... . Prefetches kAhead pieces after number `piece` of this sequence: the
+  // hardware does not foresee rows read side by side, nor the way from k to v and back.
+  void prefetch_after(int64_t piece, const KeySpan& keys, const KeySpan& span) {
+    piece += kAhead;
     const int64_t pieces = divide_up(keys.end - keys.begin, kWidth) * heads_;
     const AttentionTensor<const void>& x = piece / pieces == 1 ? p_.v : p_.k;
     const int64_t first = piece < 2 * pieces ? keys.begin : keys.end;
@@ -261,7 +263,7 @@ class Decode {
     int64_t piece = 0;
     for (int64_t j = 0; j < count; j += kWidth) {
       for (int64_t h = 0; h < heads_; ++h) {
-        prefetch_piece(++piece, keys, span);
+        prefetch_after(piece++, keys, span);
         const T* at[kWidth];
         for (int i = 0; i < kWidth; ++i) {
           at[i] = head_.key(keys.begin + least(j + i, count - 1)) + h * p_.k.stride_h;
@@ -276,7 +278,7 @@ class Decode {
     }
     for (int64_t j = 0; j < count; j += kWidth) {
       for (int64_t h = 0; h < heads_; ++h) {
-        prefetch_piece(++piece, keys, span);
+        prefetch_after(piece++, keys, span);
         const int64_t some = least(kWidth, count - j);
         const Values<T> values{head_.value(keys.begin + j) + h * p_.v.stride_h, p_.v.stride_s,
                                some};

@@ -17,7 +17,8 @@
 namespace intp::cpu::INTP_CPU_LEVEL {
 namespace {
 
-constexpr int64_t kRun = 4 * kPageTokens;          // keys whose scores become weights together
+constexpr int64_t kRunPages = 4;
+constexpr int64_t kRun = kRunPages * kPageTokens;  // keys whose scores become weights together
 constexpr int kRowsAtOnce = kWidth == 16 ? 7 : 3;  // that share the unpacking of a code
 
 // What products with codes are made of: pairs of float, or of bfloat16. Of a cell's slot: unpack()
@@ -95,9 +96,10 @@ struct Codes<BFloat16, kBits> {
 
 // scores[row][0 .. 63] = a[row] . codes: 16 tokens are the lanes, a slot is 16 more.
 //   a [kRows, D / 2] pairs, lda elements apart
+//   ahead: a page that is read soon, and prefetched at the pace of this one
 template <class C, int kBits, int kRows>
-void score_page(const C& codes, const uint8_t* page, int64_t head_dim, const typename C::Element* a,
-                int64_t lda, float* scores, int64_t ld_scores) {
+void score_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64_t head_dim,
+                const typename C::Element* a, int64_t lda, float* scores, int64_t ld_scores) {
   constexpr int kSlots = 8 / kBits, kCells = kPageTokens / kCellLanes / kSlots;
   // all accumulators of a row of cells where there are registers for them
   constexpr int kColumns = kWidth == 16 ? kCells : 1;
@@ -110,7 +112,7 @@ void score_page(const C& codes, const uint8_t* page, int64_t head_dim, const typ
 #pragma GCC unroll 4
         for (int i = 0; i < kColumns; ++i) {
           const auto packed = C::load(cell + i * kCellBytes, lane);
-          __builtin_prefetch(cell + i * kCellBytes + page_bytes(kBits, head_dim));
+          __builtin_prefetch(ahead + (cell - page) + i * kCellBytes);
 #pragma GCC unroll 4
           for (int s = 0; s < kSlots; ++s) slot[i * kSlots + s] = C::unpack(codes, packed, s);
         }
@@ -137,10 +139,10 @@ void score_page(const C& codes, const uint8_t* page, int64_t head_dim, const typ
 
 // sums[row][16 * first ...] += a[row] . codes: 16 channels of kColumns cells are the lanes, a slot
 // is a pair of tokens.
-//   a [kRows, 32] pairs, lda elements apart
+//   a [kRows, 32] pairs, lda elements apart; ahead: see score_page
 template <class C, int kBits, int kRows, int kColumns>
-void sum_page(const C& codes, const uint8_t* page, int64_t cells, int64_t first,
-              const typename C::Element* a, int64_t lda, float* sums, int64_t ld_sums) {
+void sum_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64_t cells,
+              int64_t first, const typename C::Element* a, int64_t lda, float* sums, int64_t ld_sums) {
   constexpr int kSlots = 8 / kBits;
   for (int64_t lane = 0; lane < kCellLanes; lane += kWidth) {
     Floats sum[kRows][kColumns] = {};
@@ -150,7 +152,7 @@ void sum_page(const C& codes, const uint8_t* page, int64_t cells, int64_t first,
 #pragma GCC unroll 4
       for (int i = 0; i < kColumns; ++i) {
         packed[i] = C::load(cell + i * kCellBytes, lane);
-        __builtin_prefetch(cell + i * kCellBytes + kPageTokens / 2 / kSlots * cells * kCellBytes);
+        __builtin_prefetch(ahead + (cell - page) + i * kCellBytes);
       }
 #pragma GCC unroll 4
       for (int s = 0; s < kSlots; ++s) {
@@ -344,6 +346,11 @@ class PackedDecode {
     if (keys_.frequencies > 0) sines_.prepare(keys_);
     int64_t first = all.begin / kPageTokens;
     const int64_t end = divide_up(all.end, kPageTokens);
+    last_page_ = end - 1;
+    for (int64_t page = first; page < least(first + kRunPages, end); ++page) {
+      prefetch(key_codes(page), page_bytes(kBits, dim_));
+      prefetch(key_ranges<T>(keys_.cache, index_, page), 2 * dim_ * sizeof(T));
+    }
     while (first < end) {  // runs of pages that are seen
       int64_t last = first;
       while (last < end && (last - first) * kPageTokens < kRun && sees(seen, last)) ++last;
@@ -357,6 +364,16 @@ class PackedDecode {
     return !is_empty(hull(seen, {page * kPageTokens, (page + 1) * kPageTokens}));
   }
 
+  const uint8_t* key_codes(int64_t page) const {
+    return page_codes(keys_.cache.k_codes, keys_.cache, index_, page);
+  }
+  const uint8_t* value_codes(int64_t page) const {
+    return page_codes(keys_.cache.v_codes, keys_.cache, index_, page);
+  }
+
+  // Keys of a run are read, its values, keys of the next run, ...: while one half is worked on, the
+  // next one is prefetched, page by page. The hardware foresees neither the way from keys to values
+  // nor the scales and zeros between them.
   void attend_run(int64_t first, int64_t last) {
     const int64_t begin = first * kPageTokens, count = (last - first) * kPageTokens;
     for (int64_t page = first; page < last; ++page) {
@@ -379,7 +396,9 @@ class PackedDecode {
   }
 
   void score(int64_t page, float* scores) {
-    const uint8_t* codes = page_codes(keys_.cache.k_codes, keys_.cache, index_, page);
+    const uint8_t *codes = key_codes(page), *ahead = value_codes(page);
+    const int64_t groups = value_groups(dim_, keys_.cache.value_group);
+    prefetch(value_ranges<T>(keys_.cache, index_, page, 0), groups * 2 * kPageTokens * sizeof(T));
     const T* ranges = key_ranges<T>(keys_.cache, index_, page);
     if (ranges != ranges_) {
       ranges_ = ranges;
@@ -390,7 +409,7 @@ class PackedDecode {
     for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
       with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
         score_page<C, kBits, decltype(n)::value>(
-            codes_, codes, dim_, folded_ + row * dim_ / 2 * C::kElements, dim_ / 2 * C::kElements,
+            codes_, codes, ahead, dim_, folded_ + row * dim_ / 2 * C::kElements, dim_ / 2 * C::kElements,
             scores + row * kRun, kRun);
       });
     }
@@ -440,7 +459,9 @@ class PackedDecode {
   // sums += weights [rows, 64] values [64, D], a group of channels at a time
   void sum(int64_t page, const float* weights) {
     const KvCache& cache = keys_.cache;
-    const uint8_t* codes = page_codes(cache.v_codes, cache, index_, page);
+    const int64_t next = least(page + kRunPages, last_page_);
+    const uint8_t *codes = value_codes(page), *ahead = key_codes(next);
+    prefetch(key_ranges<T>(cache, index_, next), 2 * dim_ * sizeof(T));
     const int64_t groups = value_groups(dim_, cache.value_group);
     for (int64_t g = 0; g < groups; ++g) {
       float scale[kPageTokens], center[kPageTokens];
@@ -469,7 +490,7 @@ class PackedDecode {
           with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
             with_count<kWidth == 16 ? 4 : 2>(columns, [&](auto m) {
               sum_page<C, kBits, decltype(n)::value, decltype(m)::value>(
-                  codes_, codes, dim_ / kCellLanes, cell, folded_weights_ + row * kElements,
+                  codes_, codes, ahead, dim_ / kCellLanes, cell, folded_weights_ + row * kElements,
                   kElements, partial_.sums + row * dim_, dim_);
             });
           });
@@ -486,6 +507,7 @@ class PackedDecode {
   const Partial partial_;
   const C codes_{};
   PageSines sines_;
+  int64_t last_page_ = 0;      // of the task
   const T* ranges_ = nullptr;  // of which the folded queries are
   alignas(64) float queries_[kTiles.decode_rows * kTiles.decode_dim];
   alignas(64) float turned_[kTiles.decode_rows * kTiles.decode_dim];
