@@ -7,18 +7,28 @@ every contender: sdpa and eager read the keys and values as they were before.
   intp_ext 4, on read the same over unrotated keys, rotated while they are read: it computes more
   sdpa                F.scaled_dot_product_attention, queries of one group as rows: its best form
   eager               transformers' eager attention over repeated keys
+  QuantizedCache 4    a step of transformers' cache of 4 bits by optimum-quanto, groups of 64, up to
+                      16384 keys: its update with the new token, which unpacks everything, then
+                      sdpa. Every 128 tokens it packs everything anew (see append): not counted
+  read, read 4 bits   the memory of the caches of 16 and of 4 bits by torch's maximum: what no way
+                      to compute it can be faster than at that time
 
 GB/s count keys and values of 16 bits for every contender: above the rate of the memory where fewer
-are read. `append` in the JSON: milliseconds to quantise and write all tokens at once into memory
-that was reserved, and bytes a token with everything counted.
+are read. `append` in the JSON: milliseconds to quantise and write all tokens at once, by our cache
+into memory that was reserved, and bytes a token with everything counted.
+
+Limit: the FLOP of both products at the peak of bfloat16: near with several queries a key head.
+
+For QuantizedCache: pip install optimum-quanto ninja; without them it is left out, and says so.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import runner
@@ -31,6 +41,8 @@ import intp_ext
 
 BITS = (16, 8, 4, 2)
 REPEATS = 5
+QUANTO_BITS, QUANTO_GROUP = 4, 64
+QUANTO_TOKENS = 16384  # with more, its steps would take longer than everything else
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,10 @@ class Case:
         """Keys and values of 16 bits, read once."""
         return 2 * 2 * self.tokens * self.kv_heads * self.head_dim
 
+    def flops(self) -> int:
+        """Of both products, at any number of bits."""
+        return 4 * self.tokens * self.heads * self.head_dim
+
 
 def cases(quick: bool) -> Sequence[Case]:
     if quick:
@@ -63,6 +79,40 @@ def states(case: Case) -> tuple[torch.Tensor, ...]:
         torch.randn(1, length, heads, case.head_dim).bfloat16().transpose(1, 2)
         for length, heads in shapes
     )
+
+
+def quanto_layer():
+    """A layer of transformers' QuantizedCache, keys and values by tokens' channels as it does.
+
+    Raises:
+        ImportError: optimum-quanto or this part of transformers is missing.
+    """
+    from transformers.cache_utils import QuantoQuantizedLayer
+
+    return QuantoQuantizedLayer(nbits=QUANTO_BITS, q_group_size=QUANTO_GROUP)
+
+
+def quanto_bytes(layer) -> int:
+    """Codes, scales and zeros of its packed tokens."""
+    packed = (layer._quantized_keys, layer._quantized_values)
+    parts = [x for tensor in packed for x in (tensor._data._data, tensor._scale, tensor._shift)]
+    return sum(x.numel() * x.element_size() for x in parts)
+
+
+def quanto_step(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Update with the last token and attend, over and over from the same state."""
+    layer = quanto_layer()
+    layer.update(k[:, :, :-1], v[:, :, :-1])
+    residual = layer.keys, layer.values
+    new = k[:, :, -1:].clone(), v[:, :, -1:].clone()
+
+    def step() -> torch.Tensor:
+        keys, values = layer.update(*new)
+        layer.keys, layer.values = residual
+        rows = q.view(1, k.shape[1], -1, q.shape[3])
+        return F.scaled_dot_product_attention(rows, keys, values).view(q.shape)
+
+    return step
 
 
 def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
@@ -102,7 +152,32 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
         same=False,
     )
     others = [Contender("sdpa", sdpa, "intp_ext 16"), Contender("eager", eager, "intp_ext 16")]
+    if case.tokens <= QUANTO_TOKENS:
+        others.append(quanto_contender(q, k, v))
+    memory = {"read": caches[16].rows(), "read 4 bits": caches[4].pages()}
+    for name, tensors in memory.items():
+        words = [x.view(-1).view(torch.int32) for x in tensors]
+        others.append(
+            Contender(
+                name,
+                lambda words=words: [x.amax() for x in words],
+                "intp_ext 16" if name == "read" else "intp_ext 4",
+                same=False,
+            )
+        )
     return [*ours, on_read, *others]
+
+
+def quanto_contender(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Contender:
+    """Optional: its first call compiles an extension of optimum-quanto, or says what is missing."""
+    step: list[Callable[[], torch.Tensor]] = []
+
+    def run() -> torch.Tensor:
+        if not step:
+            step.append(quanto_step(q, k, v))
+        return step[0]()
+
+    return Contender(f"QuantizedCache {QUANTO_BITS}", run, "intp_ext 4", same=False, optional=True)
 
 
 def measure_append(case: Case) -> list[dict]:
@@ -120,13 +195,38 @@ def measure_append(case: Case) -> list[dict]:
             taken.append(1e3 * (time.perf_counter() - begin))
         found.append(
             {
+                "name": "intp_ext",
                 "bits": bits,
                 "ms": Summary.of(taken).median,
                 "bytes_per_token": cache.nbytes / case.tokens,
                 "share_of_16_bits": cache.nbytes / case.bytes_moved(),
             }
         )
-    return found
+    return [*found, *measure_quanto(case, k, v)]
+
+
+def measure_quanto(case: Case, k: torch.Tensor, v: torch.Tensor) -> list[dict]:
+    """The same of transformers' QuantizedCache; nothing where it is not installed."""
+    taken = []
+    for _ in range(REPEATS):
+        try:
+            layer = quanto_layer()
+        except ImportError as error:
+            return [{"name": "QuantizedCache", "refused": str(error).splitlines()[0]}]
+        begin = time.perf_counter()
+        layer.update(k, v)
+        taken.append(1e3 * (time.perf_counter() - begin))
+    used = quanto_bytes(layer)
+    return [
+        {
+            "name": "QuantizedCache",
+            "version": importlib.metadata.version("optimum-quanto"),
+            "bits": QUANTO_BITS,
+            "ms": Summary.of(taken).median,
+            "bytes_per_token": used / case.tokens,
+            "share_of_16_bits": used / case.bytes_moved(),
+        }
+    ]
 
 
 BENCHMARK = runner.Benchmark(
@@ -134,6 +234,7 @@ BENCHMARK = runner.Benchmark(
     description=__doc__,
     cases=cases,
     contenders=contenders,
+    limit=lambda case, peaks: case.flops() / peaks["peak_bf16_gflop_per_s"] / 1e6,
     tolerance={"bf16": 0.05},
 )
 
@@ -145,8 +246,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     append = [{"case": case.label(), "by_bits": measure_append(case)} for case in cases(True)]
     for entry in append:
         for row in entry["by_bits"]:
+            if "refused" in row:
+                print(f"append, {row['name']}: {row['refused']}")
+                continue
             print(
-                f"append, {entry['case']}, {row['bits']} bits: {row['ms']:.2f} ms, "
+                f"append, {entry['case']}, {row['name']} {row['bits']} bits: {row['ms']:.2f} ms, "
                 f"{row['bytes_per_token']:.0f} bytes a token, "
                 f"{row['share_of_16_bits']:.3f} of 16 bits"
             )

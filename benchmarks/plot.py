@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from plot_kv import kv_accuracy_figure, kv_cache_figure
 
 OURS, EAGER, COMPILED, COPY = "#1f5fbf", "#e07b00", "#2a9d5c", "#777777"
 SDPA, CUDNN = "#8250b4", "#b0486a"
@@ -193,6 +194,12 @@ def is_attention_variant(case: dict) -> bool:
 def draw(report: dict, path: Path) -> None:
     if report["benchmark"] == "attention":
         return draw_attention(report, path)
+    if report["benchmark"] == "kv_cache":
+        where, how = captions(report)
+        how = "median time from a cold cache; read: nothing but that" + how[how.index(";") :]
+        return write_figure(kv_cache_figure(report), report, path, where, how)
+    if report["benchmark"] == "kv_accuracy":
+        return write_figure(kv_accuracy_figure(report), report, path, *about_accuracy(report))
     x = SWEEP[report["benchmark"]]
     results = report["results"]
     panels = list(dict.fromkeys((r["threads"], r["case"]["dtype"]) for r in results))
@@ -223,8 +230,18 @@ def draw(report: dict, path: Path) -> None:
     write_figure(figure, report, path, *captions(report))
 
 
+def about_accuracy(report: dict) -> tuple[str, str]:
+    about = report["about"]
+    where = (
+        f"{about['model']}, {about['dtype']}, {about['frames']} frames, {about['tokens'][0]} to "
+    )
+    where += f"{about['tokens'][1]} tokens, head_dim {about['head_dim']}"
+    asked = ", ".join(f"{n} on events of 1/{length}" for length, n in about["questions"].items())
+    return where, f"questions: {asked}; {about['videos']} videos of each kind"
+
+
 def write_figure(figure: Figure, report: dict, path: Path, where: str, how: str) -> None:
-    partly = "" if report["complete"] else " (stopped before its end)"
+    partly = "" if report.get("complete", True) else " (stopped before its end)"
     figure.suptitle(f"{report['benchmark']}{partly}\n", fontsize=13, fontweight="bold")
     figure.text(0.5, 1 - 0.42 / figure.get_figheight(), where, ha="center", fontsize=8)
     figure.supxlabel(how, fontsize=7, color="#555555")

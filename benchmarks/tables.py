@@ -1,4 +1,7 @@
-"""The tables of docs/operators.md, from the results: python benchmarks/tables.py FOLDER."""
+"""The tables of docs/operators.md and docs/kv_cache.md, from the results:
+
+python benchmarks/tables.py benchmarks/results/amd-epyc-2core
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,55 @@ def decode(report: dict) -> Iterator[str]:
         )
 
 
+KV_CACHE = {
+    "16 bits": "intp_ext 16",
+    "8": "intp_ext 8",
+    "4": "intp_ext 4",
+    "2": "intp_ext 2",
+    "4, unrotated": "intp_ext 4, on read",
+    "sdpa": "sdpa",
+    "QuantizedCache, 4": "QuantizedCache 4",
+    "read": "read",
+}
+
+
+def kv_cache(report: dict) -> Iterator[str]:
+    """Decode over a packed cache."""
+    head = ["query heads over key heads, keys", *KV_CACHE, "arithmetic", "16 bits: share of read"]
+    yield f"| {' | '.join([*head, '4 bits over 16'])} |"
+    yield "| --- " * (len(head) + 1) + "|"
+    for result in report["results"]:
+        rows, case = {row["name"]: row for row in result["contenders"]}, result["case"]
+        cells = [f"{case['heads']} over {case['kv_heads']}, {case['tokens'] // 1024}k"]
+        cells += [
+            f"{rows[name]['ms']['median']:.2f}" if name in rows else "-"
+            for name in KV_CACHE.values()
+        ]
+        limit, read = result["limit_ms"], rows.get("read")
+        cells.append(f"{limit:.2f}" if limit else "-")
+        cells.append(f"{read['times_as_long_as']['median']:.0%}" if read else "-")
+        cells.append(times_faster(rows["intp_ext 4"]["times_as_long_as"]))
+        yield f"| {' | '.join(cells)} |"
+
+
+def kv_append(report: dict) -> Iterator[str]:
+    """Bytes of a token, and packing a prompt."""
+    yield "| | bits | ms | bytes a token | of 16 bits |"
+    yield "| --- | --- | --- | --- | --- |"
+    for row in report["append"][0]["by_bits"]:
+        if "refused" not in row:
+            yield (
+                f"| {row['name']} | {row['bits']} | {row['ms']:.1f} | {row['bytes_per_token']:.0f} "
+                f"| {row['share_of_16_bits']:.3f} |"
+            )
+
+
+def times_faster(times_as_long: dict) -> str:
+    """Median and quartiles of the rounds."""
+    low, middle, high = (1 / times_as_long[name] for name in ("q3", "median", "q1"))
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
 def kv_accuracy(report: dict) -> Iterator[str]:
     lengths = list(report["about"]["questions"])
     dims = list(report["arms"][0]["share_of_16_bits"])
@@ -77,6 +129,14 @@ def percent(found: dict, sign: str = "") -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def kv_tables(results: Path) -> list[str]:
+    """Those of docs/kv_cache.md, from the folder of all results."""
+    accuracy = json.loads((results / "small-model" / "kv_accuracy.json").read_text())
+    speed = json.loads((results / "amd-epyc-2core" / "kv_cache.json").read_text())
+    blocks = kv_accuracy(accuracy), kv_cache(speed), kv_append(speed)
+    return ["\n".join(lines) for lines in blocks]
+
+
 def tables(folder: Path) -> list[str]:
     attention, decoding = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("attention", "decode")
@@ -86,4 +146,5 @@ def tables(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n\n".join(tables(Path(sys.argv[1]))))
+    folder = Path(sys.argv[1])
+    print("\n\n".join([*tables(folder), *kv_tables(folder.parent)]))

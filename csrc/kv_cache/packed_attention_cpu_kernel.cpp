@@ -142,7 +142,8 @@ void score_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64
 //   a [kRows, 32] pairs, lda elements apart; ahead: see score_page
 template <class C, int kBits, int kRows, int kColumns>
 void sum_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64_t cells,
-              int64_t first, const typename C::Element* a, int64_t lda, float* sums, int64_t ld_sums) {
+              int64_t first, const typename C::Element* a, int64_t lda, float* sums,
+              int64_t ld_sums) {
   constexpr int kSlots = 8 / kBits;
   for (int64_t lane = 0; lane < kCellLanes; lane += kWidth) {
     Floats sum[kRows][kColumns] = {};
@@ -409,8 +410,8 @@ class PackedDecode {
     for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
       with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
         score_page<C, kBits, decltype(n)::value>(
-            codes_, codes, ahead, dim_, folded_ + row * dim_ / 2 * C::kElements, dim_ / 2 * C::kElements,
-            scores + row * kRun, kRun);
+            codes_, codes, ahead, dim_, folded_ + row * dim_ / 2 * C::kElements,
+            dim_ / 2 * C::kElements, scores + row * kRun, kRun);
       });
     }
     for (int64_t row = 0; row < rows_; ++row) {

@@ -12,3 +12,9 @@ def test_documented_times_are_those_of_the_results():
     documented = (ROOT / "docs" / "operators.md").read_text()
     for table in tables.tables(RESULTS / "amd-epyc-2core"):
         assert table in documented
+
+
+def test_documented_figures_of_the_cache_are_those_of_the_results():
+    documented = (ROOT / "docs" / "kv_cache.md").read_text()
+    for table in tables.kv_tables(RESULTS):
+        assert table in documented
