@@ -46,7 +46,7 @@ class Recipe:
 
     seed: int = 0
     tower_steps: int = 1000
-    answer_steps: int = 4000
+    answer_steps: int = 2000
     clips: int = 32
     learning_rate: float = 1e-3
 
