@@ -30,7 +30,7 @@ import torch
 import transformers
 from intp_video.answering import load_model
 from intp_video.evaluation import VideoQuestion, shapes_questions, weights_digest
-from intp_video.evaluation.statistics import accuracy, difference
+from intp_video.evaluation.statistics import accuracy, average, difference
 from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
 from intp_video.video import read_video
@@ -39,6 +39,7 @@ from tables import kv_accuracy
 from tqdm import tqdm
 
 EXACT = Scheme(16, 16)
+LARGEST_KL = 100.0  # nats; e^-100 is no probability of float32
 SCHEMES = (
     EXACT,
     *(Scheme(bits, bits) for bits in (8, 4, 2)),
@@ -116,12 +117,11 @@ def summarize(by_video: dict[str, list[dict]], exact: dict[str, list[dict]]) -> 
     }
     every = [x for judged in by_video.values() for x in judged]
     nll = torch.tensor([x["nll"] for x in every])
-    kl = torch.tensor([x["kl"] for x in every])
     return {
         "accuracy": asdict(accuracy(values("right"))),
         "over_16_bits": asdict(difference(pairs)),
         "changed": asdict(accuracy(values("changed"))),
-        "kl": {"mean": kl.mean().item(), "max": kl.max().item()},
+        "kl": asdict(average(values("kl"), 0.0, LARGEST_KL)) | {"max": max(x["kl"] for x in every)},
         "perplexity": nll.mean().exp().item(),
     }
 
@@ -226,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "videos": options.videos,
             "first_video": options.first_video,
             "questions": {str(length): len(asked) for length, asked in lengths.items()},
-            "command": " ".join(["python", "benchmarks/kv_accuracy.py", *(argv or sys.argv[1:])]),
+            "command": f"python benchmarks/kv_accuracy.py --videos {options.videos} --first-video "
+            f"{options.first_video} --frames {options.frames} --dtype {options.dtype}",
             "processor": platform.processor() or platform.machine(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,

@@ -120,7 +120,8 @@ def kv_accuracy(report: dict) -> Iterator[str]:
         cells += [percent(arm["by_length"][length]["accuracy"]) for length in lengths]
         found = arm["by_length"]["all"]
         cells += [percent(found["over_16_bits"], "+"), f"{100 * found['changed']['mean']:.1f}%"]
-        cells += [f"{1000 * found['kl']['mean']:.2f}", f"{found['perplexity']:.3f}"]
+        kl = [f"{1000 * found['kl'][name]:.2f}" for name in ("mean", "low", "high")]
+        cells += [f"{kl[0]} [{kl[1]}, {kl[2]}]", f"{found['perplexity']:.3f}"]
         yield f"| {' | '.join(cells)} |"
 
 

@@ -119,6 +119,8 @@ def test_judgements_add_up():
     assert found["over_16_bits"]["mean"] == pytest.approx(-1 / 3)
     assert found["changed"]["mean"] == pytest.approx(1 / 3)
     assert found["kl"]["max"] == pytest.approx(changed["kl"])
+    assert found["kl"]["mean"] == pytest.approx(changed["kl"] / 3)
+    assert found["kl"]["low"] == 0 < found["kl"]["mean"] < found["kl"]["high"]
 
 
 def test_every_scheme_is_told_apart():

@@ -54,11 +54,16 @@ def difference(pairs: Mapping[str, list[float]]) -> Estimate:
     Raises:
         ValueError: no values.
     """
-    mean, variance, questions, videos = _clustered(pairs)
+    return average(pairs, -1.0, 1.0)
+
+
+def average(values: Mapping[str, list[float]], least: float, most: float) -> Estimate:
+    """Of a quantity that lies between ``least`` and ``most``; otherwise as :func:`difference`."""
+    mean, variance, questions, videos = _clustered(values)
     if videos < 2:
-        return Estimate(mean, -1.0, 1.0, questions, videos)
+        return Estimate(mean, least, most, questions, videos)
     half = Z * math.sqrt(variance)
-    return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), questions, videos)
+    return Estimate(mean, max(least, mean - half), min(most, mean + half), questions, videos)
 
 
 def _clustered(values: Mapping[str, list[float]]) -> tuple[float, float, int, int]:
