@@ -27,14 +27,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import runner
 import torch
 import torch.nn.functional as F
-from harness import Contender, Summary
+from harness import CacheFlush, Contender, Summary, time_once
 from machine import Copy
 
 import intp_ext
@@ -72,11 +71,11 @@ def cases(quick: bool) -> Sequence[Case]:
     return [*found, Case(16384, 28, 4), Case(131072, 28, 4)]
 
 
-def states(case: Case) -> tuple[torch.Tensor, ...]:
+def states(case: Case, device: torch.device) -> tuple[torch.Tensor, ...]:
     """q, and k and v as the transposed [B, S, H, D] of a model."""
     shapes = ((1, case.heads), *[(case.tokens, case.kv_heads)] * 2)
     return tuple(
-        torch.randn(1, length, heads, case.head_dim).bfloat16().transpose(1, 2)
+        torch.randn(1, length, heads, case.head_dim, device=device).bfloat16().transpose(1, 2)
         for length, heads in shapes
     )
 
@@ -116,7 +115,7 @@ def quanto_step(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[
 
 
 def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
-    q, k, v = states(case)
+    q, k, v = states(case, device)
     group = case.heads // case.kv_heads
     rows = q.view(1, case.kv_heads, group, case.head_dim)  # one query: the group as rows
     k, v = k.contiguous(), v.contiguous()
@@ -142,7 +141,7 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
         )
         for bits, cache in caches.items()
     ]
-    rope = intp_ext.rope_frequencies("none", case.head_dim)
+    rope = intp_ext.rope_frequencies("none", case.head_dim, device=device)
     unrotated = intp_ext.KVCache(4, rope=rope, rotate="on_read")
     unrotated.append(k, v)
     on_read = Contender(
@@ -180,9 +179,15 @@ def quanto_contender(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Conte
     return Contender(f"QuantizedCache {QUANTO_BITS}", run, "intp_ext 4", same=False, optional=True)
 
 
-def measure_append(case: Case) -> list[dict]:
+def milliseconds(run: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        CacheFlush(device)()  # what is timed is queued behind it
+    return 1e3 * time_once(run, device)
+
+
+def measure_append(case: Case, device: torch.device) -> list[dict]:
     """Milliseconds to cache all tokens at once, and bytes of one token, by bits."""
-    _, k, v = states(case)
+    _, k, v = states(case, device)
     found = []
     for bits in BITS:
         taken = []
@@ -190,9 +195,7 @@ def measure_append(case: Case) -> list[dict]:
             cache = intp_ext.KVCache(bits, capacity=case.tokens)
             cache.append(k[:, :, :1], v[:, :, :1])
             cache.reset()  # reserved: the first touch of its pages is not counted
-            begin = time.perf_counter()
-            cache.append(k, v)
-            taken.append(1e3 * (time.perf_counter() - begin))
+            taken.append(milliseconds(lambda cache=cache: cache.append(k, v), device))
         found.append(
             {
                 "name": "intp_ext",
@@ -213,9 +216,7 @@ def measure_quanto(case: Case, k: torch.Tensor, v: torch.Tensor) -> list[dict]:
             layer = quanto_layer()
         except ImportError as error:
             return [{"name": "QuantizedCache", "refused": str(error).splitlines()[0]}]
-        begin = time.perf_counter()
-        layer.update(k, v)
-        taken.append(1e3 * (time.perf_counter() - begin))
+        taken.append(milliseconds(lambda layer=layer: layer.update(k, v), k.device))
     used = quanto_bytes(layer)
     return [
         {
@@ -229,12 +230,18 @@ def measure_quanto(case: Case, k: torch.Tensor, v: torch.Tensor) -> list[dict]:
     ]
 
 
+def arithmetic_limit(case: Case, peaks: dict) -> float | None:
+    """Milliseconds that the arithmetic takes; None on a GPU, where decode is far from it."""
+    peak = peaks.get("peak_bf16_gflop_per_s")
+    return case.flops() / peak / 1e6 if peak else None
+
+
 BENCHMARK = runner.Benchmark(
     name="kv_cache",
     description=__doc__,
     cases=cases,
     contenders=contenders,
-    limit=lambda case, peaks: case.flops() / peaks["peak_bf16_gflop_per_s"] / 1e6,
+    limit=arithmetic_limit,
     tolerance={"bf16": 0.05},
 )
 
@@ -243,7 +250,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = runner.run(BENCHMARK, argv)
     options = runner.parse(BENCHMARK, argv)
     torch.set_num_threads(options.threads[-1])
-    append = [{"case": case.label(), "by_bits": measure_append(case)} for case in cases(True)]
+    device = torch.device(options.device)
+    append = [
+        {"case": case.label(), "by_bits": measure_append(case, device)} for case in cases(True)
+    ]
     for entry in append:
         for row in entry["by_bits"]:
             if "refused" in row:

@@ -10,7 +10,8 @@
 #
 # Ends within DEADLINE seconds. Each step has a limit of its own and writes as it goes; one that fails or is
 # stopped does not stop the later ones. In the order of what one wants to know first: build, load, the doctor, the
-# operators against float64 on the CPU, the hook, attention, decode, rope, rearrange, compute-sanitizer.
+# operators against float64 on the CPU, the hook, attention, decode, the KV cache, rope, rearrange,
+# compute-sanitizer.
 #
 # FOLDER: summary.json (every step), log.txt, doctor.json, operators.xml, hook.xml, and for each benchmark
 # its JSON and figure, with the card's copy bandwidth and matrix product measured in the same run.
@@ -163,7 +164,7 @@ tests() {
 tests operators 150 "$root/tests/ops"
 tests hook 120 "$root/tests/hf"
 
-for name in attention decode rope rearrange; do
+for name in attention decode kv_cache rope rearrange; do
   step "$name" 110 "$python" "$root/benchmarks/bench_$name.py" --device cuda \
     --seconds "${SECONDS_PER_CASE:-0.3}" --json "$out/$name.json"
 done
@@ -186,7 +187,7 @@ else
 fi
 
 for_figures=0
-for name in attention decode rope rearrange; do
+for name in attention decode kv_cache rope rearrange; do
   [[ -s $out/$name.json ]] && step "draw_$name" 20 "$python" "$root/benchmarks/plot.py" "$out/$name.json"
 done
 

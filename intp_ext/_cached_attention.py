@@ -27,10 +27,11 @@ def cached_attention(
         k, v = cache.dequantize()
         attention(q, k, v, window=window, q_offset=cache.length - Sq, kv_bounds=cache.kv_bounds)
 
-    One token and a chunk of a prompt alike. Up to 16 rows of a key head (``Sq * Hq / Hkv``) read
-    the codes in place: scales and zeros go into the query and the weights. More rows unpack one
-    tile after the other into the memory that prefill has anyway. What is expanded is the unfinished
-    group, and, with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys for each call.
+    One token and a chunk of a prompt alike. On the CPU up to 16 rows of a key head (``Sq * Hq /
+    Hkv``) read the codes in place: scales and zeros go into the query and the weights. More rows
+    unpack one tile after the other into the memory that prefill has anyway. On CUDA codes are
+    unpacked in registers, once for every 16 rows. What is expanded is the unfinished group, and,
+    with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys for each call.
 
     Args:
         q: ``[B, Hq, Sq, D]`` in the cache's dtype, the last Sq tokens appended; with a rope they

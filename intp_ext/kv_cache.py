@@ -195,7 +195,8 @@ class KVCache:
                 S]``, or ``[3, 1 or B, S]`` for M-RoPE; None: they follow the tokens that are in the
                 cache. Kept as float32, exact below 2^24.
             order: int32 or int64 ``[S']`` or ``[B, S']``: token i of what is cached is row
-                ``order[i]`` of k and v; positions are those of the S' tokens.
+                ``order[i]`` of k and v; positions are those of the S' tokens. On CUDA a row that is
+                not there is cached as zeros (:func:`intp_ext.validate` finds it).
             kv_bounds: int32 ``[B, 2]``, indices in the cache: tokens outside ``lo <= j < hi`` are
                 padding, keep out of every scale and zero, and may hold anything. It holds for
                 :func:`cached_attention` too, and is remembered: later tokens lengthen the rows that
@@ -204,7 +205,9 @@ class KVCache:
         Raises:
             TypeError: wrong type or dtype.
             ValueError: shapes, device or positions that do not fit, more tokens than ``capacity``,
-                infinities or NaN where codes are made of them. The cache is then as it was.
+                on the CPU infinities or NaN where codes are made of them. The cache is then as it
+                was. On CUDA, where the host would have to wait to see them, such a group gets NaN
+                for its scale and zero: attention that sees it gives NaN.
         """
         where = "KVCache.append"
         count = self._check_states(where, k, v, order)
@@ -434,10 +437,7 @@ class KVCache:
             _checks.tensor(where, name, x, _checks.FLOATS)
             if x.dim() != 4:
                 raise ValueError(f"{where}: {name}: expected [B, Hkv, S, D], got {list(x.shape)}")
-            if x.device.type not in ("cpu", "meta"):
-                raise ValueError(
-                    f"{where}: {name}: expected a CPU tensor (no CUDA kernel yet), got {x.device}"
-                )
+            _checks.kernel_device(where, name, x)
             _checks.unit_stride(where, name, x)
         if v.dtype != k.dtype:
             raise TypeError(f"{where}: v: expected k's {k.dtype}, got {v.dtype}")

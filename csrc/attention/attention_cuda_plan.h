@@ -97,6 +97,21 @@ INTP_HD AttentionChoice choose_attention(const AttentionParams& p) {
   return p.head_dim > kDecodeDim ? AttentionChoice::kFewWideRows : AttentionChoice::kFewRows;
 }
 
+// Rows, slices and keys among blocks, of a plan with kernel, tile and slices.
+INTP_HD void divide_work(const AttentionParams& p, int64_t multiprocessors, AttentionPlan& plan) {
+  const int64_t rows = attention_rows(p);
+  plan.row_tiles = divide_up(rows, plan.tile.rows);
+  // Where there are too few row tiles to occupy the GPU: as many splits as still run all at once.
+  const int64_t whole = p.batch * p.kv_heads * plan.row_tiles * plan.slices;
+  const int64_t room = plan.tile.blocks * multiprocessors / most(whole, 1);
+  plan.splits = most(1, least(room, divide_up(p.keys, kLeastKeysPerSplit)));
+  plan.blocks = whole * plan.splits;
+  // maximum, total and D sums of each row
+  if (plan.splits > 1) {
+    plan.workspace = p.batch * p.kv_heads * plan.splits * rows * (p.head_dim + 2);
+  }
+}
+
 INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiprocessors) {
   AttentionPlan plan{};
   plan.choice = choose_attention(p);
@@ -116,17 +131,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiproc
       plan.tile = attention_tile(plan.kernel, static_cast<int>(kPlainChannels));
       plan.slices = divide_up(p.head_dim, kPlainChannels);
   }
-  const int64_t rows = attention_rows(p);
-  plan.row_tiles = divide_up(rows, plan.tile.rows);
-  // Where there are too few row tiles to occupy the GPU: as many splits as still run all at once.
-  const int64_t whole = p.batch * p.kv_heads * plan.row_tiles * plan.slices;
-  const int64_t room = plan.tile.blocks * multiprocessors / most(whole, 1);
-  plan.splits = most(1, least(room, divide_up(p.keys, kLeastKeysPerSplit)));
-  plan.blocks = whole * plan.splits;
-  // maximum, total and D sums of each row
-  if (plan.splits > 1) {
-    plan.workspace = p.batch * p.kv_heads * plan.splits * rows * (p.head_dim + 2);
-  }
+  divide_work(p, multiprocessors, plan);
   return plan;
 }
 

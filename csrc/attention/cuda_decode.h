@@ -8,6 +8,7 @@
 
 #include "attention/cuda_block.h"
 #include "attention/cuda_fragments.h"
+#include "attention/cuda_results.h"
 #include "cuda/launch.h"
 
 namespace intp::cuda {
@@ -15,20 +16,13 @@ namespace intp::cuda {
 template <class T, int kDim>
 struct DecodeShared {
   static constexpr AttentionTile kTile = attention_tile(AttentionKernel::kDecode, kDim);
-  static constexpr int kPitch = kDim + 8;  // floats: 8 rows begin in 4 different sets of banks
-
   struct Stage {
     T k[kTile.keys * kDim];  // swizzled, as v
     T v[kTile.keys * kDim];
   };
-  struct Result {
-    float sums[kTile.rows * kPitch];
-    float maxima[kTile.rows];
-    float totals[kTile.rows];
-  };
   union {
     Stage stages[kTile.warps][kTile.stages];
-    Result results[kTile.warps];
+    WarpResults<kDim, kTile.rows, kTile.warps> results;
   };
   RowViews<kTile.rows> views;
 };
@@ -37,9 +31,7 @@ template <class T, int kDim>
 class DecodeBlock {
   using Shared = DecodeShared<T, kDim>;
   using Stage = typename Shared::Stage;
-  using Result = typename Shared::Result;
   static constexpr AttentionTile kTile = Shared::kTile;
-  static constexpr int kThreads = kTile.warps * kWarp;
 
  public:
   INTP_DEVICE explicit DecodeBlock(const AttentionArgs& args)
@@ -57,9 +49,9 @@ class DecodeBlock {
     __syncthreads();
     attend();
     __syncthreads();  // stages become results
-    write_result();
+    shared_.results.write(sums_);
     __syncthreads();
-    join_results();
+    shared_.results.template join<T>(args_, task_);
   }
 
  private:
@@ -132,58 +124,6 @@ class DecodeBlock {
     };
     copy(p_.k, stage.k);
     copy(p_.v, stage.v);
-  }
-
-  INTP_DEVICE void write_result() {
-    Result& to = shared_.results[warp_];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = 8 * half + lane_ / 4;
-      const float total = row_sum(sums_.total[0][half]);
-      if (lane_ % 4 == 0) {
-        to.maxima[row] = sums_.maximum[0][half];
-        to.totals[row] = total;
-      }
-#pragma unroll
-      for (int d = 0; d < kDim / 8; ++d) {
-        float* at = to.sums + row * Shared::kPitch + 8 * d + lane_ % 4 * 2;
-        *reinterpret_cast<float2*>(at) = {sums_.o[0][d][2 * half], sums_.o[0][d][2 * half + 1]};
-      }
-    }
-  }
-
-  // Two channels of a row at a time, of all warps.
-  INTP_DEVICE void join_results() {
-    const int pairs = head_dim() / 2;
-    for (int i = threadIdx.x; i < rows() * pairs; i += kThreads) {
-      const int row = i / pairs, channel = i % pairs * 2;
-      float maximum = kUnseen;
-#pragma unroll
-      for (int w = 0; w < kTile.warps; ++w) {
-        maximum = fmaxf(maximum, shared_.results[w].maxima[row]);
-      }
-      const float base = score_base(maximum);
-      float total = 0.0f, low = 0.0f, high = 0.0f;
-#pragma unroll
-      for (int w = 0; w < kTile.warps; ++w) {
-        const Result& from = shared_.results[w];
-        const float weight = fast_exp2(from.maxima[row] - base);
-        const float2 sums =
-            *reinterpret_cast<const float2*>(from.sums + row * Shared::kPitch + channel);
-        total += weight * from.totals[row];
-        low += weight * sums.x;
-        high += weight * sums.y;
-      }
-      if (args_.splits > 1) {
-        const Partial to = partial_of(args_, task_.head, task_.split, row);
-        if (channel == 0) *to.stats = {maximum, total};
-        *reinterpret_cast<float2*>(to.sums + channel) = {low, high};
-      } else {
-        T* out = static_cast<T*>(p_.out.data) + row_offset(p_, p_.out, task_, row);
-        const float factor = inverse_total(total);
-        *reinterpret_cast<uint32_t*>(out + channel) = pack(T{}, low * factor, high * factor);
-      }
-    }
   }
 
   const AttentionArgs& args_;

@@ -102,6 +102,20 @@ INTP_DEVICE uint32_t pack(__half, float low, float high) {
   return bits;
 }
 
+// The reverse: both elements of a pair.
+INTP_DEVICE float2 unpack(__nv_bfloat16, uint32_t pair) {
+  const uint32_t bits[2] = {pair << 16, pair & 0xffff0000u};
+  float2 values;
+  memcpy(&values, bits, sizeof values);
+  return values;
+}
+
+INTP_DEVICE float2 unpack(__half, uint32_t pair) {
+  __half2 values;
+  memcpy(static_cast<void*>(&values), &pair, sizeof pair);
+  return __half22float2(values);
+}
+
 // o += weights v
 template <class T, int kDim, int kM, int kKeys>
 INTP_DEVICE void multiply_values(float (&o)[kM][kDim / 8][4], const float (&s)[kM][kKeys / 8][4],

@@ -28,7 +28,24 @@ struct PlainShared {
   RowViews<kTile.rows> views;
 };
 
+// Keys and values as they lie; another class may look them up elsewhere (kv_cache/).
 template <class T>
+class RowElements {
+ public:
+  INTP_DEVICE explicit RowElements(const AttentionArgs& args) : p_(args.p) {}
+
+  INTP_DEVICE float key(const BlockTask& task, int key, int channel) const {
+    return static_cast<float>(head_data<T>(p_.k, task)[key * p_.k.stride_s + channel]);
+  }
+  INTP_DEVICE float value(const BlockTask& task, int key, int channel) const {
+    return static_cast<float>(head_data<T>(p_.v, task)[key * p_.v.stride_s + channel]);
+  }
+
+ private:
+  const AttentionParams& p_;
+};
+
+template <class T, class Elements>
 class PlainBlock {
   using Shared = PlainShared;
   static constexpr AttentionTile kTile = Shared::kTile;
@@ -40,11 +57,12 @@ class PlainBlock {
   static_assert(kThreads == kSide * kSide);
 
  public:
-  INTP_DEVICE PlainBlock(const AttentionArgs& args, int slices)
+  INTP_DEVICE PlainBlock(const AttentionArgs& args, const Elements& elements)
       : args_(args),
         p_(args.p),
+        elements_(elements),
         shared_(*static_cast<Shared*>(dynamic_shared())),
-        task_(block_task(args, slices, kTile.rows)),
+        task_(block_task(args, slices(args), kTile.rows)),
         channel_(task_.slice * static_cast<int>(kPlainChannels)),
         tx_(static_cast<int>(threadIdx.x) % kSide),
         ty_(static_cast<int>(threadIdx.x) / kSide) {}
@@ -69,11 +87,15 @@ class PlainBlock {
   }
 
  private:
+  INTP_DEVICE static int slices(const AttentionArgs& args) {
+    const int channels = static_cast<int>(kPlainChannels);
+    return (static_cast<int>(args.p.head_dim) + channels - 1) / channels;
+  }
+
   INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
 
   INTP_DEVICE void add_scores(float (&scores)[kRows][kKeys], int begin) {
     const T* q = static_cast<const T*>(p_.q.data);
-    const T* k = head_data<T>(p_.k, task_);
     const int rows = static_cast<int>(attention_rows(p_));
     const int lane = threadIdx.x % Shared::kDepth;
     for (int first = 0; first < head_dim(); first += Shared::kDepth) {
@@ -86,7 +108,7 @@ class PlainBlock {
           x = static_cast<float>(q[row_offset(p_, p_.q, task_, row) + channel]);
         }
         if (channel < head_dim() && contains(shared_.views.seen, key)) {
-          y = static_cast<float>(k[key * p_.k.stride_s + channel]);
+          y = elements_.key(task_, key, channel);
         }
         shared_.steps.q[r][lane] = x;
         shared_.steps.k[r][lane] = y;
@@ -143,14 +165,13 @@ class PlainBlock {
   }
 
   INTP_DEVICE void add_values(int begin) {
-    const T* v = head_data<T>(p_.v, task_);
     for (int first = 0; first < kTile.keys; first += Shared::kValues) {
       __syncthreads();  // scores, or the values before, have been used; weights are there
       for (int i = threadIdx.x; i < Shared::kValues * kPlainChannels; i += kThreads) {
         const int r = i / kPlainChannels, c = i % kPlainChannels;
         const int key = begin + first + r, channel = channel_ + c;
         const bool read = channel < head_dim() && contains(shared_.views.seen, key);
-        shared_.v[r][c] = read ? static_cast<float>(v[key * p_.v.stride_s + channel]) : 0.0f;
+        shared_.v[r][c] = read ? elements_.value(task_, key, channel) : 0.0f;
       }
       __syncthreads();
 #pragma unroll 4
@@ -197,6 +218,7 @@ class PlainBlock {
 
   const AttentionArgs& args_;
   const AttentionParams& p_;
+  const Elements elements_;
   Shared& shared_;
   const BlockTask task_;
   const int channel_;  // first of the slice
@@ -209,8 +231,7 @@ class PlainBlock {
 template <class T>
 __global__ void __launch_bounds__(PlainShared::kTile.warps* kWarp, PlainShared::kTile.blocks)
     plain_kernel(const AttentionArgs args) {
-  const int channels = static_cast<int>(kPlainChannels);
-  PlainBlock<T>(args, (static_cast<int>(args.p.head_dim) + channels - 1) / channels).run();
+  PlainBlock<T, RowElements<T>>(args, RowElements<T>(args)).run();
 }
 
 template <class T>

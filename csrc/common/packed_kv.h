@@ -37,22 +37,20 @@ INTP_HD int64_t largest_code(int64_t bits) { return (int64_t{1} << bits) - 1; }
 
 // Where a code lies within its page.
 struct CodePlace {
-  int64_t byte;
+  int byte;
   int shift;
 };
 
-INTP_HD CodePlace key_code(int64_t bits, int64_t token, int64_t channel) {
-  const int64_t slots = 8 / bits, x = token / kCellLanes;
-  const int64_t cell = channel / 2 * (kPageTokens / kCellLanes / slots) + x / slots;
-  return {cell * kCellBytes + token % kCellLanes * 2 + channel % 2,
-          static_cast<int>(x % slots * bits)};
+INTP_HD CodePlace key_code(int bits, int token, int channel) {
+  const int lanes = static_cast<int>(kCellLanes), slots = 8 / bits, x = token / lanes;
+  const int cell = channel / 2 * (static_cast<int>(kPageTokens) / lanes / slots) + x / slots;
+  return {cell * 2 * lanes + token % lanes * 2 + channel % 2, x % slots * bits};
 }
 
-INTP_HD CodePlace value_code(int64_t bits, int64_t head_dim, int64_t token, int64_t channel) {
-  const int64_t slots = 8 / bits, r = token / 2;
-  const int64_t cell = r / slots * (head_dim / kCellLanes) + channel / kCellLanes;
-  return {cell * kCellBytes + channel % kCellLanes * 2 + token % 2,
-          static_cast<int>(r % slots * bits)};
+INTP_HD CodePlace value_code(int bits, int head_dim, int token, int channel) {
+  const int lanes = static_cast<int>(kCellLanes), slots = 8 / bits, r = token / 2;
+  const int cell = r / slots * (head_dim / lanes) + channel / lanes;
+  return {cell * 2 * lanes + channel % lanes * 2 + token % 2, r % slots * bits};
 }
 
 }  // namespace intp

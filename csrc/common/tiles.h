@@ -143,6 +143,15 @@ INTP_HD TileList list_tiles(const KeySpans32& spans, int32_t size) {
   return list;
 }
 
+// How many of the list begin before the tile of this number.
+INTP_HD int32_t tiles_before(const TileList& list, int32_t tile) {
+  const auto count = [tile](int32_t first, int32_t tiles) {
+    return tile <= first ? 0 : tile - first < tiles ? tile - first : tiles;
+  };
+  return count(list.sink_first, list.sink_count) +
+         count(list.recent_first, list.count - list.sink_count);
+}
+
 // In units of tiles.
 INTP_HD int32_t tile_at(const TileList& list, int32_t n) {
   return n < list.sink_count ? list.sink_first + n : list.recent_first + (n - list.sink_count);

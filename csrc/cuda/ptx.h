@@ -92,6 +92,24 @@ INTP_DEVICE void multiply_matrices(float (&c)[4], const uint32_t (&a)[4], uint32
   }
 }
 
+// a b + c of both elements of pairs, each rounded once.
+template <class T>
+INTP_DEVICE uint32_t multiply_add_pairs(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t y;
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  } else {
+    static_assert(std::is_same_v<T, __half>);
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  }
+  return y;
+}
+
+// Bytes 0 and 1 of x, or 2 and 3, as the low bytes of two 16-bit halves: one instruction.
+INTP_DEVICE uint32_t spread_bytes(uint32_t x, bool upper) {
+  return __byte_perm(x, 0, upper ? 0x4342 : 0x4140);
+}
+
 // 2^x to 2 ulp, results below 2^-126 as zero, in one instruction (exp2f takes four).
 INTP_DEVICE float fast_exp2(float x) {
   float y;

@@ -204,8 +204,9 @@ def gpu_script(tmp_path):
 
 
 GPU_STEPS = [
-    "build", "load", "doctor", "operators", "hook", "attention", "decode", "rope", "rearrange",
-    "sanitizer", "draw_attention", "draw_decode", "draw_rope", "draw_rearrange",
+    "build", "load", "doctor", "operators", "hook", "attention", "decode", "kv_cache",
+    "rope", "rearrange", "sanitizer", "draw_attention", "draw_decode", "draw_kv_cache", "draw_rope",
+    "draw_rearrange",
 ]  # fmt: skip
 
 

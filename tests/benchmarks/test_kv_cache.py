@@ -41,7 +41,7 @@ def test_a_peer_that_is_not_installed_is_left_out_and_says_why(no_quanto):
     timings, refused = interleave(contenders, device, 0.01)
     assert "QuantizedCache 4" not in timings and {"read", "read 4 bits"} <= set(timings)
     assert refused == {"QuantizedCache 4": "ImportError: pip install optimum-quanto"}
-    *_, row = bench_kv_cache.measure_append(CASE)
+    *_, row = bench_kv_cache.measure_append(CASE, device)
     assert row == {"name": "QuantizedCache", "refused": "pip install optimum-quanto"}
 
 
@@ -70,8 +70,14 @@ def test_a_step_of_the_peer_is_attention_and_repeats(monkeypatch):
 
 
 def test_bytes_of_a_token(no_quanto):
-    found = {row["bits"]: row for row in bench_kv_cache.measure_append(CASE) if "bits" in row}
+    rows = bench_kv_cache.measure_append(CASE, torch.device("cpu"))
+    found = {row["bits"]: row for row in rows if "bits" in row}
     assert found[16]["share_of_16_bits"] == 1
     assert found[4]["bytes_per_token"] == 2 * 2 * 32 * (4 / 8 + 2 / 64 + 2 / 32)
     assert found[4]["share_of_16_bits"] == pytest.approx(0.296875)
     assert all(row["ms"] > 0 for row in found.values())
+
+
+def test_the_limit_is_that_of_the_processor():
+    assert bench_kv_cache.arithmetic_limit(CASE, {"peak_bf16_gflop_per_s": 1e3}) > 0
+    assert bench_kv_cache.arithmetic_limit(CASE, {"copy_gb_per_s": 4e3}) is None  # a GPU

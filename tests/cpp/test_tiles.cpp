@@ -44,11 +44,12 @@ void check_queries(const RowBounds& row, const WindowParams& window, int64_t key
     const TileList list = list_tiles(narrow(spans), static_cast<int32_t>(size));
     int32_t n = 0;
     for (int64_t begin = 0; begin < keys; begin += size) {
+      CHECK(tiles_before(list, static_cast<int32_t>(begin / size)) == n);
       const bool visited = !is_empty(hull(spans, {begin, begin + size}));
       if (visited) CHECK(n < list.count && tile_at(list, n) == begin / size);
       n += visited;
     }
-    CHECK(n == list.count);
+    CHECK(n == list.count && tiles_before(list, INT32_MAX) == n);
   }
 }
 

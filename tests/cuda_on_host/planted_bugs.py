@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from cuda_on_host.attention_case import AttentionCase
 from cuda_on_host.build import CSRC, Library
+from cuda_on_host.cache_case import AppendCase, CachedCase
 from cuda_on_host.comparisons import RearrangeCase, RopeCase
 
-from intp_ext import Window
+from intp_ext import Window, rope_frequencies
 
 
 class Case(Protocol):
@@ -50,6 +51,9 @@ COMBINE = "attention/cuda_combine.h"
 PREFILL = "attention/cuda_prefill.h"
 DECODE = "attention/cuda_decode.h"
 PLAIN = "attention/cuda_plain.h"
+APPEND = "kv_cache/cuda_append.h"
+PACKED = "kv_cache/cuda_packed_decode.h"
+PACKED_PLAIN = "kv_cache/cuda_packed_plain.h"
 
 UNITS = {
     REARRANGE: "rearrange_cuda_kernel.cu",
@@ -57,6 +61,9 @@ UNITS = {
     **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention_prefill_bf16.cu"),
     DECODE: "attention_decode_bf16.cu",
     **dict.fromkeys((COMBINE, PLAIN), "attention_plain.cu"),
+    APPEND: "append_cuda_kernel.cu",
+    PACKED: "packed_decode_bf16.cu",
+    PACKED_PLAIN: "packed_plain.cu",
 }
 
 # two tiles of rows, four of keys
@@ -65,6 +72,12 @@ WINDOW = AttentionCase(rows=200, keys=200, window=Window(70))
 GROUPED = AttentionCase(kv_heads=2, group=2, rows=40, keys=70)
 ONE_QUERY = AttentionCase(kv_heads=2, group=2, rows=1, keys=500)
 FLOAT32 = AttentionCase(rows=70, keys=140, dtype=torch.float32)
+
+ROPE_32 = rope_frequencies("ntk", 32, factor=4.0)
+ROTATED = AppendCase(rope=ROPE_32, pieces=(40, 110))
+PADDED = AppendCase(batch=2, bounds=((0, 150), (70, 150)))
+PAGES = CachedCase(kv_heads=2, group=7, length=450)
+TURNED = CachedCase(rope=rope_frequencies("none", 64), rotate="on_read", length=450)
 
 # Wrong results, within the memory of the tensors.
 WRONG_RESULT = [
@@ -253,8 +266,8 @@ WRONG_RESULT = [
     Bug(
         "decode: joined before all warps are done",
         DECODE,
-        "    write_result();\n    __syncthreads();",
-        "    write_result();",
+        "    shared_.results.write(sums_);\n    __syncthreads();",
+        "    shared_.results.write(sums_);",
         (ONE_QUERY,),
     ),
     Bug(
@@ -277,6 +290,132 @@ WRONG_RESULT = [
         "__syncthreads();  // the step before, or the values, have been used",
         "",
         (FLOAT32,),
+    ),
+    Bug(
+        "append: key codes a lane off",
+        APPEND,
+        "lane = i % 8 * 2;",
+        "lane = (i + 1) % 8 * 2;",
+        (ROTATED,),
+    ),
+    Bug(
+        "append: the first group's range for all values of a token",
+        APPEND,
+        "ranges_ + channel / width * 2 * kAppendPage",
+        "ranges_",
+        (AppendCase(value_group=16),),
+    ),
+    Bug(
+        "append: quantised against a scale that was not rounded",
+        APPEND,
+        "if (static_cast<float>(near) < x) {",
+        "if (false) {",
+        (ROTATED,),
+    ),
+    Bug(
+        "append: padding takes part in the range",
+        APPEND,
+        "if (!kept(first + i)) continue;",
+        "",
+        (PADDED,),
+    ),
+    Bug(
+        "append: the next page over the one that is being packed",
+        APPEND,
+        "__syncthreads();  // the page before has been used",
+        "",
+        (ROTATED,),
+    ),
+    Bug(
+        "packed: the other nibble",
+        PACKED,
+        "code_pair<T, kBits>(x[i], slot * kBits)",
+        "code_pair<T, kBits>(x[i], (kSlots - 1 - slot) * kBits)",
+        (PAGES,),
+    ),
+    Bug(
+        "packed: the highest of 8 bits forgotten",
+        PACKED,
+        "high = (x & 0x00800080) ^ 0x43804380;",
+        "high = 0x43804380;",
+        (CachedCase(bits=8),),
+    ),
+    Bug(
+        "packed: every page with the first group's scales",
+        PACKED,
+        "int64_t{task_.head} * groups + page / pages;",
+        "int64_t{task_.head} * groups;",
+        (PAGES,),
+    ),
+    Bug(
+        "packed: tokens of 2-bit values by the slot of another lane",
+        PACKED,
+        "kBits == 2 ? pair % kSlots * kBits : 0;",
+        "0;",
+        (CachedCase(bits=2, group=7),),
+    ),
+    Bug(
+        "packed: no mask at the end of a window",
+        PACKED,
+        "if (!shared_.views.is_full({begin, begin + kPackedPage})) mask_page(scores, begin);",
+        "",
+        (CachedCase(length=450, window=Window(100)),),
+    ),
+    Bug(
+        "packed: the unfinished group is left out",
+        PACKED,
+        "for (int n = max(pages, share.begin); n < share.end; ++n) {",
+        "for (int n = share.end; n < share.end; ++n) {",
+        (CachedCase(length=124),),
+    ),
+    Bug(
+        "packed: pages of the next split, too",
+        PACKED,
+        "attend_pages(share, min(pages, share.end));",
+        "attend_pages(share, pages);",
+        (CachedCase(length=1024, multiprocessors=2),),
+    ),
+    Bug(
+        "packed: pages beyond the last one",
+        PACKED,
+        "attend_pages(share, min(pages, share.end));",
+        "attend_pages(share, share.end);",
+        (CachedCase(length=140),),
+    ),
+    Bug(
+        "packed: a wait for one group of copies too few",
+        PACKED,
+        "wait_copies<kTile.stages - 2>();",
+        "wait_copies<kTile.stages - 1>();",
+        (PAGES,),
+    ),
+    Bug(
+        "packed: turned by the position of another slot",
+        PACKED,
+        "begin + token_of(lane, i / 2);",
+        "begin + token_of(lane, 0);",
+        (TURNED,),
+    ),
+    Bug(
+        "packed: results over stages that are still read",
+        PACKED,
+        "__syncthreads();  // stages and rows become results",
+        "",
+        (CachedCase(length=192 + 40, dim=128),),
+    ),
+    Bug(
+        "packed, plain: turned the other way",
+        PACKED_PLAIN,
+        "x * turn.cos - partner * turn.sin",
+        "x * turn.cos + partner * turn.sin",
+        (replace(TURNED, dtype=torch.float32),),
+    ),
+    Bug(
+        "packed, plain: a value's scale is its neighbour's",
+        PACKED_PLAIN,
+        "2 * kPackedPage + key % kPackedPage;",
+        "2 * kPackedPage + (key ^ 1) % kPackedPage;",
+        (replace(PAGES, dtype=torch.float32),),
     ),
 ]
 
@@ -338,5 +477,19 @@ WRONG_ADDRESS = [
         "if (channel < head_dim() && contains(shared_.views.seen, key)) {",
         "if (channel < head_dim()) {",
         (AttentionCase(rows=70, keys=70, dtype=torch.float32, layout="contiguous"),),
+    ),
+    Bug(
+        "append: rows that order does not have",
+        APPEND,
+        "if (source < 0 || source >= p_.rope.rows) return nullptr;",
+        "",
+        (AppendCase(order=True, layout="contiguous"),),
+    ),
+    Bug(
+        "append: the last part as long as the others",
+        APPEND,
+        "write_rows(first, min(kRowsOfPart, task_.rows - first));",
+        "write_rows(first, kRowsOfPart);",
+        (AppendCase(bits=16, heads=1, pieces=(41,)),),
     ),
 ]

@@ -166,6 +166,25 @@ void test_matrices() {
   }
 }
 
+// (1.5, -2) (4, 0.25) + (1, 1) = (7, 0.5)
+template <class T>
+void test_pairs() {
+  const auto pair = [](float low, float high) {
+    const T both[2] = {static_cast<T>(low), static_cast<T>(high)};
+    uint32_t bits;
+    memcpy(&bits, both, sizeof bits);
+    return bits;
+  };
+  CHECK(intp::cuda::multiply_add_pairs<T>(pair(1.5f, -2.0f), pair(4.0f, 0.25f), pair(1.0f, 1.0f)) ==
+        pair(7.0f, 0.5f));
+  // the product is not rounded before the sum
+  const float x = std::is_same_v<T, __half> ? 1.0f + 0x1p-10f : 1.0f + 0x1p-7f;
+  CHECK(intp::cuda::multiply_add_pairs<T>(pair(x, x), pair(x, x), pair(-1.0f, -x)) ==
+        pair(x * x - 1.0f, x * x - x));
+  CHECK(intp::cuda::spread_bytes(0x04030201, false) == 0x00020001);
+  CHECK(intp::cuda::spread_bytes(0x04030201, true) == 0x00040003);
+}
+
 __global__ void some_never_come(const Params) {
   if (threadIdx.x < 32) __syncwarp();
   if (threadIdx.x != 40) __syncthreads();
@@ -214,6 +233,8 @@ int main() {
   test_matrices<__nv_bfloat16, true>();
   test_matrices<__half, false>();
   test_matrices<__half, true>();
+  test_pairs<__nv_bfloat16>();
+  test_pairs<__half>();
   test_mistakes_have_names();
   return 0;
 }

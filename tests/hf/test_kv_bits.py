@@ -72,7 +72,7 @@ def over_dequantized(q, cache, *, window=None, scale=None):
 def test_logits_are_those_over_the_dequantized_cache(model, monkeypatch, bits, more):
     """Prefill, then a token, over packed keys: 32 frames, padded, by both ways to rotate."""
     inputs = make_inputs(32)
-    token = torch.full((2, 1), 7)
+    token = torch.full((2, 1), 7, device=model.device)
     mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
 
     def run():
@@ -121,8 +121,11 @@ def test_bytes_are_those_of_the_plan(model):
         with torch.no_grad(), intp_video.extend(model, 64, kv_bits=bits):
             cache = model(**inputs).past_key_values
             text = total - cache.get_seq_length()
-            model(input_ids=torch.full((1, text), 7), past_key_values=cache,
-                  attention_mask=torch.ones(1, total))  # fmt: skip
+            model(
+                input_ids=torch.full((1, text), 7, device=model.device),
+                past_key_values=cache,
+                attention_mask=torch.ones(1, total, device=model.device),
+            )
         plan = intp_video.plan(model, 64, kv_bits=bits, dtype=torch.float32)
         assert cache.get_seq_length() == total
         assert kv_cache_bytes(cache)[0] == plan.kv_bytes <= kv_cache_bytes(cache)[1]
@@ -130,7 +133,7 @@ def test_bytes_are_those_of_the_plan(model):
 
 
 def test_a_packed_cache_needs_an_extended_model(model):
-    ids = torch.tensor([[BOS, 7, 9]])
+    ids = torch.tensor([[BOS, 7, 9]], device=model.device)
     with torch.no_grad():
         with intp_video.extend(model, 8, **options(4)):
             cache = model(input_ids=ids).past_key_values
@@ -144,7 +147,7 @@ def test_a_packed_cache_needs_an_extended_model(model):
 
 def test_cropped_by_hand(model):
     """transformers takes the last tokens back: by their number, negative in both versions."""
-    ids = torch.tensor([[BOS, 7, 9, 11, 13]])
+    ids = torch.tensor([[BOS, 7, 9, 11, 13]], device=model.device)
     with torch.no_grad():
         stock = model(input_ids=ids).logits[:, 3:]
         with intp_video.extend(model, 8, **options(4)):
@@ -164,8 +167,8 @@ def test_right_padding_names_the_way_out(model):
 
 
 def test_a_custom_mask_names_the_way_out(model):
-    ids = torch.tensor([[BOS, 7, 9]])
-    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
+    ids = torch.tensor([[BOS, 7, 9]], device=model.device)
+    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool, device=model.device).tril()
     with (
         intp_video.extend(model, 8, **options(4)),
         pytest.raises(ModelError, match="extend without kv_bits"),
@@ -184,7 +187,7 @@ def test_another_cache_names_the_way_out(model):
         intp_video.extend(model, 8, **options(4)),
         pytest.raises(ModelError, match="OtherLayer; extend without kv_bits"),
     ):
-        model(input_ids=torch.tensor([[BOS, 7]]), past_key_values=cache)
+        model(input_ids=torch.tensor([[BOS, 7]], device=model.device), past_key_values=cache)
 
 
 def test_another_attention_function_names_the_way_out(model):
@@ -192,7 +195,7 @@ def test_another_attention_function_names_the_way_out(model):
     with intp_video.extend(model, 8, **options(4)):
         text.set_attn_implementation("eager")
         with torch.no_grad(), pytest.raises(ModelError, match="only the attention function"):
-            model(input_ids=torch.tensor([[BOS, 7]]))
+            model(input_ids=torch.tensor([[BOS, 7]], device=model.device))
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def full_pass(model, preparer, frames, factor, question):
     ids = preparer.prompt_ids(question, len(frames))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     inputs["pixel_values_videos"] = preparer.frame_processor(frames)[None]
+    inputs = {name: x.to(model.device) for name, x in inputs.items()}
     with intp_video.extend(
         model, len(frames), factor=factor, grouping="contiguous", kv_bits=16, kv_rotate="on_read"
     ):

@@ -9,7 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops.kv_inputs import dequantized, fill, make_states
+from ops.devices import DEVICES, to_device
+from ops.kv_checks import check_attention as check
+from ops.kv_checks import make_queries
+from ops.kv_inputs import fill, make_states
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
@@ -22,45 +25,9 @@ def make_rope(dim, factor=4.0):
     return intp_ext.rope_frequencies("ntk", dim, factor=factor)
 
 
-def make_queries(cache, group, rows, seed=1):
-    batch, heads, _, dim = cache.shape
-    generator = torch.Generator().manual_seed(seed)
-    q = torch.randn(batch, rows, heads * group, dim, generator=generator)
-    return q.to(cache.dtype).transpose(1, 2)
-
-
-def eager_attention(q, k, v, seen):
-    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
-    group = q.shape[1] // k.shape[1]
-    scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * q.shape[-1] ** -0.5
-    scores = scores.masked_fill(~seen[:, None], float("-inf"))
-    weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
-    return weights @ v.repeat_interleave(group, 1)
-
-
-def check(cache, q, window=None):
-    """The 2x rule against the cache's own numbers: exact ones in float64, eager ones in its
-    dtype."""
-    rows, length, rope = q.shape[2], cache.length, cache.rope
-    options = {"window": window, "q_offset": length - rows, "kv_bounds": cache.kv_bounds}
-    bounds = reference.pack_bounds(q.shape[0], length, q.device, *options.values())
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    index = torch.arange(length)
-    seen = reference.visible(bounds, index[:rows], index, size, block, sink)
-    found = []
-    for queries, (k, v) in ((q.double(), dequantized(cache)), (q, cache.dequantize())):
-        if rope is not None:
-            at = cache.positions
-            queries, _ = reference.apply_rope(queries, None, at[:, length - rows :], rope)
-            if cache.rotate == "on_read":
-                _, k = reference.apply_rope(None, k, at, rope)
-        found.append((queries, k, v))
-    exact = reference.attention(*found[0], **options)
-    eager = eager_attention(*found[1], seen)
-    assert_as_good_as_eager(cached_attention(q, cache, window=window), eager, exact)
-
-
-def make_cache(bits, dtype, *, rotate=None, dim=64, length=700, batch=2, heads=2, pad=0, **groups):
+def make_cache(
+    bits, dtype, *, rotate=None, dim=64, length=700, batch=2, heads=2, pad=0, device="cpu", **groups
+):
     k, v = make_states(batch, heads, length, dim, dtype)
     k[:, :, :, 1:3] /= 10  # a softmax of one winner would hide every error
     rope = None if rotate is None else make_rope(dim)
@@ -70,7 +37,11 @@ def make_cache(bits, dtype, *, rotate=None, dim=64, length=700, batch=2, heads=2
     positions = None
     if rope is not None:
         positions = (torch.arange(length) - lo[:, None]).clamp(min=0) * 0.8
-    cache.append(k, v, positions, kv_bounds=bounds if pad else None)
+    bounds = bounds if pad else None
+    if rope is not None:
+        cache.set_rope(rope.to(device))
+    k, v, positions, bounds = to_device((k, v, positions, bounds), device)
+    cache.append(k, v, positions, kv_bounds=bounds)
     return cache
 
 
@@ -78,8 +49,9 @@ def make_cache(bits, dtype, *, rotate=None, dim=64, length=700, batch=2, heads=2
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
 @pytest.mark.parametrize("rotate", [None, "on_write", "on_read"])
 @pytest.mark.parametrize("rows", [1, 40])
-def test_as_good_as_eager(bits, dtype, rotate, rows):
-    cache = make_cache(bits, dtype, rotate=rotate, pad=75)
+@pytest.mark.parametrize("device", DEVICES)
+def test_as_good_as_eager(bits, dtype, rotate, rows, device):
+    cache = make_cache(bits, dtype, rotate=rotate, pad=75, device=device)
     check(cache, make_queries(cache, 3, rows))
 
 
@@ -93,10 +65,11 @@ WINDOWS = {
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("rows", [1, 3, 200])
-def test_windows(window, rows):
+@pytest.mark.parametrize("device", DEVICES)
+def test_windows(window, rows, device):
     for dtype in DTYPES[:2]:
-        cache = make_cache(4, dtype, pad=75, key_group=128, value_group=48)
-        check(cache, make_queries(cache, 2, rows), WINDOWS[window])
+        cache = make_cache(4, dtype, pad=75, key_group=128, value_group=48, device=device)
+        check(cache, make_queries(cache, 2, rows), to_device(WINDOWS[window], device))
 
 
 @st.composite
@@ -126,18 +99,20 @@ def problems(draw):
     return cache, draw(st.sampled_from([1, 2, 7])), rows, window
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @settings(deadline=None, max_examples=25)
 @given(problem=problems())
-def test_any_problem_keeps_the_rule(problem):
+def test_any_problem_keeps_the_rule(device, problem):
     options, group, rows, window = problem
-    cache = make_cache(**options)
+    cache = make_cache(**options, device=device)
     check(cache, make_queries(cache, group, rows), window)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_what_is_not_visible_is_not_read(bits):
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_is_not_visible_is_not_read(bits, device):
     """Reserved pages, rows of earlier tokens, and everything outside the window hold NaN."""
-    cache = make_cache(bits, torch.bfloat16, dim=32)
+    cache = make_cache(bits, torch.bfloat16, dim=32, device=device)
     q = make_queries(cache, 2, 1)
     clean = cached_attention(q, cache, window=Window(130))
     for name, x in cache._buffers.items():

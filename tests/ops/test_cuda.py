@@ -10,9 +10,11 @@ from tolerance import assert_as_good_as_eager
 
 import intp_ext
 from intp_ext import (
+    KVCache,
     Window,
     apply_rope,
     attention,
+    cached_attention,
     rearrange,
     reference,
     rope_frequencies,
@@ -125,6 +127,11 @@ def test_nothing_waits_for_the_device():
         offset = torch.full((1,), 3, dtype=torch.int32, device="cuda")
         for rows in (1, 40):
             attention(q[:, :, :rows], q, q, rope=rope, positions=positions, q_offset=offset)
+        for bits, rotate in ((4, "on_write"), (2, "on_read"), (16, "on_write")):
+            cache = KVCache(bits, rope=rope, rotate=rotate)
+            for rows in (64, 1):
+                cache.append(q[:, :, :rows], q[:, :, :rows])
+                cached_attention(q[:, :, :rows], cache)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -187,3 +194,52 @@ def test_attention_on_another_device_than_the_current_one():
     got = attention(q, q, q)
     assert got.device == q.device
     torch.testing.assert_close(got.cpu(), attention(*(q.cpu(),) * 3), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_cache_equals_that_of_the_cpu(stream, bits, rotate):
+    """Values bit for bit; keys that were turned may differ by a rounding, and so by a code."""
+    k, v = (torch.randn(2, 2, 500, 64, dtype=torch.bfloat16) for _ in "kv")
+    rope = rope_frequencies("ntk", 64, factor=4.0)
+    caches = [KVCache(bits, rope=rope.to(device), rotate=rotate) for device in ("cpu", "cuda")]
+    for begin, end in ((0, 100), (100, 101), (101, 500)):
+        for cache, device in zip(caches, ("cpu", "cuda"), strict=True):
+            cache.append(*(x[:, :, begin:end].to(device) for x in (k, v)))
+    (keys, values), (found_keys, found_values) = (cache.dequantize() for cache in caches)
+    assert torch.equal(found_values.cpu(), values)
+    if rotate == "on_read":
+        assert torch.equal(found_keys.cpu(), keys)
+    else:
+        step = 8 / (2**bits - 1)  # of values within 4 of zero
+        assert (found_keys.cpu() - keys).abs().max() <= 1.01 * step + 0.05
+        assert (found_keys.cpu() != keys).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_a_decode_step_in_a_graph(bits):
+    """Append a token and attend, captured once; replayed with another token."""
+    q, k, v = (torch.randn(1, 4, 300, 64, device="cuda", dtype=torch.bfloat16) for _ in "qkv")
+    new = [x[:, :, 299:].clone() for x in (q, k, v)]
+    cache = KVCache(bits, capacity=400)
+    cache.append(k[:, :, :299], v[:, :, :299])
+
+    def step():
+        cache.append(*new[1:])
+        out = cached_attention(new[0], cache)
+        cache.crop(299)
+        return out
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        step()
+    side.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    for seed in range(2):
+        torch.manual_seed(seed)
+        for x in new:
+            x.copy_(torch.randn(x.shape))
+        graph.replay()
+        assert torch.equal(captured, step())

@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops.devices import DEVICES, to_device
 from ops.guarded import poisoned_rows
+from ops.kv_checks import assert_stores
 from ops.kv_inputs import dequantized, fill, make_states
 
 import intp_ext
@@ -19,36 +21,17 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BITS = reference_kv.BITS
 
 
-def assert_stores(cache: KVCache, k, v, kept=None) -> None:
-    """The codes, scales, zeros and rows that the definition gives for k and v."""
-    packed, state = cache.packed, cache.state_dict()["tensors"]
-    if kept is not None:
-        k, v = (x.where(kept[:, None, :, None], 0.0) for x in (k, v))
-        kept = kept[:, :packed]
-    assert torch.equal(state["k_rows"], k[:, :, packed:])
-    assert torch.equal(state["v_rows"], v[:, :, packed:])
-    if not packed:
-        return
-    k, v = k[:, :, :packed], v[:, :, :packed]
-    codes, ranges = reference_kv.quantize_keys(k, cache.bits, cache.key_group, kept)
-    assert torch.equal(state["k_ranges"], ranges)
-    places = reference_kv.key_places(cache.bits, k.shape[3])
-    assert torch.equal(state["k_codes"], reference_kv.pack(codes, places))
-    codes, ranges = reference_kv.quantize_values(v, cache.bits, cache.value_group, kept)
-    assert torch.equal(state["v_ranges"], ranges)
-    places = reference_kv.value_places(cache.bits, k.shape[3])
-    assert torch.equal(state["v_codes"], reference_kv.pack(codes, places))
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("bits", [*BITS, 16])
 @pytest.mark.parametrize("groups", [(64, 64), (128, 48)])
-def test_stores_bitwise_what_the_definition_says(bits, dtype, groups):
+@pytest.mark.parametrize("device", DEVICES)
+def test_stores_bitwise_what_the_definition_says(bits, dtype, groups, device):
     k, v = make_states(2, 3, 300, 80, dtype)
     cache = KVCache(bits, key_group=groups[0], value_group=groups[1])
-    assert_stores(fill(cache, k, v), k, v)
+    assert_stores(fill(cache, *to_device((k, v), device), [30, 100, 1]), k, v)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @settings(deadline=None, max_examples=40)
 @given(
     bits=st.sampled_from([*BITS, 16]),
@@ -57,14 +40,14 @@ def test_stores_bitwise_what_the_definition_says(bits, dtype, groups):
     capacity=st.sampled_from([None, 400]),
     seed=st.integers(0, 9),
 )
-def test_any_pieces_store_the_same(bits, dtype, pieces, capacity, seed):
-    k, v = make_states(1, 2, 333, 32, dtype, seed)
-    rope = intp_ext.rope_frequencies("ntk", 32, factor=4.0)
+def test_any_pieces_store_the_same(device, bits, dtype, pieces, capacity, seed):
+    k, v = to_device(make_states(1, 2, 333, 32, dtype, seed), device)
+    rope = intp_ext.rope_frequencies("ntk", 32, factor=4.0, device=device)
     whole, parts = (KVCache(bits, rope=rope, capacity=c) for c in (None, capacity))
     fill(whole, k, v)
     fill(parts, k, v, pieces)
     assert_same(whole, parts)
-    assert torch.equal(whole.positions, torch.arange(333.0)[None])
+    assert torch.equal(whole.positions.cpu(), torch.arange(333.0)[None])
 
 
 def assert_same(a: KVCache, b: KVCache) -> None:
@@ -110,7 +93,8 @@ def test_gathers_and_rotates_in_the_same_pass(bits):
 
 
 @pytest.mark.parametrize("bits", [*BITS, 16])
-def test_padding_is_poison(bits):
+@pytest.mark.parametrize("device", DEVICES)
+def test_padding_is_poison(bits, device):
     """Left, right and whole groups of it; it holds NaN, and keeps out of every range."""
     k, v = make_states(3, 2, 200, 32, torch.bfloat16)
     bounds = torch.tensor([[0, 200], [70, 200], [130, 190]], dtype=torch.int32)
@@ -120,9 +104,10 @@ def test_padding_is_poison(bits):
     cache = KVCache(bits)
     for begin, end in ((0, 100), (100, 200)):
         piece = (poisoned_k[:, :, begin:end], poisoned_v[:, :, begin:end])
-        cache.append(*piece, kv_bounds=bounds.clamp(max=end))
+        piece, ends = to_device((piece, bounds.clamp(max=end)), device)
+        cache.append(*piece, kv_bounds=ends)
     assert_stores(cache, k, v, kept)
-    cache.append(k[:, :, :1], v[:, :, :1])
+    cache.append(*to_device((k[:, :, :1], v[:, :, :1]), device))
     assert cache.kv_bounds.tolist() == [[0, 201], [70, 201], [130, 190]]
 
 

@@ -287,6 +287,27 @@ INTP_DEVICE void multiply_matrices(float (&c)[4], const uint32_t (&a)[4], uint32
   cuda_on_host::multiply_matrices<T>(c, a, b0, b1);
 }
 
+template <class T>
+INTP_DEVICE uint32_t multiply_add_pairs(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t pair = 0;
+  for (int i = 0; i < 2; ++i) {
+    // exact in double but for the sum of far apart ones, which rounds twice
+    const double sum =
+        static_cast<double>(cuda_on_host::element<T>(a, i)) * cuda_on_host::element<T>(b, i) +
+        cuda_on_host::element<T>(c, i);
+    const T rounded = static_cast<T>(static_cast<float>(sum));
+    uint16_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    pair |= uint32_t{bits} << (16 * i);
+  }
+  return pair;
+}
+
+INTP_DEVICE uint32_t spread_bytes(uint32_t x, bool upper) {
+  if (upper) x >>= 16;
+  return (x & 0xff) | (x & 0xff00) << 8;
+}
+
 INTP_DEVICE float fast_exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 
 template <class Params>

@@ -1,0 +1,241 @@
+"""The CUDA kernels of the KV cache, run on the CPU."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from cuda_on_host.cache_case import AppendCase, CachedCase, cuda_operators
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ops.kv_inputs import make_states
+
+import intp_ext
+from intp_ext import KVCache, Window, cached_attention
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+ROPE = intp_ext.rope_frequencies("ntk", 16, factor=4.0)
+YARN = intp_ext.rope_frequencies("yarn", 24, factor=2.0, original_max_position=64)
+AXES = intp_ext.rope_frequencies("none", 32, sections=(4, 6, 6))
+
+APPENDS = {
+    "one call": AppendCase(pieces=(200,)),
+    "a token": AppendCase(pieces=(1,)),
+    "no group": AppendCase(pieces=(30, 20)),
+    "a group by a later call": AppendCase(pieces=(40, 60, 1, 27, 70), rope=ROPE),
+    "a group and as many rows as the one before": AppendCase(pieces=(63, 64), rope=ROPE),
+    "groups of two pages": AppendCase(pieces=(100, 60, 140), key_group=128, rope=ROPE),
+    "a group of 640 tokens, without a table of sines": AppendCase(
+        pieces=(700,), key_group=640, dim=80, rope=intp_ext.rope_frequencies("none", 64)
+    ),
+    "a narrow last group": AppendCase(dim=80, value_group=48),
+    "groups of 16": AppendCase(dim=128, value_group=16, pieces=(64,)),
+    "padding": AppendCase(batch=3, bounds=((0, 150), (70, 150), (64, 64)), pieces=(100, 50)),
+    "padding behind": AppendCase(batch=2, bounds=((0, 140), (3, 90)), rope=ROPE),
+    "gathered": AppendCase(batch=2, order=True, rope=ROPE, pieces=(90, 80)),
+    "three axes": AppendCase(batch=2, rope=AXES, axes=3),
+    "unrotated": AppendCase(rope=ROPE, rotate="on_read"),
+    "half of the channels turned, not on 16 bytes": AppendCase(rope=YARN, dim=48),
+    "blocks of one head": AppendCase(heads=5, multiprocessors=64, rope=ROPE),
+    "blocks of all heads": AppendCase(heads=5, multiprocessors=1, rope=ROPE, pieces=(200, 9)),
+    "16 bits": AppendCase(bits=16, pieces=(70, 1, 30), rope=ROPE),
+    "16 bits of a strange head": AppendCase(bits=16, dim=33, batch=2, order=True),
+    "16 bits, padded": AppendCase(bits=16, batch=2, bounds=((5, 150), (0, 150))),
+}
+
+
+@pytest.mark.parametrize("case", APPENDS)
+def test_append_stores_what_the_definition_says(library, case):
+    APPENDS[case].check(library)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bits", [2, 8])
+def test_append_of_every_width(library, bits, dtype):
+    AppendCase(bits, dtype, pieces=(70, 70), rope=ROPE).check(library)
+
+
+@settings(max_examples=10)
+@given(
+    case=st.builds(
+        AppendCase,
+        bits=st.sampled_from([2, 4, 8, 16]),
+        dtype=st.sampled_from(DTYPES),
+        batch=st.just(2),
+        heads=st.integers(1, 3),
+        dim=st.sampled_from([32, 48, 80]),
+        pieces=st.lists(st.integers(0, 140), max_size=2).map(lambda x: (*x, 1 + sum(x) % 70)),
+        rope=st.sampled_from([None, ROPE, YARN]),
+        rotate=st.just("on_write"),
+        order=st.booleans(),
+        bounds=st.sampled_from([None, ((0, 99), (30, 1000))]),
+        key_group=st.sampled_from([64, 128]),
+        value_group=st.sampled_from([16, 48, 64]),
+        layout=st.sampled_from(["transposed", "contiguous", "poisoned"]),
+        multiprocessors=st.sampled_from([1, 64]),
+        seed=st.integers(0, 100),
+    )
+)
+def test_any_append_stores_what_the_definition_says(library, case):
+    case.check(library)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan"), -3e38])
+def test_what_is_not_finite_poisons_its_group(library, bad):
+    """It cannot be refused without waiting for the device, and is not swallowed either."""
+    k, v = make_states(1, 1, 130, 32, torch.bfloat16)
+    k[0, 0, 70:72, 5] = v[0, 0, 80, 7:9] = torch.tensor([bad, 3e38])  # or a range of infinity
+    cache = KVCache(4)
+    with cuda_operators(library):
+        cache.append(k, v)
+    k_ranges, v_ranges = cache.pages()[2:]
+    where = torch.zeros(2, 2, 32, dtype=torch.bool)
+    where[1, :, 5] = True
+    assert torch.equal(k_ranges[0, 0].isnan(), where)
+    where = torch.zeros(2, 1, 2, 64, dtype=torch.bool)
+    where[1, :, :, 16] = True
+    assert torch.equal(v_ranges[0, 0].isnan(), where)
+
+
+def test_append_refuses_a_head_that_does_not_fit(library):
+    k = torch.zeros(1, 1, 64, 512)
+    with cuda_operators(library), pytest.raises(ValueError, match="fit into 99 KiB"):
+        KVCache(4).append(k, k)
+
+
+HALVES = [torch.bfloat16, torch.float16]
+ROPE_64 = intp_ext.rope_frequencies("ntk", 64, factor=4.0)
+ROPE_16 = intp_ext.rope_frequencies("none", 64, rotary_dim=16)
+ROPE_20 = intp_ext.rope_frequencies("none", 64, rotary_dim=20)
+FRAMES = Window(2, 51, 5, 9, 430)
+
+CACHED = {
+    "pages alone": CachedCase(length=256),
+    "an unfinished group": CachedCase(length=319),
+    "one row of it": CachedCase(length=257, kv_heads=2, batch=2),
+    "an unfinished group of two pages": CachedCase(length=250, key_group=128),
+    "GQA": CachedCase(kv_heads=2, group=7),
+    "a full tile of rows": CachedCase(group=8, rows=2),
+    "several tiles of rows": CachedCase(group=3, rows=30, length=200),
+    "a whole prompt": CachedCase(rows=140, length=140),
+    "splits": CachedCase(length=1500, multiprocessors=3),
+    "more splits than pages of a warp": CachedCase(length=1400, multiprocessors=60, kv_heads=2),
+    "many pages of a warp": CachedCase(length=2300, dim=32),
+    "padding": CachedCase(batch=3, pad=75, length=280),
+    "window": CachedCase(length=700, window=Window(100)),
+    "window within the unfinished group": CachedCase(length=300, window=Window(20)),
+    "frames, sink, dense rows": CachedCase(length=500, rows=100, window=FRAMES, batch=2, pad=75),
+    "a gap of whole pages": CachedCase(length=900, window=Window(40, sink=70)),
+    "splits of a window": CachedCase(
+        length=1900, window=Window(900, sink=5), multiprocessors=9, rows=3
+    ),
+    "sees nothing": CachedCase(batch=2, pad=300),
+    "narrow groups": CachedCase(value_group=16, dim=128),
+    "a narrow last group": CachedCase(value_group=48, dim=80),
+    "turned when read": CachedCase(rope=ROPE_64, rotate="on_read", batch=2, pad=75),
+    "in uneven steps": CachedCase(rope=ROPE_64, rotate="on_read", uneven=True, batch=2, rows=30),
+    "a quarter of the head turned": CachedCase(rope=ROPE_16, rotate="on_read"),
+    "no multiple of 16 turned": CachedCase(rope=ROPE_20, rotate="on_read", length=200),
+    "not on 16 bytes": CachedCase(shifted=True),
+    "a wide head": CachedCase(dim=144, length=200),
+    "a scale of zero": CachedCase(scale=0.0),
+    "a negative scale": CachedCase(scale=-0.3, rows=9),
+}
+
+
+@pytest.mark.parametrize("case", CACHED)
+def test_cached_attention_is_as_good_as_eager(library, case):
+    CACHED[case].check(library)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("dim", [16, 128])
+def test_cached_attention_of_every_width(library, bits, dtype, dim):
+    CachedCase(bits, dtype, dim=dim, rows=3, multiprocessors=2).check(library)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bits", [2, 8, 16])
+@pytest.mark.parametrize("rows", [1, 20])
+def test_turned_when_read_at_every_width(library, bits, dtype, rows):
+    CachedCase(bits, dtype, rope=ROPE_64, rotate="on_read", rows=rows, length=200).check(library)
+
+
+@st.composite
+def cached_problems(draw):
+    rows = draw(st.sampled_from([1, 2, 9, 40]))
+    length = rows + draw(st.sampled_from([63, 64, 130, 400, 900]))
+    window = None
+    if draw(st.booleans()):
+        window = Window(
+            draw(st.integers(1, 3)), draw(st.sampled_from([1, 16, 64, 100])),
+            draw(st.integers(-70, 300)), draw(st.sampled_from([0, 3, 64, 300])),
+            draw(st.one_of(st.none(), st.integers(0, length))),
+        )  # fmt: skip
+    dim = draw(st.sampled_from([16, 64, 80, 128]))
+    rope = draw(st.sampled_from([None, intp_ext.rope_frequencies("none", dim)]))
+    return CachedCase(
+        bits=draw(st.sampled_from([2, 4, 8])),
+        dtype=draw(st.sampled_from([*HALVES, *DTYPES])),
+        batch=2,
+        kv_heads=draw(st.integers(1, 2)),
+        group=draw(st.integers(1, 3)),
+        rows=rows,
+        length=length,
+        dim=dim,
+        rope=rope,
+        rotate=draw(st.sampled_from(["on_write", "on_read"])) if rope else "on_write",
+        window=window,
+        pad=draw(st.sampled_from([0, 1, 64, 90])),
+        key_group=draw(st.sampled_from([64, 128])),
+        value_group=draw(st.sampled_from([16, 48, 64])),
+        multiprocessors=draw(st.sampled_from([1, 4, 40])),
+        seed=draw(st.integers(0, 100)),
+    )
+
+
+@settings(max_examples=15)
+@given(case=cached_problems())
+def test_any_cached_problem_is_as_good_as_eager(library, case):
+    case.check(library)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_poisoned_group_is_not_swallowed(library, dtype):
+    k, v = make_states(1, 1, 200, 32, dtype)
+    k[0, 0, 70, 5] = float("inf")
+    cache = KVCache(4)
+    with cuda_operators(library):
+        cache.append(k, v)
+        q = torch.randn(1, 2, 1, 32).to(dtype)
+        assert cached_attention(q, cache).isnan().all()
+        assert cached_attention(q, cache, window=Window(72)).isfinite().all()
+
+
+def launch(library, case: CachedCase) -> int:
+    """Bytes of shared memory of a block of the one kernel that so short a cache takes."""
+    library.set_multiprocessors(1)
+    case = replace(case, length=200)
+    cache = case.cache()
+    with cuda_operators(library):
+        cached_attention(case.queries(cache), cache)
+    return library.last_shared()
+
+
+def test_shared_memory_is_what_the_docs_say(library):
+    docs = (Path(__file__).parents[2] / "docs/cuda.md").read_text()
+    table = re.findall(r"^\| packed, (\d) bits \| 128 \| (\d+) \|$", docs, re.M)
+    found = [(bits, str(launch(library, CachedCase(int(bits))))) for bits in "842"]
+    assert table == found
+
+
+def test_what_takes_the_plain_kernel(library):
+    plain = launch(library, CachedCase(dtype=torch.float32))
+    for case in ("a wide head", "no multiple of 16 turned", "not on 16 bytes"):
+        assert launch(library, CACHED[case]) == plain, case
+    for case in ("turned when read", "a quarter of the head turned", "GQA", "a negative scale"):
+        assert launch(library, CACHED[case]) == 82224, case

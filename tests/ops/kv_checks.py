@@ -1,0 +1,84 @@
+"""What a cache must hold, and what attention over it must give: held to the definition."""
+
+from __future__ import annotations
+
+import torch
+from ops.kv_inputs import dequantized
+from tolerance import assert_as_good_as_eager
+
+from intp_ext import KVCache, cached_attention, reference, reference_kv
+
+
+def assert_stores(cache: KVCache, k, v, kept=None) -> None:
+    """The codes, scales, zeros and rows that the definition gives for k and v."""
+    packed, state = cache.packed, cache.state_dict()["tensors"]
+    state = {name: x.cpu() for name, x in state.items()}
+    if kept is not None:
+        k, v = (x.where(kept[:, None, :, None], 0.0) for x in (k, v))
+        kept = kept[:, :packed]
+    assert torch.equal(state["k_rows"], k[:, :, packed:])
+    assert torch.equal(state["v_rows"], v[:, :, packed:])
+    if not packed:
+        return
+    k, v = k[:, :, :packed], v[:, :, :packed]
+    codes, ranges = reference_kv.quantize_keys(k, cache.bits, cache.key_group, kept)
+    assert torch.equal(state["k_ranges"], ranges)
+    places = reference_kv.key_places(cache.bits, k.shape[3])
+    assert torch.equal(state["k_codes"], reference_kv.pack(codes, places))
+    codes, ranges = reference_kv.quantize_values(v, cache.bits, cache.value_group, kept)
+    assert torch.equal(state["v_ranges"], ranges)
+    places = reference_kv.value_places(cache.bits, k.shape[3])
+    assert torch.equal(state["v_codes"], reference_kv.pack(codes, places))
+
+
+def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.Tensor:
+    batch, heads, _, dim = cache.shape
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randn(batch, rows, heads * group, dim, generator=generator)
+    return q.to(cache.dtype).transpose(1, 2).to(cache.device)
+
+
+def eager_attention(q, k, v, seen, scale):
+    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
+    group = q.shape[1] // k.shape[1]
+    scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * scale
+    scores = scores.masked_fill(~seen[:, None], float("-inf"))
+    weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
+    return weights @ v.repeat_interleave(group, 1)
+
+
+def check_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None) -> None:
+    """The 2x rule against the cache's own numbers: exact ones in float64, eager ones in its
+    dtype."""
+    eager, exact = expected_attention(cache, q, window, scale)
+    ours = cached_attention(q, cache, window=window, scale=scale)
+    assert_as_good_as_eager(ours.cpu(), eager.cpu(), exact.cpu())
+
+
+def expected_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None):
+    """What eager PyTorch makes of the cache in its dtype, and float64 of what it holds."""
+    rows, length, rope = q.shape[2], cache.length, cache.rope
+    options = {"window": window, "q_offset": length - rows, "kv_bounds": cache.kv_bounds}
+    seen = seen_keys(cache, rows, window)
+    found = []
+    for queries, (k, v) in ((q.double(), dequantized(cache)), (q, cache.dequantize())):
+        if rope is not None:
+            at = cache.positions
+            queries, _ = reference.apply_rope(queries, None, at[:, length - rows :], rope)
+            if cache.rotate == "on_read":
+                _, k = reference.apply_rope(None, k, at, rope)
+        found.append((queries, k, v))
+    exact = reference.attention(*found[0], scale=scale, **options)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    return eager_attention(*found[1], seen, scale), exact
+
+
+def seen_keys(cache: KVCache, rows: int, window=None) -> torch.Tensor:
+    """bool ``[B, rows, length]``: which keys the last rows see."""
+    batch, _, length, _ = cache.shape
+    bounds = reference.pack_bounds(
+        batch, length, cache.device, window, length - rows, cache.kv_bounds
+    )
+    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    index = torch.arange(length, device=cache.device)
+    return reference.visible(bounds, index[:rows], index, size, block, sink)
