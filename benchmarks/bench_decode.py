@@ -11,7 +11,7 @@ seen. In memory they lie as [H, S, D] (a cache that concatenates) or as [S, H, D
   eager           softmax(q k^T) v, the query heads that share a key head as rows of one product
   torch.compile   "eager", compiled for exactly this shape
   copy            k into a preallocated tensor: as many bytes as reading k and v
-  read            k and v by nothing but vector loads (CPU): as fast as their memory is at that time
+  read            k and v by torch's maximum (CPU): as fast as their memory is at that time
 
 FLOP: 4 D for every query head and key. Limit (CPU): k and v at the measured peak of reading.
 """
@@ -125,8 +125,7 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
     found.append(Contender(preallocated, partial(ours, out)))
     found.append(Contender(runner.COPY, lambda: copy(copied, k), preallocated))
     if device.type == "cpu":
-        read = processor.reader((k, v), torch.get_num_threads())
-        found.append(Contender("read", read, preallocated, same=False))
+        found.append(Contender("read", processor.reader((k, v)), preallocated, same=False))
     return found
 
 

@@ -30,6 +30,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import processor
 import runner
 import torch
 import torch.nn.functional as F
@@ -155,11 +156,10 @@ def contenders(case: Case, device: torch.device, copy: Copy) -> list[Contender]:
         others.append(quanto_contender(q, k, v))
     memory = {"read": caches[16].rows(), "read 4 bits": caches[4].pages()}
     for name, tensors in memory.items():
-        words = [x.view(-1).view(torch.int32) for x in tensors]
         others.append(
             Contender(
                 name,
-                lambda words=words: [x.amax() for x in words],
+                processor.reader(tensors),
                 "intp_ext 16" if name == "read" else "intp_ext 4",
                 same=False,
             )

@@ -74,14 +74,8 @@ def read_part(buffer: torch.Tensor, part: int, parts: int) -> None:
     library().read(ctypes.c_void_p(buffer.data_ptr() + part * share), ctypes.c_int64(share))
 
 
-def reader(tensors: Sequence[torch.Tensor], threads: int) -> Callable[[], object]:
-    """Reads dense tensors on all threads, by nothing but loads: how fast their memory can be
-    read at this moment."""
-    library()
-    pool = ThreadPoolExecutor(threads)
-
-    def part(index: int) -> None:
-        for tensor in tensors:
-            read_part(tensor, index, threads)
-
-    return lambda: list(pool.map(part, range(threads)))
+def reader(tensors: Sequence[torch.Tensor]) -> Callable[[], object]:
+    """Reads dense tensors, whatever the order of their dimensions, by PyTorch's maximum on its
+    threads: what no way around their memory can beat at this moment."""
+    words = [torch.as_strided(x, (x.numel(),), (1,)).view(torch.int32) for x in tensors]
+    return lambda: [x.amax() for x in words]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import accuracy_tables
 import tables
 
 ROOT = Path(__file__).parents[2]
@@ -18,3 +19,10 @@ def test_documented_figures_of_the_cache_are_those_of_the_results():
     documented = (ROOT / "docs" / "kv_cache.md").read_text()
     for table in tables.kv_tables(RESULTS):
         assert table in documented
+
+
+def test_documented_accuracy_is_that_of_the_results():
+    documented = (ROOT / "docs" / "method.md").read_text()
+    runs = accuracy_tables.load(RESULTS / "small-model")
+    for make in accuracy_tables.TABLES.values():
+        assert "\n".join(make(runs)) in documented
