@@ -1,4 +1,5 @@
-"""The tables of docs/method.md, from the results: python benchmarks/accuracy_tables.py FOLDER."""
+"""The tables of docs/method.md, and one of docs/kv_cache.md, from the results:
+python benchmarks/accuracy_tables.py FOLDER."""
 
 from __future__ import annotations
 
@@ -114,6 +115,18 @@ def short_events(runs: dict) -> Iterator[str]:
     return table(*rows)
 
 
+def kv_bits(runs: dict) -> Iterator[str]:
+    rows = [("bits", "right, 1/32", "over 16 bits", "right, 1/64", "over 16 bits")]
+    for bits in (16, 8, 4, 2):
+        cells = []
+        for run in ("kv_bits", "kv_bits_64"):
+            row = runs[run][f"intp-64-yarn-kv{bits}"]
+            over = interval(row["over_unpacked"], "+") if bits < 16 else "-"
+            cells += [interval(row["accuracy"]), over]
+        rows.append((str(bits), *cells))
+    return table(*rows)
+
+
 TABLES = {
     "arms": arms,
     "differences": differences,
@@ -125,7 +138,7 @@ TABLES = {
 
 def main() -> None:
     runs = load(Path(sys.argv[1]))
-    for make in TABLES.values():
+    for make in (*TABLES.values(), kv_bits):
         print("\n".join(make(runs)), end="\n\n")
     for run in ("short", "ropes", "events_64"):
         print(run, "8 frames:", interval(runs[run]["stock-8"]["accuracy"]))

@@ -1,4 +1,5 @@
-"""Every accuracy figure of docs/method.md: `intp-video eval` on held-out worlds, run by run."""
+"""The accuracy figures of docs/method.md, and those of bits in docs/kv_cache.md over many videos:
+`intp-video eval` on held-out worlds, run by run."""
 
 from __future__ import annotations
 
@@ -21,6 +22,9 @@ RUNS = {
     "--ropes yarn linear visual",
     "windows": "--event-length 32 --frames 32 64 128 --methods intp --windows 0 4 8 16 32",
     "events_64": "--event-length 64 --frames 32 64 128 --methods stock intp",
+    "kv_bits": "--event-length 32 --frames 64 --methods intp --kv-bits 16 8 4 2 --dtype bfloat16",
+    "kv_bits_64": "--event-length 64 --frames 64 --methods intp --kv-bits 16 8 4 2 "
+    "--dtype bfloat16",
 }
 
 
@@ -39,7 +43,9 @@ def main() -> int:
     for name in args.runs:
         options = RUNS[name].split()
         length = options[options.index("--event-length") + 1]
-        out = Path(args.scratch) / f"events_{length}"  # runs about the same videos share them
+        dtype = ["bfloat16"] if "bfloat16" in options else []
+        # runs that ask the same model about the same videos share them, and what was answered
+        out = Path(args.scratch) / "_".join(("events", length, *dtype))
         command = ["eval", "--first-video", str(FIRST_VIDEO), "--videos", str(args.videos)]
         command += ["--max-new-tokens", "3", "--out", str(out), *options]
         command += ["--model", args.model] if args.model else []

@@ -89,7 +89,7 @@ def extend(
         fused: rotate keys when they are written to the cache and queries in attention, by our
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
         kv_bits: keys and values are cached in so many bits, 2, 4, 8 or 16, and read packed
-            (:class:`intp_ext.KVCache`); None: by transformers' own cache. CPU only so far.
+            (:class:`intp_ext.KVCache`); None: by transformers' own cache.
         kv_rotate: with ``kv_bits``: "on_write" rotates keys once; "on_read" caches them unrotated,
             so that positions can change later, and rotates them at every reading.
         frames_per_group: N; None for what the encoder was trained on.

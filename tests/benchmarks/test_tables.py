@@ -26,3 +26,5 @@ def test_documented_accuracy_is_that_of_the_results():
     runs = accuracy_tables.load(RESULTS / "small-model")
     for make in accuracy_tables.TABLES.values():
         assert "\n".join(make(runs)) in documented
+    documented = (ROOT / "docs" / "kv_cache.md").read_text()
+    assert "\n".join(accuracy_tables.kv_bits(runs)) in documented

@@ -29,7 +29,8 @@ def make_cache(
     bits, dtype, *, rotate=None, dim=64, length=700, batch=2, heads=2, pad=0, device="cpu", **groups
 ):
     k, v = make_states(batch, heads, length, dim, dtype)
-    k[:, :, :, 1:3] /= 10  # a softmax of one winner would hide every error
+    k[:, :, :, 1:3] /= 10  # a softmax of one winner would hide every error,
+    v[:, :, length // 2] /= 10  # and one large value allow for more
     rope = None if rotate is None else make_rope(dim)
     cache = KVCache(bits, rope=rope, rotate=rotate or "on_write", **groups)
     lo = torch.arange(batch, dtype=torch.int32) * pad

@@ -31,7 +31,7 @@ def add_kv_argument(parser: argparse._ActionsContainer) -> None:
         choices=(2, 4, 8, 16),
         metavar="BITS",
         help="2, 4, 8 or 16: bits of a cached key or value, scales apart (default: the cache of "
-        "transformers; CPU only)",
+        "transformers)",
     )
 
 
