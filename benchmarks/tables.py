@@ -65,6 +65,7 @@ KV_CACHE = {
     "2": "intp_ext 2",
     "4, unrotated": "intp_ext 4, on read",
     "sdpa": "sdpa",
+    "eager": "eager",
     "QuantizedCache, 4": "QuantizedCache 4",
     "read": "read",
 }
@@ -73,8 +74,9 @@ KV_CACHE = {
 def kv_cache(report: dict) -> Iterator[str]:
     """Decode over a packed cache."""
     head = ["query heads over key heads, keys", *KV_CACHE, "arithmetic", "16 bits: share of read"]
-    yield f"| {' | '.join([*head, '4 bits over 16'])} |"
-    yield "| --- " * (len(head) + 1) + "|"
+    head += ["4 bits over 16", "16 bits over PyTorch's faster", "4 bits over it"]
+    yield f"| {' | '.join(head)} |"
+    yield "| --- " * len(head) + "|"
     for result in report["results"]:
         rows, case = {row["name"]: row for row in result["contenders"]}, result["case"]
         cells = [f"{case['heads']} over {case['kv_heads']}, {case['tokens'] // 1024}k"]
@@ -86,6 +88,8 @@ def kv_cache(report: dict) -> Iterator[str]:
         cells.append(f"{limit:.2f}" if limit else "-")
         cells.append(f"{read['times_as_long_as']['median']:.0%}" if read else "-")
         cells.append(times_faster(rows["intp_ext 4"]["times_as_long_as"]))
+        peer = min(rows[name]["ms"]["median"] for name in ("sdpa", "eager"))
+        cells += [f"{peer / rows[f'intp_ext {bits}']['ms']['median']:.2f}" for bits in (16, 4)]
         yield f"| {' | '.join(cells)} |"
 
 

@@ -1,11 +1,14 @@
 """``intp-video demo``: one command, and what it says is so."""
 
 import json
+from pathlib import Path
 
 import intp_video
 import pytest
 from intp_video.shapes import held_out_world
 from intp_video.video import read_video
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,11 @@ def test_more_frames_give_more_right_answers(cli, tmp_path):
         assert (tmp_path / arm["picture"]).read_bytes().startswith(b"\x89PNG")
         assert sum(q["right"][str(arm["frames"])] for q in told["questions"]) == arm["right"]
     assert len(read_video(tmp_path / told["video"], 8).frames) == 8
+    readme = README.read_text().splitlines()
+    for question in told["questions"]:
+        line = next(line for line in readme if line.startswith(question["question"]))
+        right = [question["answer"] if question["right"][n] else "[wrong]" for n in ("32", "64")]
+        assert line.split()[-2:] == right
 
 
 def test_the_table_marks_what_is_wrong(cli, random_model):
