@@ -304,15 +304,24 @@ class KVCache:
         if self._bounds is not None:
             self._bounds = self._bounds.clamp(max=length)
 
-    def mark(self) -> tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    def mark(
+        self, tokens: int | None = None
+    ) -> tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         """What :meth:`rewind` needs to forget the tokens that follow, to the bit: a copy of the
-        unfinished group."""
-        rows = [x.clone() for x in self.rows()] if self._buffers else [None, None]
+        unfinished group.
+
+        Args:
+            tokens: how many will follow at most; nothing is copied where they do not complete the
+                group. None: any number.
+        """
+        left = self.key_group - self.length % self.key_group
+        kept = self.bits == 16 or (tokens is not None and tokens < left)
+        rows = [None, None] if kept or not self._buffers else [x.clone() for x in self.rows()]
         return (self.length, *rows, self._bounds)
 
     def rewind(self, mark: tuple) -> None:
         """As it was at :meth:`mark`, where :meth:`crop` would dequantise a group. Tokens may have
-        been appended since, rows not reordered.
+        been appended since, and taken back as far as the mark; rows not reordered.
 
         Raises:
             ValueError: fewer tokens than there were, or another batch.

@@ -7,9 +7,7 @@ The mask function returns no ``[B, 1, Q, K]`` mask (10 GB at 100k tokens) but a 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,41 +19,16 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask
 import intp_ext
 from intp_ext.reference import gather_tokens
 
+from . import compat
 from .cache import PackedStates
 from .errors import ModelError
-from .sequence import Sequence
+from .passes import CURRENT, DecoderState, ForwardPass, broken
 
 NAME = "intp"
-log = logging.getLogger("intp_video")
 
-
-@dataclass
-class DecoderState:
-    """What the attention layers of one extended decoder share; hangs on each of them as ``intp``.
-
-    Attributes:
-        window: frames a visual token sees (its own included), or None.
-        block: tokens in a frame.
-        sink: first tokens of a row that everything sees.
-        sequence: the sequence of the pass under way, or None if the decoder was called by itself.
-    """
-
-    window: int | None
-    block: int
-    sink: int
-    sequence: Sequence | None = None
-    said: set[str] = field(default_factory=set)
-
-    def window_of(self, sequence: Sequence) -> intp_ext.Window | None:
-        if self.window is None or not sequence.sees_video:
-            return None  # text after the video sees everything
-        span = sequence.visual
-        return intp_ext.Window(self.window, self.block, span.start, self.sink, span.end)
-
-    def say_once(self, message: str) -> None:
-        if message not in self.said:
-            self.said.add(message)
-            log.warning(message)
+# Keyword arguments of the attention interface that do not change what is computed here: positions
+# are our rotary module's business, the rest is of other parts of a model.
+IGNORED = frozenset({"position_ids", "cache_position", "use_cache", "num_items_in_batch"})
 
 
 def intp_attention(
@@ -66,51 +39,92 @@ def intp_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query ``[B, Hq, S, D]`` -> ``[B, S, Hq, D]``."""
-    state: DecoderState = module.intp
-    sequence = state.sequence
+    decoder: DecoderState = module.intp
     if dropout:
         raise ModelError(f"attention dropout {dropout} is not supported: call model.eval()")
-    if sequence is None:
-        output = _attend(state, query, key, value, attention_mask, None, scaling)
+    if not IGNORED.issuperset(kwargs):
+        _refuse_unknown(kwargs)
+    if sliding_window is not None and _is_carrier(attention_mask):
+        raise broken(f"a layer with sliding_window={sliding_window} was given a mask without one")
+    now = CURRENT.now
+    if now is None or now.decoder is not decoder:
+        output = _attend_alone(decoder, query, key, value, attention_mask, scaling)
         return output.transpose(1, 2).contiguous(), None
+    now.saw_attention(module, query, key, attention_mask)
     if isinstance(key, PackedStates):
-        output = _attend_packed(state, query, key.cache, scaling)
-        return sequence.restore_rows(output).transpose(1, 2).contiguous(), None
-    query = sequence.prepare_queries(query)
-    if not sequence.cached:
-        key, value = sequence.prepare_keys(key, value)
-    window = state.window_of(sequence)
-    output = _attend(state, query, key, value, attention_mask, window, scaling)
-    return sequence.restore_rows(output).transpose(1, 2).contiguous(), None
+        output = _attend_packed(now, query, key.cache, scaling)
+    else:
+        query = now.prepare_queries(query)
+        if not now.own_layers:
+            key, value = now.prepare_keys(key, value)
+        output = _attend(query, key, value, attention_mask, now.window(), scaling)
+    return now.restore_rows(output).transpose(1, 2).contiguous(), None
+
+
+def _refuse_unknown(kwargs: dict[str, Any]) -> None:
+    """What is not known may change the numbers: it is refused by its name, unless it says "no"."""
+    for name, value in kwargs.items():
+        if name in IGNORED or value is None or value is False:
+            continue
+        if name == "is_causal" and value is True:
+            continue
+        if name == "output_attentions":
+            raise ModelError(
+                "output_attentions=True is not supported: attention weights are never built; "
+                'restore() and use attn_implementation="eager"'
+            )
+        raise ModelError(
+            f"the attention of this model takes {name}, which intp_video does not implement; the "
+            "answer would be wrong, so there is none"
+        )
+
+
+def _attend_alone(
+    decoder: DecoderState,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Outside a pass of the whole model: the decoder called by itself, or recomputed by gradient
+    checkpointing. Everything that a layer needs must then be in its arguments."""
+    if decoder.needs_sequence:
+        raise ModelError(
+            "attention was called outside a pass of the whole model (the language model by itself, "
+            "or gradient checkpointing), where the video is not known; call the whole model, or "
+            'extend it without window, span="visual", rope="dynamic_ntk" and rearrange="attention"'
+        )
+    if isinstance(key, PackedStates) or mask is None:
+        raise broken("attention was called outside a pass, without a mask or with packed keys")
+    return _attend(query, key, value, mask, None, scaling)
 
 
 def _attend_packed(
-    state: DecoderState,
+    now: ForwardPass,
     query: torch.Tensor,
     cache: intp_ext.KVCache,
     scaling: float | None,
 ) -> torch.Tensor:
     """The cache knows padding and positions, and rotates the queries."""
-    sequence = state.sequence
-    if sequence.order is not None:
-        query = gather_tokens(query, sequence.order)
-    window = state.window_of(sequence)
-    return intp_ext.cached_attention(query, cache, window=window, scale=scaling)
+    if now.order is not None:
+        query = gather_tokens(query, now.order)
+    return intp_ext.cached_attention(query, cache, window=now.window(), scale=scaling)
 
 
 def _attend(
-    state: DecoderState,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor | None,
+    mask: torch.Tensor,
     window: intp_ext.Window | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    if mask is not None and mask.dtype == torch.int32:
+    if _is_carrier(mask):
         lo, hi, q_offset = mask[:, 0, 0].unbind(-1)  # int32 [B] each
         return intp_ext.attention(
             query,
@@ -128,9 +142,7 @@ def _attend(
         )
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    if (
-        mask is not None and mask.shape[-1] < key.shape[2]
-    ):  # a static cache is longer than what it holds
+    if mask.shape[-1] < key.shape[2]:  # a static cache is longer than what it holds
         mask = F.pad(mask, (0, key.shape[2] - mask.shape[-1]), value=False)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
@@ -151,14 +163,13 @@ def intp_mask(
     Returns the carrier ``[B, 1, 1, 3]``; for a mask function that is not plain causal,
     transformers' own boolean mask.
     """
-    if cache_position is not None:
-        q_offset = cache_position[0]
-    if mask_function is not causal_mask_function:
-        queries = {"cache_position": cache_position} if cache_position is not None else {}
-        if not queries:
-            queries = {"q_length": q_length, "q_offset": q_offset}
+    queries, q_offset = compat.mask_queries(cache_position, q_length, q_offset)
+    device = next(
+        (x.device for x in (attention_mask, cache_position) if x is not None), kwargs.get("device")
+    )
+    if kv_offset != 0 or not compat.is_causal(mask_function):
         kwargs["allow_is_causal_skip"] = False
-        return sdpa_mask(
+        mask = sdpa_mask(
             batch_size=batch_size,
             kv_length=kv_length,
             kv_offset=kv_offset,
@@ -167,16 +178,21 @@ def intp_mask(
             **queries,
             **kwargs,
         )
-    device = next(
-        (x.device for x in (attention_mask, cache_position) if x is not None), kwargs.get("device")
-    )
-    carrier = torch.empty((batch_size, 3), dtype=torch.int32, device=device)
-    if attention_mask is None:
-        carrier[:, 0], carrier[:, 1] = 0, kv_length
     else:
-        carrier[:, 0], carrier[:, 1] = padding_bounds(attention_mask)
-    carrier[:, 2] = q_offset
-    return carrier[:, None, None]
+        bounds = torch.empty((batch_size, 3), dtype=torch.int32, device=device)
+        if attention_mask is None:
+            bounds[:, 0], bounds[:, 1] = 0, kv_length
+        else:
+            bounds[:, 0], bounds[:, 1] = padding_bounds(attention_mask)
+        bounds[:, 2] = q_offset
+        mask = bounds[:, None, None]
+    if CURRENT.now is not None:
+        CURRENT.now.masks.append(mask)
+    return mask
+
+
+def _is_carrier(mask: torch.Tensor | None) -> bool:
+    return mask is not None and mask.dtype == torch.int32
 
 
 def padding_bounds(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,16 +207,13 @@ def padding_bounds(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def kv_bounds(mask: torch.Tensor) -> torch.Tensor:
-    """int32 ``[B, 2]`` lo and hi of a padding mask ``[B, K]`` or of the carrier, which generate()
-    makes beforehand for a static cache."""
-    if mask.dim() == 2:
-        return torch.stack(padding_bounds(mask), dim=-1).int()
-    if mask.dim() == 4 and mask.dtype == torch.int32:
-        return mask[:, 0, 0, :2].contiguous()
-    raise ModelError(
-        f"kv_bits takes a padding mask [B, K], got {mask.dtype} {list(mask.shape)}; extend without "
-        "kv_bits for a custom mask"
-    )
+    """int32 ``[B, 2]`` lo and hi of a padding mask ``[B, K]``."""
+    if mask.dim() != 2:
+        raise ModelError(
+            f"kv_bits takes a padding mask [B, K], got {mask.dtype} {list(mask.shape)}; extend "
+            "without kv_bits for a custom mask"
+        )
+    return torch.stack(padding_bounds(mask), dim=-1).int()
 
 
 def padding_has_holes(attention_mask: torch.Tensor) -> tuple[bool, bool]:

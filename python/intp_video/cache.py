@@ -11,8 +11,16 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCa
 
 import intp_ext
 
+from . import compat
 from .errors import ModelError
+from .passes import CURRENT, ForwardPass
 from .sequence import Sequence
+
+
+def _pass_of(sequence: Sequence) -> ForwardPass | None:
+    """The pass under way, if it is one that writes this sequence through our layers."""
+    now = CURRENT.now
+    return now if now is not None and now.sequence is sequence and now.own_layers else None
 
 
 class ExtendedLayer(DynamicLayer):
@@ -29,8 +37,18 @@ class ExtendedLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        key_states, value_states = self.sequence.prepare_keys(key_states, value_states)
-        return super().update(key_states, value_states, *args, **kwargs)
+        now = _pass_of(self.sequence)
+        if now is None:
+            return super().update(key_states, value_states, *args, **kwargs)
+        key_states, value_states = now.prepare_keys(key_states, value_states)
+        states = super().update(key_states, value_states, *args, **kwargs)
+        now.saw_update(states[0])
+        return states
+
+    def undo(self, length: int) -> None:
+        """As it was when it held ``length`` tokens."""
+        if self.is_initialized and self.keys.shape[-2] > length:
+            self.keys, self.values = self.keys[..., :length, :], self.values[..., :length, :]
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,7 @@ class PackedStates:
         )
 
 
-class PackedLayer(DynamicLayer):
+class PackedLayer(compat.CacheLayerNames, DynamicLayer):
     """A layer over an :class:`intp_ext.KVCache`, for as long as its model is extended.
 
     ``keys`` and ``values`` are None: nothing of it lies unpacked.
@@ -73,6 +91,7 @@ class PackedLayer(DynamicLayer):
         self.max_cache_len: int | None = getattr(like, "max_cache_len", None)
         self.max_batch_size: int | None = getattr(like, "max_batch_size", None)
         self.cache: intp_ext.KVCache | None = None
+        self._mark: tuple | None = None  # before the newest tokens
 
     def __repr__(self) -> str:
         return f"PackedLayer({self.cache})"
@@ -80,49 +99,46 @@ class PackedLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[PackedStates, PackedStates]:
-        sequence = self.sequence
-        if not sequence.cached:
+        now = _pass_of(self.sequence)
+        if now is None:
             raise ModelError(
                 "the cache holds packed keys (kv_bits), which an extended model alone can read and "
                 "add to: extend it again, or begin with an empty cache"
             )
-        sequence.follow(key_states.device)
+        now.follow(key_states.device)
         if self.cache is None:
             self.cache = intp_ext.KVCache(
                 self.packing.bits,
-                rope=sequence.rope if sequence.withheld else None,
+                rope=now.rope if now.withheld else None,
                 rotate=self.packing.rotate,
                 capacity=self.max_cache_len,
             )
             self.is_initialized = True
-        self.cache.append(
-            key_states,
-            value_states,
-            sequence.positions if sequence.withheld else None,
-            order=sequence.order,
-            kv_bounds=sequence.kv_bounds,
-        )
+        self._mark = self.cache.mark(key_states.shape[2])
+        now.pack_keys(self.cache, key_states, value_states)
         states = PackedStates(self.cache)
+        now.saw_update(states)
         return states, states
+
+    def undo(self, length: int) -> None:
+        """As it was when it held ``length`` tokens, if that was before the newest ones."""
+        if self.cache is None or self.cache.length <= length:
+            return
+        if length == 0:
+            self.reset()
+        else:
+            self.cache.rewind(self._mark)
 
     def get_seq_length(self, *args: Any) -> int:
         return 0 if self.cache is None else self.cache.length
-
-    def get_max_length(self) -> int:
-        return self.max_cache_len or -1
-
-    def get_max_cache_shape(self) -> int:  # transformers 4
-        return self.get_max_length()
 
     def reset(self) -> None:
         if self.cache is not None:
             self.cache.reset()
 
     def crop(self, tokens: int) -> None:
-        """transformers 4: the length that stays, or minus what goes; 5: minus what goes."""
         if self.cache is not None:
-            length = self.cache.length + tokens if tokens <= 0 else tokens
-            self.cache.crop(max(0, min(length, self.cache.length)))
+            self.cache.crop(compat.length_after_crop(tokens, self.cache.length))
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         if self.cache is not None:

@@ -21,14 +21,14 @@ from intp_ext.kv_cache import ROTATE as KV_ROTATE
 from intp_ext.reference_kv import BITS
 from intp_ext.rope import ROPE_KINDS
 
-from . import attention
-from .attention import DecoderState
+from . import attention, compat
 from .cache import Packing, adopt, holds_packed, sequence_of
 from .errors import ModelError
 from .grouping import encode_in_groups, storage_order
 from .models import VideoModel, video_model_for
+from .passes import CURRENT, DecoderState, ForwardPass, broken
 from .planning import text_reserve
-from .rotary import ExtendedRotaryEmbedding, guard_rotation
+from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation
 from .sampling import check_frames, round_up_to_groups
 from .sequence import Sequence, find_visual_span
 
@@ -37,11 +37,6 @@ log = logging.getLogger("intp_video")
 SPANS = ("all", "visual")
 ROUTES = ("features", "attention")
 KV_BITS = (*BITS, 16)
-
-# transformers 4.57 calls this on a static cache, past its own mask interface, for a [B, 1, Q, K]
-# mask in which padding can no longer be told from causality; the 2-D mask goes through the
-# interface instead.
-PREPARE_4D_MASK = "_prepare_4d_causal_attention_mask_with_cache_position"
 
 
 def extend(
@@ -169,6 +164,7 @@ class Handle:
         factor: s in use.
         rope, span, window, sink, grouping, rearrange, fused: as chosen.
         packing: how keys and values are packed, or None.
+        cache_argument: what this transformers calls the cache of a forward pass.
         active: until :meth:`restore`.
     """
 
@@ -207,16 +203,23 @@ class Handle:
         )
         self._planned_tokens = self.frames * self.tokens_per_frame + text_tokens
         self.factor = self._choose_factor(factor)
-        self._state = DecoderState(window, self.tokens_per_frame, sink)
         self._sequences: WeakKeyDictionary[Cache, Sequence] = WeakKeyDictionary()
         self._signature = inspect.signature(self._outer.forward)
+        self.cache_argument = self._find_cache_argument()
         self._needs_span = window is not None or span == "visual" or rearrange == "attention"
-        self._needs_sequence = self._needs_span or rope == "dynamic_ntk"
+        self._decoder = DecoderState(
+            window,
+            self.tokens_per_frame,
+            sink,
+            needs_sequence=self._needs_span or rope == "dynamic_ntk",
+            layers=[layer.self_attn for layer in self._text.layers],
+        )
 
         with ExitStack() as undo:  # undone at once if a step fails, at restore() otherwise
             self._install(undo)
             self._undo = undo.pop_all()
         self.active = True
+        compat.note_untested_once()
         log.info("%s", self)
 
     def __repr__(self) -> str:
@@ -314,13 +317,11 @@ class Handle:
             )
         if self.span == "visual":
             return trained  # the positions are stretched instead
-        config = self._text.config
-        parameters = getattr(config, "rope_parameters", None) or {}
         rotary_dim = 2 * trained.inv_freq.numel()
         return intp_ext.rope_frequencies(
             self.rope,
             rotary_dim,
-            base=parameters.get("rope_theta") or config.rope_theta,
+            base=compat.rope_theta(self._text.config),
             factor=self.factor,
             original_max_position=self._trained_context,
             length=length,
@@ -332,10 +333,9 @@ class Handle:
     def _install(self, undo: ExitStack) -> None:
         model, outer, text = self.model, self._outer, self._text
         self._own_rotary = text.rotary_emb
+        check_rotary(text, self.fused)
         stretch = self.factor if self.span == "visual" else None
-        rotary = ExtendedRotaryEmbedding(
-            self._rope_for(), stretch, self.fused, self._needs_sequence
-        )
+        rotary = ExtendedRotaryEmbedding(self._rope_for(), stretch, self.fused, self._decoder)
         self._rotary = rotary.to(self._own_rotary.inv_freq.device)
 
         undo.callback(attention.register())
@@ -347,14 +347,12 @@ class Handle:
         undo.callback(text.set_attn_implementation, text.config._attn_implementation)
         text.set_attn_implementation(attention.NAME)
         for layer in text.layers:
-            _set_attribute(undo, layer.self_attn, "intp", self._state)
+            _set_attribute(undo, layer.self_attn, "intp", self._decoder)
         grouped = self._grouped_video_features(outer.get_video_features)
         _set_attribute(undo, outer, "get_video_features", grouped)
 
-        if hasattr(model, PREPARE_4D_MASK):
-            _set_attribute(
-                undo, model, PREPARE_4D_MASK, lambda attention_mask, **kwargs: attention_mask
-            )
+        for name in compat.mask_makers(model):
+            _set_attribute(undo, model, name, _padding_mask_as_it_is)
 
         before = outer.register_forward_pre_hook(self._before_forward, with_kwargs=True)
         undo.callback(before.remove)
@@ -364,9 +362,8 @@ class Handle:
         _set_attribute(undo, model, "_intp_handle", self)
 
     def _forget_packed_cache(self) -> None:
-        """transformers 4 keeps the static cache of generate() for the next call."""
-        if holds_packed(getattr(self.model, "_cache", None)):
-            del self.model._cache
+        if holds_packed(getattr(self.model, compat.STATIC_CACHE, None)):
+            delattr(self.model, compat.STATIC_CACHE)
 
     def _restore_rotary(self) -> None:
         device = self._rotary.inv_freq.device  # the model may have moved
@@ -404,6 +401,10 @@ class Handle:
             if self.rearrange == "features":
                 order = self._storage_order(frames).to(features.device)
                 features = intp_ext.rearrange(features, order)
+            self._decoder.encoded += videos
+            now = self._pass_under_way()
+            if now is not None:
+                now.features = features.shape[0] * features.shape[1]
             features = features.view(videos * frames, self.tokens_per_frame, -1)
             output = self.family.output_like(output, features, frames)
             return output.to_tuple() if return_dict is False else output
@@ -433,6 +434,19 @@ class Handle:
 
     # ---- around every forward pass ----
 
+    def _find_cache_argument(self) -> str:
+        name = compat.cache_argument(self._outer.forward)
+        if name is None:
+            raise broken(
+                f"{type(self._outer).__name__}.forward takes no cache by a known name, only "
+                f"{', '.join(self._signature.parameters)}"
+            )
+        return name
+
+    def _pass_under_way(self) -> ForwardPass | None:
+        now = CURRENT.now
+        return now if now is not None and now.decoder is self._decoder else None
+
     @torch.compiler.disable
     def _before_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -445,42 +459,67 @@ class Handle:
         tokens = ids if ids is not None else embeds
         if tokens is None:
             return (), kwargs  # the model says what is missing
-        cache = kwargs.get("past_key_values")
+        cache = compat.take_cache(kwargs)
         use_cache = kwargs.get("use_cache")
         if use_cache is None:
             use_cache = self._text.config.use_cache
         if cache is None and use_cache:
-            cache = kwargs["past_key_values"] = DynamicCache(config=self._text.config)
+            cache = DynamicCache(config=self._text.config)
+        kwargs[self.cache_argument] = cache
 
         rows = tokens.shape[1]
         encoded = (kwargs.get("mm_encoder_outputs") or {}).get("video")
-        has_video = encoded is not None or kwargs.get("pixel_values_videos") is not None
+        has_pixels = kwargs.get("pixel_values_videos") is not None
+        has_video = encoded is not None or has_pixels
         sequence = self._sequence_for(cache, rows, has_video)
         mask = kwargs.get("attention_mask")
-        seen = mask  # before it may become an explicit one
-        if mask is not None and mask.dim() == 2:
-            kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
-        sequence.begin_pass(cached=cache is not None and sequence.own_cache)
-        if seen is not None and self.packing is not None:
-            sequence.kv_bounds = attention.kv_bounds(seen)
-        if self._needs_span and has_video:
-            self._see_video(sequence, ids, kwargs.get("position_ids"), cache, rows)
-            sequence.sees_video = True
-        self._rotary.sequence = self._state.sequence = sequence
+        now = ForwardPass(
+            self._decoder, sequence, cache, rows, cache is not None and sequence.own_cache
+        )
+        if mask is not None:
+            if self.packing is not None:
+                now.kv_bounds = attention.kv_bounds(mask)
+            if mask.dim() == 2:
+                mask = kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
+            if mask.dim() == 4:
+                now.masks.append(mask)
+        if has_video:
+            now.has_pixels = has_pixels
+            self._see_features(now, ids, encoded)
+            if self._needs_span:
+                self._see_video(now, ids, kwargs.get("position_ids"))
+        CURRENT.now = now
         return (), kwargs
 
+    @torch.compiler.disable
     def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._state.sequence is not None:
-            self._state.sequence.begin_pass()  # a layer that outlives this pass is an ordinary one
-        self._rotary.sequence = self._state.sequence = None
+        """Prove the pass, or undo what it wrote; ``output`` is None where it failed."""
+        now, CURRENT.now = self._pass_under_way(), None
+        if now is None:
+            return
+        try:
+            if output is None:
+                self._undo_pass(now)
+            else:
+                now.finish(output, self._text.rotary_emb is self._rotary)
+        except ModelError:
+            self._undo_pass(now)
+            raise
+
+    def _undo_pass(self, now: ForwardPass) -> None:
+        """Our cache layers as they were before a pass that failed."""
+        now.sequence.visual, now.sequence.holes = now.before
+        if now.own_layers:
+            for layer in now.cache.layers:
+                layer.undo(now.past)
 
     def _sequence_for(self, cache: Cache | None, rows: int, has_video: bool) -> Sequence:
         if cache is not None and int(cache.get_seq_length()) > 0:
             known = sequence_of(cache) or self._sequences.get(cache)
             if known is None:
                 raise ModelError(
-                    "past_key_values holds keys from before extend(): their rotation is not the "
-                    "extended one; pass an empty cache"
+                    f"{self.cache_argument} holds keys from before extend(): their rotation is "
+                    "not the extended one; pass an empty cache"
                 )
             return known
         length = max(rows, self._planned_tokens) if has_video else rows
@@ -505,7 +544,7 @@ class Handle:
                 'rearrange="features" with it'
             )
         if self.fused:
-            self._state.say_once(
+            self._decoder.say_once(
                 f"{type(cache).__name__}: keys are rotated before they are cached, not by our "
                 "cache layer"
             )
@@ -524,38 +563,51 @@ class Handle:
                 'between kept tokens; pad on the left (tokenizer.padding_side = "left"), ask a '
                 "second turn without padding, or extend without kv_bits"
             )
-        self._state.say_once(
+        self._decoder.say_once(
             "padding stands between kept tokens (right-padded prompts, or a left-padded second "
             "turn): using torch's scaled_dot_product_attention with an explicit mask"
         )
         return attention.explicit_mask(mask, rows)
 
+    def _see_features(
+        self, now: ForwardPass, ids: torch.Tensor | None, encoded: Any | None
+    ) -> None:
+        """Count what is to be merged, and what it is to be merged into."""
+        if encoded is not None:
+            if not self._decoder.encoded:
+                raise broken(
+                    "the video was encoded before this pass, not by the get_video_features that "
+                    "groups frames"
+                )
+            features = self.family.features_of(encoded)
+            now.features = features.shape[:-1].numel()
+        if ids is not None:
+            video = self.family.video_token_id(self.model.config)
+            now.visual_tokens = int((ids == video).sum())
+
     def _see_video(
-        self,
-        sequence: Sequence,
-        ids: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        cache: Cache | None,
-        rows: int,
+        self, now: ForwardPass, ids: torch.Tensor | None, position_ids: torch.Tensor | None
     ) -> None:
         if ids is None:
             raise ModelError(
                 'a window, span="visual" and rearrange="attention" find the video by its tokens: '
                 "pass input_ids, not inputs_embeds"
             )
-        past = 0 if cache is None else cache.get_seq_length()
+        past = 0 if now.cache is None else now.cache.get_seq_length()
         is_visual = ids == self.family.video_token_id(self.model.config)
         if position_ids is None:
-            position_ids = torch.arange(rows, device=ids.device)[None] + past
-        before = sequence.visual
-        sequence.visual = span = find_visual_span(is_visual, past, position_ids, before)
+            position_ids = torch.arange(now.rows, device=ids.device)[None] + past
+        before = now.sequence.visual
+        span = find_visual_span(is_visual, past, position_ids, before)
+        now.visual = now.sequence.visual = span
+        now.sees_video = True
         if self.rearrange == "attention":
             if before is not None or int(past) != 0:
                 raise ModelError(
                     'rearrange="attention" needs the whole prompt in one pass (no chunked prefill, '
                     'no video in a later turn); use rearrange="features"'
                 )
-            sequence.order = self._residual_order(span.start, span.length, rows)
+            now.order = self._residual_order(span.start, span.length, now.rows)
 
     def _residual_order(self, start: torch.Tensor, length: torch.Tensor, rows: int) -> torch.Tensor:
         """int32 ``[B, S]``: text stays where it is, visual tokens follow the order the encoder left
@@ -586,3 +638,7 @@ def _set_attribute(undo: ExitStack, instance: nn.Module, name: str, value: Any) 
     else:
         undo.callback(delattr, instance, name)
     setattr(instance, name, value)
+
+
+def _padding_mask_as_it_is(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+    return attention_mask

@@ -15,35 +15,33 @@ import intp_ext
 from intp_ext.reference import rope_angles
 
 from .errors import ModelError
-from .sequence import Sequence
+from .passes import CURRENT, DecoderState
 
 
 class ExtendedRotaryEmbedding(nn.Module):
     """Stands in for a decoder's ``rotary_emb``: ``(x, position_ids) -> (cos, sin)``, each ``[B, S,
     D_rot]``.
 
-    With ``fused`` it remembers the positions and returns cos and sin of width zero instead: q and k
-        then pass
-    through ``apply_rotary_pos_emb`` unrotated, and are rotated by one kernel where they are needed
-    (keys when they are written to the cache, queries in attention).
+    With ``fused`` it leaves the positions to the pass and returns cos and sin of width zero
+    instead: q and k then go through ``apply_rotary_pos_emb`` unrotated, and are rotated by one
+    kernel where they are needed (keys when they are written to the cache, queries in attention).
 
     Args:
         rope: frequencies of sequences that bring none of their own.
         factor: s of ``span="visual"``, or None where every token takes unit steps.
         fused: withhold cos and sin wherever our own cache layer and attention function are in use.
-        needs_sequence: the whole model must be called, not the decoder alone.
+        decoder: the decoder that it is part of.
     """
 
     def __init__(
-        self, rope: intp_ext.Rope, factor: float | None, fused: bool, needs_sequence: bool
+        self, rope: intp_ext.Rope, factor: float | None, fused: bool, decoder: DecoderState
     ) -> None:
         super().__init__()
         self.register_buffer("inv_freq", rope.inv_freq, persistent=False)
         self.attention_scaling = rope.attention_scaling
         self.factor = factor
         self.fused = fused
-        self.needs_sequence = needs_sequence
-        self.sequence: Sequence | None = None  # of the pass under way
+        self.decoder = decoder
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], *args: Any) -> nn.Module:
         exact = self.inv_freq
@@ -59,38 +57,37 @@ class ExtendedRotaryEmbedding(nn.Module):
     def forward(
         self, x: torch.Tensor, position_ids: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        sequence = self.sequence
-        if sequence is None:
-            if self.needs_sequence:
+        now = CURRENT.now
+        if now is None or now.decoder is not self.decoder:
+            if self.decoder.needs_sequence:
                 raise ModelError(
                     "the language model was called by itself, which does not know where the video "
-                    "is; "
-                    'call the whole model, or extend it without window, span="visual", '
+                    'is; call the whole model, or extend it without window, span="visual", '
                     'rope="dynamic_ntk" and rearrange="attention"'
                 )
-            return self._cos_sin(x, position_ids, self.rope)
-        positions = position_ids
+            return cos_sin(x, position_ids, self.rope)
+        now.saw_rotary()
+        sequence, positions = now.sequence, position_ids
         if self.factor is not None:
             positions = sequence.stretch(position_ids, self.factor)
         if self.fused and sequence.own_cache:
-            sequence.positions, sequence.withheld = positions, True
+            now.positions, now.withheld = positions, True
             nothing = x.new_empty((*x.shape[:2], 0))
             return nothing, nothing
-        if (
-            sequence.order is not None
-        ):  # the residual stream is in storage order: so are cos and sin
-            rows = sequence.order.argsort(dim=-1)
+        if now.order is not None:  # the residual stream is in storage order: so are cos and sin
+            rows = now.order.argsort(dim=-1)
             positions = positions.expand(rows.shape[0], -1).gather(1, rows)
-        return self._cos_sin(x, positions, sequence.rope)
+        return cos_sin(x, positions, sequence.rope)
 
-    @staticmethod
-    def _cos_sin(
-        x: torch.Tensor, positions: torch.Tensor, rope: intp_ext.Rope
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        angles = rope_angles(positions, rope)  # float32 [B, S, D_rot/2]
-        angles = torch.cat((angles, angles), dim=-1)
-        scaling = rope.attention_scaling
-        return (angles.cos() * scaling).to(x.dtype), (angles.sin() * scaling).to(x.dtype)
+
+def cos_sin(
+    x: torch.Tensor, positions: torch.Tensor, rope: intp_ext.Rope
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin ``[B, S, D_rot]`` in the dtype of x, for rotate-half: the angles twice."""
+    angles = rope_angles(positions, rope)  # float32 [B, S, D_rot/2]
+    angles = torch.cat((angles, angles), dim=-1)
+    scaling = rope.attention_scaling
+    return (angles.cos() * scaling).to(x.dtype), (angles.sin() * scaling).to(x.dtype)
 
 
 _guarded: dict[str, tuple[Callable[..., Any], int]] = {}  # module name -> (original, users)
@@ -101,8 +98,7 @@ def guard_rotation(text_model: nn.Module) -> Callable[[], None]:
     width.
 
     transformers calls that function as a module global, so this is the one global that is wrapped:
-        once per
-    module, identical for every other input, and put back when the last user releases it.
+    once per module, identical for every other input, and put back when the last user releases it.
 
     Returns:
         The function that releases it.
@@ -128,7 +124,72 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
     @functools.wraps(original)
     def apply_rotary_pos_emb(q, k, cos, sin, *args, **kwargs):
         if cos.shape[-1] == 0:
+            if CURRENT.now is None:
+                raise ModelError(
+                    "a layer was called again after its pass was over (gradient checkpointing "
+                    "does): fused RoPE is gone by then; extend with fused=False, or without "
+                    "gradient checkpointing"
+                )
+            CURRENT.now.saw_rotation(q)
             return q, k
         return original(q, k, cos, sin, *args, **kwargs)
 
     return apply_rotary_pos_emb
+
+
+def rotation_function(text_model: nn.Module) -> Callable[..., Any]:
+    """The rotation ``(q, k, cos, sin, ...) -> (q, k)`` of a decoder's own module."""
+    return sys.modules[type(text_model).__module__].apply_rotary_pos_emb
+
+
+def check_rotary(text_model: nn.Module, fused: bool) -> None:
+    """Compare a decoder's angles, and with ``fused`` its rotation, with ours, once, on a few rows.
+
+    Raises:
+        ModelError: it does something else than rotate-half over one set of frequencies.
+    """
+    own = text_model.rotary_emb
+    others = [
+        name
+        for name, _ in text_model.named_buffers()
+        if name.endswith("inv_freq")
+        and name not in ("rotary_emb.inv_freq", "rotary_emb.original_inv_freq")
+    ]
+    if others or not hasattr(own, "inv_freq"):
+        raise ModelError(
+            f"{type(text_model).__name__} has frequencies of several kinds "
+            f"({', '.join(others) or type(own).__name__}); one rotary_emb.inv_freq can be extended"
+        )
+    if own.inv_freq.is_meta:
+        return
+    rope = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
+    positions = torch.arange(3, device=rope.inv_freq.device)[None]  # [1, S]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 1, 3, _head_dim(text_model, rope), generator=generator)  # [B, H, S, D]
+    x = x.to(rope.inv_freq.device)
+    with torch.no_grad():
+        stock = own(x, positions)
+        ours = cos_sin(x, positions, rope)
+        if not all(_equal(a, b) for a, b in zip(stock, ours, strict=True)):
+            raise ModelError(
+                f"{type(own).__name__} gives angles in another layout than rotate-half takes: such "
+                "a model cannot be extended yet"
+            )
+        if fused:
+            rotated = rotation_function(text_model)(x, x, *stock)[1]
+            expected = intp_ext.apply_rope(None, x, positions, rope)[1]
+            if not _equal(rotated, expected):
+                raise ModelError(
+                    f"{type(text_model).__name__} does not rotate halves (rotate_half), which the "
+                    "fused kernels do; extend with fused=False"
+                )
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and bool((a - b).abs().max() < 1e-4)
+
+
+def _head_dim(text_model: nn.Module, rope: intp_ext.Rope) -> int:
+    config = text_model.config
+    own = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return max(own, rope.rotary_dim)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 import intp_ext
-from intp_ext.reference import gather_tokens
 
 from .errors import ModelError
 
@@ -77,11 +76,10 @@ def find_visual_span(
 
 
 class Sequence:
-    """One token sequence: its RoPE, where its video stands, and what the pass under way needs.
+    """One token sequence, for as long as its cache lives: its RoPE, and where its video stands.
 
     Set once: ``rope`` (keys already rotated never change theirs) and ``own_cache``. Grows:
-        ``visual``,
-    ``holes``. The rest is of the pass under way.
+    ``visual``, ``holes``.
     """
 
     def __init__(self, rope: intp_ext.Rope) -> None:
@@ -89,16 +87,6 @@ class Sequence:
         self.visual: VisualSpan | None = None
         self.own_cache = True  # keys go through our cache layer (or there is no cache)
         self.holes = False  # padding stands, or will stand, between kept keys
-        self.cached = False  # the pass under way writes to our cache layer
-        self.sees_video = False  # it has visual tokens, whose place is in `visual`
-        self.order: torch.Tensor | None = None  # int32 [B, S]: time -> row of the residual stream
-        self.positions: torch.Tensor | None = None  # [1 or B, S], in time order
-        self.withheld = False  # q and k arrive unrotated: rotating them is up to us
-        self.kv_bounds: torch.Tensor | None = None  # int32 [B, 2]: keys that are no padding
-
-    def begin_pass(self, *, cached: bool = False) -> None:
-        self.order = self.positions = self.kv_bounds = None
-        self.withheld, self.sees_video, self.cached = False, False, cached
 
     def stretch(self, positions: torch.Tensor, factor: float) -> torch.Tensor:
         """float32 ``[B, S]``: visual tokens take steps of ``1/factor``, text keeps unit steps.
@@ -114,37 +102,3 @@ class Sequence:
         into = positions - self.visual.start_position[:, None]
         inside = into.clamp(min=0).minimum(self.visual.length[:, None].float())
         return positions.float() - inside * (1 - 1 / factor)
-
-    def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
-        """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
-        self.follow(query.device)
-        if self.withheld:
-            return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
-        return query if self.order is None else gather_tokens(query, self.order)
-
-    def prepare_keys(
-        self, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
-        self.follow(key.device)
-        if self.withheld:
-            key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
-        elif self.order is not None:
-            key = gather_tokens(key, self.order)
-        return key, value if self.order is None else gather_tokens(value, self.order)
-
-    def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
-        """``[B, Hq, S, D]`` from time order back to the rows of the residual stream."""
-        if self.order is None:
-            return output
-        return gather_tokens(output, self.order.argsort(dim=-1))
-
-    def follow(self, device: torch.device) -> None:
-        """Layers of one model may lie on several devices."""
-        if self.rope.inv_freq.device == device:
-            return
-        self.rope = self.rope.to(device)
-        self.positions = None if self.positions is None else self.positions.to(device)
-        self.order = None if self.order is None else self.order.to(device)
-        self.visual = None if self.visual is None else self.visual.to(device)
-        self.kv_bounds = None if self.kv_bounds is None else self.kv_bounds.to(device)

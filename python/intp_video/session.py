@@ -148,8 +148,8 @@ class Session:
             input_ids=ids,
             pixel_values_videos=pixels.to(self._model.device, self._model.dtype),
             position_ids=torch.arange(begin, last + 1, device=ids.device)[None],
-            past_key_values=self._cache,
             use_cache=True,
+            **{self._handle.cache_argument: self._cache},
         )
         self.frames += count
 
@@ -168,9 +168,9 @@ class Session:
             ids = self._model.generate(
                 input_ids=prompt,
                 attention_mask=torch.ones_like(prompt),
-                past_key_values=self._cache,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
+                **{self._handle.cache_argument: self._cache},
             )
         finally:
             for layer, mark in zip(layers, marks, strict=True):

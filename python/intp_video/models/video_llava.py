@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import compat
 from ..errors import ModelError
 from .base import VideoModel
 
@@ -54,11 +55,7 @@ class VideoLlava(VideoModel):
         )  # inside torch.compile's wrapper
 
     def features_of(self, output: Any) -> torch.Tensor:
-        return (
-            output[0] if isinstance(output, tuple) else output.pooler_output
-        )  # tuple: transformers 4
+        return compat.pooled_features(output)
 
     def output_like(self, output: Any, features: torch.Tensor, frames: int) -> Any:
-        if isinstance(output, tuple):
-            return features, frames
-        return type(output)(pooler_output=features)
+        return compat.output_with_features(output, features, frames)

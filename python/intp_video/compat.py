@@ -1,0 +1,193 @@
+"""What differs between the releases of transformers that are supported, and nothing else.
+
+Each difference says which releases it is about and which test fails without it. A fact is looked up
+in what transformers hands us (a signature, an attribute), not in its version number, wherever it
+can be. A new difference belongs here; the rest of the package asks this module.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("intp_video")
+
+OLDEST, NEWEST_TESTED = "4.57.6", "5.24.0"
+"""The ends of the table in docs/models.md (``tests/transformers_matrix.py`` writes it)."""
+
+
+def transformers_version() -> str | None:
+    """The version that is installed, without importing it; None where there is none."""
+    try:
+        return importlib.metadata.version("transformers")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def untested_note(version: str | None = None) -> str | None:
+    """One line where transformers is newer than any release this package was tested with."""
+    version = version or transformers_version()
+    if version is None or _release(version) <= _release(NEWEST_TESTED):
+        return None
+    return (
+        f"transformers {version} is newer than the newest tested release, {NEWEST_TESTED}: what "
+        "does not fit is an error, not a wrong answer; please report it"
+    )
+
+
+_noted = False
+
+
+def note_untested_once() -> None:
+    """Log :func:`untested_note`, the first time in this process."""
+    global _noted
+    note = None if _noted else untested_note()
+    _noted = True
+    if note is not None:
+        log.warning("%s", note)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version; a pre-release counts as the release it leads to."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+# ---- the cache ----
+
+_CACHE_ARGUMENTS = ("cache", "past_key_values")
+
+
+def cache_argument(forward: Callable[..., Any]) -> str | None:
+    """What ``forward`` calls its cache: "cache" from 5.24 on, "past_key_values" before.
+
+    Every test of a cached pass needs it, tests/hf/test_stock_equality.py first of all.
+    """
+    names = inspect.signature(forward).parameters
+    return next((name for name in _CACHE_ARGUMENTS if name in names), None)
+
+
+def take_cache(arguments: dict[str, Any]) -> Any:
+    """Remove the cache from the arguments of a forward pass, whichever name it came by.
+
+    5.24 accepts the old name too, but inside the function, after our hook has looked:
+    ``test_both_names_of_the_cache``.
+    """
+    given = [arguments.pop(name) for name in _CACHE_ARGUMENTS if name in arguments]
+    return next((cache for cache in given if cache is not None), None)
+
+
+def cache_of(output: Any) -> Any:
+    """The cache in what a forward pass returned, an output object or a tuple; None without one."""
+    from transformers.cache_utils import Cache
+
+    if isinstance(output, tuple):
+        return next((part for part in output if isinstance(part, Cache)), None)
+    return next((output[name] for name in _CACHE_ARGUMENTS if name in output), None)
+
+
+class CacheLayerNames:
+    """Names under which one thing is asked of a cache layer.
+
+    ``get_max_cache_shape`` up to 5.10, ``get_max_length`` from 5.17 on at the latest:
+    ``test_kv_bits.py``, which generates over packed layers.
+    """
+
+    max_cache_len: int | None
+
+    def get_max_length(self) -> int:
+        return self.max_cache_len or -1
+
+    get_max_cache_shape = get_max_length
+
+
+def length_after_crop(tokens: int, length: int) -> int:
+    """The length that stays after ``crop(tokens)``.
+
+    Up to 5.10 ``tokens`` is the length that stays, or minus what goes; from 5.17 on it is always
+    minus what goes: ``test_cropped_by_hand``.
+    """
+    return max(0, min(length + tokens if tokens <= 0 else tokens, length))
+
+
+STATIC_CACHE = "_cache"
+"""Where ``generate`` keeps its static cache for the next call, up to 5.10:
+``test_a_packed_static_cache_is_not_left_behind``."""
+
+
+# ---- masks ----
+
+
+def mask_makers(model: Any) -> tuple[str, ...]:
+    """What ``generate`` calls on the model to make the masks of a static cache before the pass.
+
+    An instance attribute of that name that returns the padding mask as it is keeps them away, and
+    the mask is made inside the pass, for each type of layer. The first is looked up in every
+    release, and makes a dict where the text config has ``layer_types``:
+    tests/hf/test_text_models.py. The second, up to 5.0, makes a whole ``[B, 1, Q, K]`` mask past
+    the mask interface: ``test_static_cache``.
+    """
+    whole = "_prepare_4d_causal_attention_mask_with_cache_position"
+    return ("create_masks_for_generate", *((whole,) if hasattr(model, whole) else ()))
+
+
+def mask_queries(
+    cache_position: Any, q_length: int | None, q_offset: Any
+) -> tuple[dict[str, Any], Any]:
+    """How transformers' own mask function is told which rows are asked for, and the first of them.
+
+    ``cache_position`` up to 5.3, ``q_length, q_offset`` from 5.4 on: test_stock_equality.py.
+    """
+    if cache_position is not None:
+        return {"cache_position": cache_position}, cache_position[0]
+    return {"q_length": q_length, "q_offset": q_offset}, q_offset
+
+
+def is_causal(mask_function: Callable[..., Any]) -> bool:
+    """Whether a mask function is plain causal attention.
+
+    4.57, without a padding mask and a cache, adds a mask of packed sequences that packs nothing:
+    ``test_no_mask_and_no_cache``.
+    """
+    from transformers.masking_utils import and_masks, causal_mask_function
+
+    if mask_function is causal_mask_function:
+        return True
+    if getattr(mask_function, "__code__", None) is not and_masks(causal_mask_function).__code__:
+        return False
+    parts = _closure(mask_function)["mask_functions"]
+    packed = _closure(parts[-1]).get("packed_sequence_mask")
+    return parts[:-1] == (causal_mask_function,) and packed is not None and not bool(packed.any())
+
+
+def _closure(function: Callable[..., Any]) -> dict[str, Any]:
+    cells = (cell.cell_contents for cell in function.__closure__ or ())
+    return dict(zip(function.__code__.co_freevars, cells, strict=True))
+
+
+# ---- video features ----
+
+
+def pooled_features(output: Any) -> Any:
+    """Features in what ``get_video_features`` returned: (features, frames) in 4.57, an output
+    object from 5.0 on. tests/hf/test_grouping.py."""
+    return output[0] if isinstance(output, tuple) else output.pooler_output
+
+
+def output_with_features(output: Any, features: Any, frames: int) -> Any:
+    """The same kind of output, with these features."""
+    if isinstance(output, tuple):
+        return features, frames
+    return type(output)(pooler_output=features)
+
+
+# ---- RoPE ----
+
+
+def rope_theta(config: Any) -> float:
+    """``rope_parameters["rope_theta"]`` from 5.0 on, ``rope_theta`` in 4.57: test_long_video.py."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    return float(parameters.get("rope_theta") or config.rope_theta)

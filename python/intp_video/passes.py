@@ -1,0 +1,285 @@
+"""One forward pass through an extended model: what its layers need, and the proof that every part
+took part.
+
+transformers hands over our cache, mask, frequencies and attention function by name. A release that
+renames one of them drops ours in silence. So each part leaves a trace in the pass under way, and
+:meth:`ForwardPass.finish` raises where one is missing. The traces are host facts: identities,
+shapes and counts; no device memory is read for them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache
+
+import intp_ext
+from intp_ext.reference import gather_tokens
+
+from . import compat
+from .errors import ModelError
+from .sequence import Sequence
+
+
+@dataclass(eq=False)
+class DecoderState:
+    """What the attention layers of one extended decoder share; hangs on each of them as ``intp``.
+
+    Attributes:
+        window: frames a visual token sees (its own included), or None.
+        block: tokens in a frame.
+        sink: first tokens of a row that everything sees.
+        needs_sequence: the whole model must be called, not the decoder alone.
+        layers: the attention modules, in the order in which a pass calls them.
+        encoded: videos that the grouped encoder has encoded so far.
+    """
+
+    window: int | None
+    block: int
+    sink: int
+    needs_sequence: bool
+    layers: list[nn.Module]
+    encoded: int = 0
+    said: set[str] = field(default_factory=set)
+
+    def say_once(self, message: str) -> None:
+        if message not in self.said:
+            self.said.add(message)
+            compat.log.warning(message)
+
+
+class ForwardPass:
+    """What the parts of one pass share, and what each has shown.
+
+    Args:
+        decoder: the decoder it goes through.
+        sequence: what its cache continues.
+        cache: the cache it was given, or None.
+        rows: new tokens in each row of the batch.
+        own_layers: keys go through our cache layers (and there is a cache).
+
+    Attributes:
+        before: ``visual`` and ``holes`` of the sequence before this pass.
+        past: tokens in our cache layers before this pass.
+        sees_video: it has visual tokens, whose place is in ``sequence.visual``.
+        order: int32 ``[B, S]``: time -> row of the residual stream, or None.
+        positions: ``[1 or B, S]``, in time order, where rotation is withheld.
+        withheld: q and k arrive unrotated: rotating them is up to us.
+        kv_bounds: int32 ``[B, 2]``: keys that are no padding.
+        masks: every mask that attention may be given in this pass.
+        features: rows of video features that are to be merged, or None.
+        visual_tokens: placeholders they are merged into, or None where only embeddings are known.
+    """
+
+    def __init__(
+        self,
+        decoder: DecoderState,
+        sequence: Sequence,
+        cache: Cache | None,
+        rows: int,
+        own_layers: bool,
+    ) -> None:
+        self.decoder, self.sequence = decoder, sequence
+        self.cache, self.rows, self.own_layers = cache, rows, own_layers
+        self.before = sequence.visual, sequence.holes
+        self.past = int(cache.get_seq_length()) if own_layers else 0
+        self.rope = sequence.rope
+        self.visual = sequence.visual
+        self.sees_video = False
+        self.order: torch.Tensor | None = None
+        self.positions: torch.Tensor | None = None
+        self.withheld = False
+        self.kv_bounds: torch.Tensor | None = None
+        self.masks: list[torch.Tensor] = []
+        self.has_pixels = False
+        self.features: int | None = None
+        self.visual_tokens: int | None = None
+        self._rotary_calls = 0
+        self._rotation_due = False  # this layer's q and k came through the guarded rotation
+        self._handed: Any = None  # what our cache layer returned for this layer's keys
+        self._attended: list[nn.Module] = []
+
+    # ---- what the parts do ----
+
+    def window(self) -> intp_ext.Window | None:
+        if self.decoder.window is None or not self.sees_video:
+            return None  # text after the video sees everything
+        span = self.visual
+        return intp_ext.Window(
+            self.decoder.window, self.decoder.block, span.start, self.decoder.sink, span.end
+        )
+
+    def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
+        """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
+        self.follow(query.device)
+        if self.withheld:
+            return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
+        return query if self.order is None else gather_tokens(query, self.order)
+
+    def prepare_keys(
+        self, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
+        self.follow(key.device)
+        if self.withheld:
+            key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
+        elif self.order is not None:
+            key = gather_tokens(key, self.order)
+        return key, value if self.order is None else gather_tokens(value, self.order)
+
+    def pack_keys(self, cache: intp_ext.KVCache, key: torch.Tensor, value: torch.Tensor) -> None:
+        """The same into a packed cache, which rotates them itself."""
+        positions = self.positions if self.withheld else None
+        cache.append(key, value, positions, order=self.order, kv_bounds=self.kv_bounds)
+
+    def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
+        """``[B, Hq, S, D]`` from time order back to the rows of the residual stream."""
+        if self.order is None:
+            return output
+        return gather_tokens(output, self.order.argsort(dim=-1))
+
+    def follow(self, device: torch.device) -> None:
+        """Layers of one model may lie on several devices."""
+        if self.rope.inv_freq.device == device:
+            return
+        self.rope = self.rope.to(device)
+        self.positions = None if self.positions is None else self.positions.to(device)
+        self.order = None if self.order is None else self.order.to(device)
+        self.visual = None if self.visual is None else self.visual.to(device)
+        self.kv_bounds = None if self.kv_bounds is None else self.kv_bounds.to(device)
+
+    # ---- the traces they leave ----
+
+    def saw_rotary(self) -> None:
+        """Our rotary module gave this pass its angles, or withheld them."""
+        self._rotary_calls += 1
+
+    def saw_rotation(self, query: torch.Tensor) -> None:
+        """q and k went unrotated through the model's own rotation, on the way to ours."""
+        if query.shape[2] != self.rows:
+            raise broken(
+                f"the rotation was given q of shape {list(query.shape)}, not [B, H, {self.rows}, D]"
+            )
+        self._rotation_due = True
+
+    def saw_update(self, states: Any) -> None:
+        """Our cache layer returned these for the keys of the layer under way."""
+        if self.withheld and not self._rotation_due:
+            raise broken(
+                "a layer cached keys that did not go through apply_rotary_pos_emb: whether it "
+                "rotates them is not known; extend with fused=False"
+            )
+        self._handed = states
+
+    def saw_attention(
+        self, module: nn.Module, query: torch.Tensor, key: Any, mask: torch.Tensor | None
+    ) -> None:
+        """A layer attends: to the keys that our cache returned, under a mask of this pass."""
+        if self.own_layers:
+            if key is not self._handed:
+                raise broken(
+                    f"{self._name(module)} attends to keys that its cache layer did not return"
+                )
+            self._handed = None
+        if self.withheld:
+            if not self._rotation_due:
+                raise broken(
+                    f"{self._name(module)} did not pass q and k through apply_rotary_pos_emb: "
+                    "whether it rotates them is not known; extend with fused=False"
+                )
+            self._rotation_due = False
+        if query.shape[2] != self.rows:
+            raise broken(
+                f"{self._name(module)} asks for {query.shape[2]} rows in a pass of {self.rows}"
+            )
+        if not any(mask is made for made in self.masks) and not self._is_copy(mask):
+            raise broken(
+                f"{self._name(module)} was given a mask that was not made for this pass "
+                f"({_told(mask)}): the mask function of attn_implementation "
+                f'"{module.config._attn_implementation}" was not asked for it'
+            )
+        self._attended.append(module)
+
+    def _is_copy(self, mask: torch.Tensor | None) -> bool:
+        """A mask of this pass, moved to the device of a later layer."""
+        return mask is not None and any(
+            mask.device != made.device and mask.shape == made.shape and mask.dtype == made.dtype
+            for made in self.masks
+        )
+
+    # ---- the proof ----
+
+    def finish(self, output: Any, frequencies_are_ours: bool) -> None:
+        """Prove that every part took part.
+
+        Raises:
+            ModelError: what did not happen, and the version of transformers.
+        """
+        if self._attended != self.decoder.layers:
+            raise broken(self._who_did_not_attend())
+        if not frequencies_are_ours or self._rotary_calls != 1:
+            raise broken(
+                f"the decoder asked the extended rotary embedding {self._rotary_calls} times for "
+                "its angles, not once"
+                if frequencies_are_ours
+                else "the decoder's rotary_emb is not the extended one"
+            )
+        if self.cache is not None:
+            self._prove_cache(output)
+        if self.features != self.visual_tokens and None not in (self.features, self.visual_tokens):
+            raise broken(
+                f"{self.features} video features stand for {self.visual_tokens} visual tokens"
+            )
+        if self.has_pixels and self.features is None:
+            raise broken("the video was not encoded by the get_video_features that groups frames")
+
+    def _prove_cache(self, output: Any) -> None:
+        returned = compat.cache_of(output)
+        if returned is not self.cache:
+            got = "none" if returned is None else "another one"
+            raise broken(f"the pass was given a {type(self.cache).__name__} and returned {got}")
+        if self.own_layers and int(self.cache.get_seq_length()) != self.past + self.rows:
+            raise broken(
+                f"the cache held {self.past} tokens, was given {self.rows} and holds "
+                f"{int(self.cache.get_seq_length())}"
+            )
+
+    def _who_did_not_attend(self) -> str:
+        layers = self.decoder.layers
+        calls = [sum(module is seen for seen in self._attended) for module in layers]
+        wrong = [f"{self._name(x)} {n} times" for x, n in zip(layers, calls, strict=True) if n != 1]
+        return (
+            f'not every decoder layer called the attention function "intp" once: '
+            f"{', '.join(wrong[:4]) or 'the layers were called in another order'}"
+            + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        )
+
+    def _name(self, module: nn.Module) -> str:
+        index = next((i for i, x in enumerate(self.decoder.layers) if x is module), None)
+        return f"layer {'?' if index is None else index}"
+
+
+def broken(what: str) -> ModelError:
+    """The error of a part that did not take part."""
+    return ModelError(
+        f"{what}. The answer would be wrong, so there is none: the model or transformers "
+        f"{compat.transformers_version()} does not work as intp_video knows it (tested with "
+        f"{compat.OLDEST} to {compat.NEWEST_TESTED})"
+    )
+
+
+def _told(mask: torch.Tensor | None) -> str:
+    return "none" if mask is None else f"{mask.dtype} {list(mask.shape)}"
+
+
+class _Current(threading.local):
+    """The pass under way in this thread (torch.compile traces a threading.local, no ContextVar)."""
+
+    now: ForwardPass | None = None
+
+
+CURRENT = _Current()
