@@ -28,6 +28,7 @@ from pathlib import Path
 import intp_video
 import torch
 import transformers
+from intp_video import compat
 from intp_video.answering import load_model
 from intp_video.evaluation import VideoQuestion, shapes_questions, weights_digest
 from intp_video.evaluation.statistics import accuracy, average, difference
@@ -84,11 +85,11 @@ class Asker:
         found = []
         with scheme.applied(self.model, self.frames) as empty_cache:
             for embeds, answer in prompts:
-                cache = empty_cache()
-                first = self.model(inputs_embeds=embeds, past_key_values=cache, logits_to_keep=1)
+                cache = {compat.cache_argument(self.model.forward): empty_cache()}
+                first = self.model(inputs_embeds=embeds, logits_to_keep=1, **cache)
                 logits = [first.logits[0]]
                 if len(answer) > 1:
-                    rest = self.model(input_ids=answer[None, :-1], past_key_values=cache)
+                    rest = self.model(input_ids=answer[None, :-1], **cache)
                     logits.append(rest.logits[0])
                 found.append(torch.cat(logits).float().log_softmax(-1))
         return found

@@ -187,7 +187,7 @@ def intp_mask(
         bounds[:, 2] = q_offset
         mask = bounds[:, None, None]
     if CURRENT.now is not None:
-        CURRENT.now.masks.append(mask)
+        CURRENT.now.saw_mask(mask, attention_mask)
     return mask
 
 

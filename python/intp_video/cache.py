@@ -13,7 +13,7 @@ import intp_ext
 
 from . import compat
 from .errors import ModelError
-from .passes import CURRENT, ForwardPass
+from .passes import CURRENT, ForwardPass, broken
 from .sequence import Sequence
 
 
@@ -106,6 +106,8 @@ class PackedLayer(compat.CacheLayerNames, DynamicLayer):
                 "add to: extend it again, or begin with an empty cache"
             )
         now.follow(key_states.device)
+        if self.packing.rotate == "on_read" and not now.withheld:
+            raise broken("keys that our rotary embedding was not asked about were to be cached")
         if self.cache is None:
             self.cache = intp_ext.KVCache(
                 self.packing.bits,

@@ -26,7 +26,7 @@ from .cache import Packing, adopt, holds_packed, sequence_of
 from .errors import ModelError
 from .grouping import encode_in_groups, storage_order
 from .models import VideoModel, video_model_for
-from .passes import CURRENT, DecoderState, ForwardPass, broken
+from .passes import CURRENT, DecoderState, ForwardPass, broken, saw_features
 from .planning import text_reserve
 from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation
 from .sampling import check_frames, round_up_to_groups
@@ -354,10 +354,7 @@ class Handle:
         for name in compat.mask_makers(model):
             _set_attribute(undo, model, name, _padding_mask_as_it_is)
 
-        before = outer.register_forward_pre_hook(self._before_forward, with_kwargs=True)
-        undo.callback(before.remove)
-        after = outer.register_forward_hook(self._after_forward, always_call=True)
-        undo.callback(after.remove)
+        _set_attribute(undo, outer, "forward", self._proven_forward(outer.forward))
         undo.callback(self._forget_packed_cache)
         _set_attribute(undo, model, "_intp_handle", self)
 
@@ -402,9 +399,7 @@ class Handle:
                 order = self._storage_order(frames).to(features.device)
                 features = intp_ext.rearrange(features, order)
             self._decoder.encoded += videos
-            now = self._pass_under_way()
-            if now is not None:
-                now.features = features.shape[0] * features.shape[1]
+            saw_features(features)
             features = features.view(videos * frames, self.tokens_per_frame, -1)
             output = self.family.output_like(output, features, frames)
             return output.to_tuple() if return_dict is False else output
@@ -447,18 +442,42 @@ class Handle:
         now = CURRENT.now
         return now if now is not None and now.decoder is self._decoder else None
 
+    def _proven_forward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """``forward`` of the multimodal module, as one :class:`ForwardPass`."""
+
+        @functools.wraps(original)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            before = CURRENT.now
+            undo = ExitStack()
+            try:
+                kwargs = self._begin_pass(args, kwargs, undo)
+                output = original(**kwargs)
+                now = CURRENT.now
+                if now is not before:
+                    now.finish(output, self._text.rotary_emb is self._rotary)
+            except (
+                BaseException
+            ):  # Ctrl-C too: a cache with layers of different lengths is no cache
+                undo.close()
+                raise
+            finally:
+                CURRENT.now = before
+            return output
+
+        return torch.compiler.disable(forward, recursive=False)
+
     @torch.compiler.disable
-    def _before_forward(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _begin_pass(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], undo: ExitStack
+    ) -> dict[str, Any]:
         """Find or begin the sequence of this pass, see where its video stands, put our layers in
-        its cache."""
+        its cache. Returns the arguments of the model's own forward."""
         bound = self._signature.bind_partial(*args, **kwargs).arguments
         kwargs = {**bound.pop("kwargs", {}), **bound}
         ids, embeds = kwargs.get("input_ids"), kwargs.get("inputs_embeds")
         tokens = ids if ids is not None else embeds
         if tokens is None:
-            return (), kwargs  # the model says what is missing
+            return kwargs  # the model says what is missing
         cache = compat.take_cache(kwargs)
         use_cache = kwargs.get("use_cache")
         if use_cache is None:
@@ -471,47 +490,28 @@ class Handle:
         encoded = (kwargs.get("mm_encoder_outputs") or {}).get("video")
         has_pixels = kwargs.get("pixel_values_videos") is not None
         has_video = encoded is not None or has_pixels
+        if cache is not None:
+            undo.callback(setattr, cache, "layers", cache.layers)
         sequence = self._sequence_for(cache, rows, has_video)
-        mask = kwargs.get("attention_mask")
-        now = ForwardPass(
-            self._decoder, sequence, cache, rows, cache is not None and sequence.own_cache
-        )
-        if mask is not None:
+        own_layers = cache is not None and sequence.own_cache
+        now = ForwardPass(self._decoder, sequence, cache, rows, own_layers)
+        undo.callback(now.undo)
+        if (mask := kwargs.get("attention_mask")) is not None:
             if self.packing is not None:
                 now.kv_bounds = attention.kv_bounds(mask)
             if mask.dim() == 2:
                 mask = kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
             if mask.dim() == 4:
-                now.masks.append(mask)
-        if has_video:
-            now.has_pixels = has_pixels
-            self._see_features(now, ids, encoded)
-            if self._needs_span:
-                self._see_video(now, ids, kwargs.get("position_ids"))
-        CURRENT.now = now
-        return (), kwargs
-
-    @torch.compiler.disable
-    def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Prove the pass, or undo what it wrote; ``output`` is None where it failed."""
-        now, CURRENT.now = self._pass_under_way(), None
-        if now is None:
-            return
-        try:
-            if output is None:
-                self._undo_pass(now)
+                now.masks.append(mask)  # transformers hands it on as it is
             else:
-                now.finish(output, self._text.rotary_emb is self._rotary)
-        except ModelError:
-            self._undo_pass(now)
-            raise
-
-    def _undo_pass(self, now: ForwardPass) -> None:
-        """Our cache layers as they were before a pass that failed."""
-        now.sequence.visual, now.sequence.holes = now.before
-        if now.own_layers:
-            for layer in now.cache.layers:
-                layer.undo(now.past)
+                now.has_padding_mask = True
+        now.has_pixels = has_pixels
+        if rows > 1 or has_video:  # not at every decoded token: it reads device memory
+            self._count_features(now, ids, encoded)
+        if has_video and self._needs_span:
+            self._see_video(now, ids, kwargs.get("position_ids"))
+        CURRENT.now = now
+        return kwargs
 
     def _sequence_for(self, cache: Cache | None, rows: int, has_video: bool) -> Sequence:
         if cache is not None and int(cache.get_seq_length()) > 0:
@@ -569,21 +569,28 @@ class Handle:
         )
         return attention.explicit_mask(mask, rows)
 
-    def _see_features(
+    def _count_features(
         self, now: ForwardPass, ids: torch.Tensor | None, encoded: Any | None
     ) -> None:
-        """Count what is to be merged, and what it is to be merged into."""
+        """What is to be merged, and the placeholders that it is to be merged into."""
         if encoded is not None:
             if not self._decoder.encoded:
                 raise broken(
                     "the video was encoded before this pass, not by the get_video_features that "
                     "groups frames"
                 )
-            features = self.family.features_of(encoded)
-            now.features = features.shape[:-1].numel()
-        if ids is not None:
-            video = self.family.video_token_id(self.model.config)
-            now.visual_tokens = int((ids == video).sum())
+            now.features = self.family.features_of(encoded).shape[:-1].numel()
+        if ids is None:
+            return
+        video = self.family.video_token_id(self.model.config)
+        now.visual_tokens = int((ids == video).sum())
+        if now.visual_tokens and encoded is None and not now.has_pixels:
+            raise ModelError(
+                f"{now.visual_tokens} visual tokens came without a video: pass "
+                "pixel_values_videos with them (some releases of transformers lose it when a "
+                "prompt with a video is prefilled in chunks: update, or leave out "
+                "prefill_chunk_size)"
+            )
 
     def _see_video(
         self, now: ForwardPass, ids: torch.Tensor | None, position_ids: torch.Tensor | None
@@ -640,5 +647,6 @@ def _set_attribute(undo: ExitStack, instance: nn.Module, name: str, value: Any) 
     setattr(instance, name, value)
 
 
-def _padding_mask_as_it_is(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+def _padding_mask_as_it_is(attention_mask: Any = None, **kwargs: Any) -> Any:
+    """In place of :func:`compat.mask_makers`."""
     return attention_mask

@@ -63,7 +63,6 @@ class ForwardPass:
         own_layers: keys go through our cache layers (and there is a cache).
 
     Attributes:
-        before: ``visual`` and ``holes`` of the sequence before this pass.
         past: tokens in our cache layers before this pass.
         sees_video: it has visual tokens, whose place is in ``sequence.visual``.
         order: int32 ``[B, S]``: time -> row of the residual stream, or None.
@@ -71,6 +70,8 @@ class ForwardPass:
         withheld: q and k arrive unrotated: rotating them is up to us.
         kv_bounds: int32 ``[B, 2]``: keys that are no padding.
         masks: every mask that attention may be given in this pass.
+        has_padding_mask: it was given one, which the mask function must see.
+        has_pixels: it was given a video that is to be encoded.
         features: rows of video features that are to be merged, or None.
         visual_tokens: placeholders they are merged into, or None where only embeddings are known.
     """
@@ -85,7 +86,7 @@ class ForwardPass:
     ) -> None:
         self.decoder, self.sequence = decoder, sequence
         self.cache, self.rows, self.own_layers = cache, rows, own_layers
-        self.before = sequence.visual, sequence.holes
+        self._before = sequence.visual, sequence.holes
         self.past = int(cache.get_seq_length()) if own_layers else 0
         self.rope = sequence.rope
         self.visual = sequence.visual
@@ -95,6 +96,7 @@ class ForwardPass:
         self.withheld = False
         self.kv_bounds: torch.Tensor | None = None
         self.masks: list[torch.Tensor] = []
+        self.has_padding_mask = False
         self.has_pixels = False
         self.features: int | None = None
         self.visual_tokens: int | None = None
@@ -154,6 +156,12 @@ class ForwardPass:
 
     # ---- the traces they leave ----
 
+    def saw_mask(self, mask: torch.Tensor, padding: torch.Tensor | None) -> None:
+        """Our mask function made this one from the padding of the batch."""
+        if self.has_padding_mask and padding is None:
+            raise broken("the mask function was not given the padding of the batch")
+        self.masks.append(mask)
+
     def saw_rotary(self) -> None:
         """Our rotary module gave this pass its angles, or withheld them."""
         self._rotary_calls += 1
@@ -210,6 +218,13 @@ class ForwardPass:
             mask.device != made.device and mask.shape == made.shape and mask.dtype == made.dtype
             for made in self.masks
         )
+
+    def undo(self) -> None:
+        """The sequence and our cache layers as they were before this pass, which failed."""
+        self.sequence.visual, self.sequence.holes = self._before
+        if self.own_layers:
+            for layer in self.cache.layers:
+                layer.undo(self.past)
 
     # ---- the proof ----
 
@@ -283,3 +298,13 @@ class _Current(threading.local):
 
 
 CURRENT = _Current()
+
+
+def saw_features(features: torch.Tensor) -> None:
+    """The video of the pass under way, if there is one, was encoded to these ``[V * M, P, C]``.
+
+    For whatever stands in front of the grouped ``get_video_features`` and changes what it returns,
+    or remembers it.
+    """
+    if CURRENT.now is not None:
+        CURRENT.now.features = features.shape[:-1].numel()

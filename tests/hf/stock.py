@@ -63,3 +63,16 @@ def greedy(model, inputs, tokens: int = 8):
     )
     top = torch.stack(output.scores).topk(2).values  # [T, B, 2]
     return output.sequences, float((top[..., 0] - top[..., 1]).min())
+
+
+def step_logits(model, inputs, tokens: int = 6, **options):
+    """``[B, T, V]``: what each token of the greedy answer was chosen from."""
+    output = model.generate(
+        **inputs,
+        max_new_tokens=tokens,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+        **options,
+    )
+    return torch.stack(output.logits, dim=1)

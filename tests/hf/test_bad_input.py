@@ -5,7 +5,7 @@ from __future__ import annotations
 import intp_video
 import pytest
 import torch
-from hf.tiny_model import TOKENS_PER_FRAME, make_inputs, make_model
+from hf.tiny_model import TOKENS_PER_FRAME, cache_of, make_inputs, make_model, with_cache
 from intp_video import ModelError
 from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
@@ -155,12 +155,12 @@ def test_the_decoder_alone_does_not_know_where_the_video_is(model):
 
 def test_a_cache_from_before_extend(model):
     inputs = make_inputs(8)
-    cache = model(**inputs).past_key_values
+    cache = cache_of(model(**inputs))
     with (
         intp_video.extend(model, 8, rope="none"),
         pytest.raises(ModelError, match="from before extend"),
     ):
-        model(input_ids=torch.tensor([[5], [6]], device=model.device), past_key_values=cache)
+        model(input_ids=torch.tensor([[5], [6]], device=model.device), **with_cache(model, cache))
 
 
 def test_the_attention_route_needs_the_whole_prompt_at_once(model):
@@ -171,11 +171,11 @@ def test_the_attention_route_needs_the_whole_prompt_at_once(model):
         pytest.raises(ModelError, match="whole prompt in one pass"),
     ):
         cache = DynamicCache(config=model.config.text_config)
-        model(input_ids=inputs["input_ids"][:, :3], past_key_values=cache)
+        model(input_ids=inputs["input_ids"][:, :3], **with_cache(model, cache))
         model(
             input_ids=inputs["input_ids"][:, 3:],
             pixel_values_videos=inputs["pixel_values_videos"],
-            past_key_values=cache,
+            **with_cache(model, cache),
         )
 
 

@@ -6,7 +6,14 @@ import intp_video
 import pytest
 import torch
 from hf.test_stock_equality import TOLERANCE, generate, two_turns
-from hf.tiny_model import BOS, encodes_before_prefill, make_inputs, text_logits
+from hf.tiny_model import (
+    BOS,
+    cache_of,
+    make_inputs,
+    prefills_video_in_chunks,
+    text_logits,
+    with_cache,
+)
 from intp_video import ModelError
 from intp_video.cache import kv_cache_bytes
 from transformers import DynamicCache
@@ -78,8 +85,8 @@ def test_logits_are_those_over_the_dequantized_cache(model, monkeypatch, bits, m
     def run():
         with torch.no_grad():
             first = model(**inputs)
-            cache = first.past_key_values
-            after = model(input_ids=token, attention_mask=mask, past_key_values=cache)
+            cache = cache_of(first)
+            after = model(input_ids=token, attention_mask=mask, **with_cache(model, cache))
         assert cache.layers[0].cache.packed >= 128
         return torch.cat((text_logits(first.logits, inputs), after.logits[:, 0]))
 
@@ -94,7 +101,7 @@ def test_logits_are_those_over_the_dequantized_cache(model, monkeypatch, bits, m
 def test_prefill_in_chunks_is_prefill(model):
     """Chunks cut through the video."""
     inputs = make_inputs(32)
-    if not encodes_before_prefill(model):
+    if not prefills_video_in_chunks(model):
         pytest.skip("this transformers cannot cut a prompt through its video")
     with intp_video.extend(model, 32, **options(16)):
         whole = generate(model, inputs, do_sample=False)
@@ -119,11 +126,11 @@ def test_bytes_are_those_of_the_plan(model):
     total = intp_video.plan(model, 64).total_tokens
     for bits in (4, 16):
         with torch.no_grad(), intp_video.extend(model, 64, kv_bits=bits):
-            cache = model(**inputs).past_key_values
+            cache = cache_of(model(**inputs))
             text = total - cache.get_seq_length()
             model(
                 input_ids=torch.full((1, text), 7, device=model.device),
-                past_key_values=cache,
+                **with_cache(model, cache),
                 attention_mask=torch.ones(1, total, device=model.device),
             )
         plan = intp_video.plan(model, 64, kv_bits=bits, dtype=torch.float32)
@@ -136,11 +143,11 @@ def test_a_packed_cache_needs_an_extended_model(model):
     ids = torch.tensor([[BOS, 7, 9]], device=model.device)
     with torch.no_grad():
         with intp_video.extend(model, 8, **options(4)):
-            cache = model(input_ids=ids).past_key_values
+            cache = cache_of(model(input_ids=ids))
         with pytest.raises(ModelError, match="extend it again"):
-            model(input_ids=ids, past_key_values=cache)
+            model(input_ids=ids, **with_cache(model, cache))
         with intp_video.extend(model, 8, rope="none"):  # also by one without kv_bits
-            again = model(input_ids=ids, past_key_values=cache)
+            again = model(input_ids=ids, **with_cache(model, cache))
         stock = model(input_ids=torch.cat((ids, ids), 1)).logits[:, 3:]
     torch.testing.assert_close(again.logits, stock, rtol=0, atol=TOLERANCE)
 
@@ -151,10 +158,10 @@ def test_cropped_by_hand(model):
     with torch.no_grad():
         stock = model(input_ids=ids).logits[:, 3:]
         with intp_video.extend(model, 8, **options(4)):
-            cache = model(input_ids=ids).past_key_values
+            cache = cache_of(model(input_ids=ids))
             cache.crop(-2)
             assert cache.get_seq_length() == 3
-            ours = model(input_ids=ids[:, 3:], past_key_values=cache).logits
+            ours = model(input_ids=ids[:, 3:], **with_cache(model, cache)).logits
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
@@ -187,7 +194,7 @@ def test_another_cache_names_the_way_out(model):
         intp_video.extend(model, 8, **options(4)),
         pytest.raises(ModelError, match="OtherLayer; extend without kv_bits"),
     ):
-        model(input_ids=torch.tensor([[BOS, 7]], device=model.device), past_key_values=cache)
+        model(input_ids=torch.tensor([[BOS, 7]], device=model.device), **with_cache(model, cache))
 
 
 def test_another_attention_function_names_the_way_out(model):

@@ -10,9 +10,9 @@ from hf.stock import features_of, greedy, stock_with
 from hf.tiny_model import (
     TOKENS_PER_FRAME,
     VIDEO,
-    encodes_before_prefill,
     make_inputs,
     make_model,
+    prefills_video_in_chunks,
     text_logits,
 )
 from intp_video.planning import text_reserve
@@ -175,7 +175,7 @@ def test_chunked_prefill_equals_one_pass(model, options, fused):
     beforehand."""
     inputs = make_inputs(FRAMES)
     arguments = {"max_new_tokens": 6, "do_sample": False}
-    if not encodes_before_prefill(model):
+    if not prefills_video_in_chunks(model):
         pytest.skip("this transformers cannot cut a prompt through its video")
     with intp_video.extend(model, FRAMES, fused=fused, **options):
         whole = model.generate(**inputs, **arguments)

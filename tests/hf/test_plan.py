@@ -5,7 +5,7 @@ from __future__ import annotations
 import intp_video
 import pytest
 import torch
-from hf.tiny_model import TOKENS_PER_FRAME, make_inputs, make_model
+from hf.tiny_model import TOKENS_PER_FRAME, cache_of, make_inputs, make_model
 from intp_video.planning import text_reserve
 from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig
 
@@ -38,7 +38,7 @@ def test_the_cache_is_as_large_as_planned(model):
     plan = intp_video.plan(model, frames, dtype=torch.float32)
     inputs = make_inputs(frames, ((10, 14),))  # as much text as is set aside
     with torch.no_grad(), intp_video.extend(model, frames):
-        cache = model(**inputs).past_key_values
+        cache = cache_of(model(**inputs))
     assert sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) == plan.kv_bytes
 
 

@@ -7,7 +7,7 @@ import sys
 import intp_video
 import pytest
 import torch
-from hf.tiny_model import make_inputs, make_model
+from hf.tiny_model import cache_of, make_inputs, make_model, with_cache
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -135,11 +135,11 @@ def test_a_cache_outlives_its_extension(model):
     mask = torch.ones_like(ids)
     mask[:, : inputs["attention_mask"].shape[1]] = inputs["attention_mask"]
     again = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": 4, "do_sample": False}
-    ours = model.generate(past_key_values=first.past_key_values, **again)
+    ours = model.generate(**with_cache(model, cache_of(first)), **again)
     stock_first = model.generate(
         **inputs, max_new_tokens=4, return_dict_in_generate=True, do_sample=False
     )
-    assert torch.equal(ours, model.generate(past_key_values=stock_first.past_key_values, **again))
+    assert torch.equal(ours, model.generate(**with_cache(model, cache_of(stock_first)), **again))
 
 
 def test_restoring_twice_is_an_error(model):

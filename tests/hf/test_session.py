@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import intp_video
 import pytest
 import torch
-from hf.tiny_model import BOS, TOKENS_PER_FRAME, VIDEO
+from hf.tiny_model import BOS, TOKENS_PER_FRAME, VIDEO, cache_of
 from intp_video import ModelError, Preparer, Session
 
 TOLERANCE = 1e-5
@@ -51,7 +51,7 @@ def full_pass(model, preparer, frames, factor, question):
         model, len(frames), factor=factor, grouping="contiguous", kv_bits=16, kv_rotate="on_read"
     ):
         with torch.no_grad():
-            cache = model(**inputs).past_key_values
+            cache = cache_of(model(**inputs))
         answer = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :]
     return preparer.tokenizer.decode(answer, True), cache
 

@@ -8,13 +8,16 @@ import copy
 import intp_video
 import pytest
 import torch
+from hf.stock import step_logits
 from hf.tiny_model import (
     BOS,
     TOKENS_PER_FRAME,
     VIDEO,
-    encodes_before_prefill,
+    cache_of,
     make_inputs,
+    prefills_video_in_chunks,
     text_logits,
+    with_cache,
 )
 from transformers import DynamicCache
 
@@ -86,13 +89,14 @@ def test_generate(model, variant, side, options):
         assert torch.equal(generate(model, inputs, **options), stock)
 
 
-def test_static_cache(model):
-    inputs = make_inputs(8)
-    options = {"do_sample": False, "cache_implementation": "static"}
-    stock = generate(model, inputs, **options)
-    for fused in (True, False):
-        with intp_video.extend(model, 8, rope="none", fused=fused):
-            assert torch.equal(generate(model, inputs, **options), stock)
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_static_cache(model, fused, side):
+    inputs = make_inputs(8, side=side)
+    stock = step_logits(model, inputs, cache_implementation="static")
+    with intp_video.extend(model, 8, rope="none", fused=fused):
+        ours = step_logits(model, inputs, cache_implementation="static")
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
 def test_static_cache_refuses_the_attention_route(model):
@@ -174,7 +178,7 @@ def test_prefill_in_chunks_by_hand(model):
                         input_ids=ids[:, begin:end],
                         attention_mask=mask[:, :end],
                         position_ids=positions[:, begin:end],
-                        past_key_values=cache,
+                        **with_cache(model, cache),
                         **video,
                     )
             torch.testing.assert_close(output.logits[:, -1], stock, rtol=0, atol=TOLERANCE)
@@ -183,7 +187,7 @@ def test_prefill_in_chunks_by_hand(model):
 def test_generate_with_prefill_chunk_size(model):
     """Chunks that cut through the video (transformers 5 encodes it beforehand)."""
     inputs = make_inputs(8)
-    if not encodes_before_prefill(model):
+    if not prefills_video_in_chunks(model):
         pytest.skip("this transformers cannot cut a prompt through its video")
     stock = generate(model, inputs, do_sample=False, prefill_chunk_size=13)
     assert torch.equal(stock, generate(model, inputs, do_sample=False))
@@ -194,12 +198,48 @@ def test_generate_with_prefill_chunk_size(model):
             )
 
 
+def test_a_prefill_that_loses_the_video_is_an_error(model):
+    """5.20 to 5.22 do so when they cut a prompt; here it is anybody who forgets the pixels."""
+    inputs = make_inputs(8)
+    del inputs["pixel_values_videos"]
+    with (
+        intp_video.extend(model, 8, rope="none"),
+        pytest.raises(intp_video.ModelError, match="80 visual tokens came without a video"),
+    ):
+        model(**inputs)
+
+
+def test_both_names_of_the_cache(model):
+    """An extended model takes the cache by either name, as the stock model of 5.24 does."""
+    ids = torch.tensor([[BOS, 7, 9, 11, 13]], device=model.device)
+    with torch.no_grad():
+        stock = model(input_ids=ids).logits[:, -1]
+        names = {"past_key_values", *with_cache(model, None)}
+        for name in names:
+            with intp_video.extend(model, 8, rope="none"):
+                cache = DynamicCache(config=model.config.text_config)
+                model(input_ids=ids[:, :3], **{name: cache})
+                ours = model(input_ids=ids[:, 3:], **{name: cache}).logits[:, -1]
+                assert cache.get_seq_length() == 5
+            torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+def test_no_mask_and_no_cache(model):
+    """4.57 then looks for packed sequences, finds none, and says so in the mask."""
+    ids = torch.tensor([[BOS, 7, 9, 11, 13]], device=model.device)
+    with torch.no_grad():
+        stock = model(input_ids=ids, use_cache=False).logits
+        with intp_video.extend(model, 8, rope="none", window=2):
+            ours = model(input_ids=ids, use_cache=False).logits
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
 def two_turns(model, inputs):
     """A second question over the first one's cache; returns both answers."""
     first = model.generate(
         **inputs, max_new_tokens=5, do_sample=False, return_dict_in_generate=True
     )
-    cache = first.past_key_values
+    cache = cache_of(first)
     question = torch.tensor([[21, 22, 23]], device=model.device).expand(len(first.sequences), -1)
     ids = torch.cat((first.sequences, question), dim=1)
     mask = torch.ones_like(ids)
@@ -207,7 +247,11 @@ def two_turns(model, inputs):
     copied = copy.deepcopy(cache)
     answers = [
         model.generate(
-            input_ids=ids, attention_mask=mask, past_key_values=c, max_new_tokens=5, do_sample=False
+            input_ids=ids,
+            attention_mask=mask,
+            **with_cache(model, c),
+            max_new_tokens=5,
+            do_sample=False,
         )
         for c in (cache, copied)
     ]
@@ -227,9 +271,9 @@ def test_two_turns_over_one_cache(model, variant):
 def test_the_cache_holds_what_the_stock_cache_holds(model, variant):
     inputs = make_inputs(8)
     with torch.no_grad():
-        stock = model(**inputs).past_key_values
+        stock = cache_of(model(**inputs))
         with intp_video.extend(model, **variant):
-            ours = model(**inputs).past_key_values
+            ours = cache_of(model(**inputs))
     kept = inputs["attention_mask"].bool()[:, None, :, None]
     for ours_layer, stock_layer in zip(ours.layers, stock.layers, strict=True):
         for name in ("keys", "values"):

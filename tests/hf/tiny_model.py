@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-
 import torch
+from intp_video import compat
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -18,7 +17,9 @@ DEVICE = torch.device("cpu")  # of models and inputs; the fixture `device` sets 
 VIDEO, IMAGE, PAD, BOS, EOS, VOCAB = 63, 62, 0, 1, 2, 64
 
 
-def make_model(seed: int = 0, **text: object) -> VideoLlavaForConditionalGeneration:
+def make_model(
+    seed: int = 0, text_config: type = LlamaConfig, **text: object
+) -> VideoLlavaForConditionalGeneration:
     """2 layers, 4 query heads over 2 key heads, a context of 64: 8 frames fit, 32 do not."""
     torch.manual_seed(seed)
     vision_config = CLIPVisionConfig(
@@ -44,7 +45,7 @@ def make_model(seed: int = 0, **text: object) -> VideoLlavaForConditionalGenerat
     }
     config = VideoLlavaConfig(
         vision_config=vision_config,
-        text_config=LlamaConfig(**{**options, **text}),
+        text_config=text_config(**{**options, **text}),
         image_token_index=IMAGE,
         video_token_index=VIDEO,
         vision_feature_layer=-1,
@@ -89,9 +90,27 @@ def make_inputs(
     }
 
 
-def encodes_before_prefill(model: VideoLlavaForConditionalGeneration) -> bool:
-    """transformers 5 can cut a prompt through its video; 4.57 cannot, on a stock model either."""
-    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+def prefills_video_in_chunks(model: VideoLlavaForConditionalGeneration) -> bool:
+    """Whether a stock model of this transformers can cut a prompt through its video.
+
+    Before 5.20 it raises, 5.20 to 5.22 lose the video and answer without it.
+    """
+    inputs, options = make_inputs(8), {"max_new_tokens": 4, "do_sample": False}
+    try:
+        chunked = model.generate(**inputs, prefill_chunk_size=13, **options)
+    except (ValueError, RuntimeError, IndexError):
+        return False
+    return torch.equal(chunked, model.generate(**inputs, **options))
+
+
+def with_cache(model: VideoLlavaForConditionalGeneration, cache: object) -> dict[str, object]:
+    """The keyword argument by which this transformers is given a cache."""
+    return {compat.cache_argument(model.forward): cache}
+
+
+def cache_of(output: object) -> object:
+    """The cache in what forward() or generate() returned."""
+    return compat.cache_of(output)
 
 
 def text_logits(logits: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

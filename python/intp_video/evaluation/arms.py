@@ -15,6 +15,7 @@ from torch import nn
 from ..grouping import encoder_order
 from ..hook import extend
 from ..models import video_model_for
+from ..passes import saw_features
 from ..preparation import Preparer
 
 METHODS = {
@@ -65,7 +66,7 @@ class Arm:
         family = video_model_for(model.config)
         outer = family.multimodal_module(model)
         if self.method == "stock":
-            with _video_features(outer, _remembered(outer.get_video_features)):
+            with _video_features(outer, _remembered(outer.get_video_features, family)):
                 yield preparer
             return
         options: dict[str, Any] = {
@@ -94,7 +95,7 @@ class Arm:
             features = encode or outer.get_video_features
             if change is not None:
                 features = _changed(features, family, change)
-            with _video_features(outer, _remembered(features)):
+            with _video_features(outer, _remembered(features, family)):
                 yield preparer
 
 
@@ -145,7 +146,7 @@ def _video_features(outer: nn.Module, function: Callable[..., Any]) -> Iterator[
             outer.get_video_features = before
 
 
-def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+def _remembered(function: Callable[..., Any], family: Any) -> Callable[..., Any]:
     """The last result again, for the same pixels: nobody writes to them while an arm asks."""
     pixels = result = None
 
@@ -155,6 +156,7 @@ def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
         if pixels is None or pixels.data_ptr() != pixel_values_videos.data_ptr():
             result = function(pixel_values_videos, *args, **kwargs)
             pixels = pixel_values_videos  # held, so that its address stays its own
+        saw_features(family.features_of(result))
         return result
 
     return get_video_features

@@ -1,0 +1,78 @@
+"""Text models other than Llama under Video-LLaVA: right, or refused by a message that says why."""
+
+from __future__ import annotations
+
+import warnings
+
+import intp_video
+import pytest
+import torch
+import transformers
+from hf.stock import step_logits
+from hf.tiny_model import make_inputs, make_model, text_logits
+from intp_video import ModelError
+
+TOLERANCE = 2e-5
+
+RIGHT = {
+    "llama": ("LlamaConfig", {}),
+    "qwen2": ("Qwen2Config", {}),
+    "qwen2-sliding": (
+        "Qwen2Config",
+        {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1},
+    ),
+    "qwen3": ("Qwen3Config", {"head_dim": 16}),
+    "mistral-sliding": ("MistralConfig", {"sliding_window": 12}),
+    "phi3": ("Phi3Config", {"sliding_window": None}),
+}
+NO_ROPE_LAYER = {"no_rope_layers": [1, 0]}
+
+
+def make(name: str, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_model(text_config=getattr(transformers, name), **options)
+
+
+@pytest.mark.parametrize("cache", [None, "static"])
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_equals_stock(name, fused, cache):
+    model = make(RIGHT[name][0], **RIGHT[name][1])
+    inputs = make_inputs(8)
+    stock = step_logits(model, inputs)  # a stock static cache fails or is off with windows in 4.57
+    with intp_video.extend(model, 8, rope="none", fused=fused):
+        ours = step_logits(model, inputs, cache_implementation=cache)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("cache", [None, "static"])
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("Gemma2Config", {"head_dim": 16, "query_pre_attn_scalar": 16}, "takes softcap"),
+        ("GptOssConfig", {"head_dim": 16, "num_local_experts": 2}, "rotate-half|s_aux"),
+        ("Gemma3TextConfig", {"head_dim": 16}, "frequencies of several kinds|softcap"),
+        ("GlmConfig", {"head_dim": 16}, "does not rotate halves|fused=False|another layout"),
+    ],
+)
+def test_refused_by_name(name, options, named, cache):
+    model = make(name, **options)
+    with pytest.raises(ModelError, match=named), intp_video.extend(model, 8, rope="none"):
+        model.generate(**make_inputs(8), max_new_tokens=2, cache_implementation=cache)
+
+
+def test_layers_without_rope_are_refused_fused_and_right_unfused():
+    """Fused, a layer's keys would be rotated whether it asks for it or not."""
+    model = make("SmolLM3Config", **NO_ROPE_LAYER)
+    inputs = make_inputs(8)
+    with torch.no_grad():
+        stock = text_logits(model(**inputs).logits, inputs)
+        with (
+            intp_video.extend(model, 8, rope="none"),
+            pytest.raises(ModelError, match="extend with fused=False"),
+        ):
+            model(**inputs)
+        with intp_video.extend(model, 8, rope="none", fused=False):
+            ours = text_logits(model(**inputs).logits, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
