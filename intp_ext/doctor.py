@@ -7,11 +7,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
 
 import torch
 
 from . import (
     KVCache,
+    __version__,
     apply_rope,
     attention,
     build_info,
@@ -22,6 +24,8 @@ from . import (
 )
 from .rope import Rope, rope_frequencies
 from .window import Window
+
+ENTRY_POINTS = "intp_ext.doctor"  # layers above add a line each: () -> str
 
 TOLERANCE = 1e-5  # float32 against the definition in float64, values of order 1
 
@@ -132,6 +136,7 @@ def diagnose() -> dict:
         "build": info,
         "threads": torch.get_num_threads(),
         "cuda": cuda,
+        "built_on": {entry.name: entry.load()() for entry in entry_points(group=ENTRY_POINTS)},
         "self_test": tests,
         "passed": all(test["passed"] for test in tests),
     }
@@ -144,6 +149,8 @@ def _report(diagnosis: dict) -> Iterator[str]:
     yield f"intp_ext     {build['version']}, commit {build['commit'] or 'unknown'}"
     yield f"torch        {build['torch']}, built against the headers of {build['torch_headers']}"
     yield f"python       {sys.version.split()[0]}, built with {build['python']}"
+    for name, line in diagnosis["built_on"].items():
+        yield f"{name:<12} {line}"
     yield f"compiler     {build['compiler']}"
     yield (
         f"CPU          {build['cpu_level']} of {', '.join(build['cpu_levels'])}; "
@@ -169,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0: everything passed; 1: something did not."""
     parser = argparse.ArgumentParser(prog="intp-ext", description=__doc__.replace("``", ""))
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--version", action="version", version=f"intp-ext {__version__}")
     options = parser.parse_args(argv)
     diagnosis = diagnose()
     print(json.dumps(diagnosis, indent=2) if options.json else "\n".join(_report(diagnosis)))

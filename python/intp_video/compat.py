@@ -7,6 +7,7 @@ can be. A new difference belongs here; the rest of the package asks this module.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 import logging
@@ -28,27 +29,31 @@ def transformers_version() -> str | None:
         return None
 
 
+def tested_with() -> str:
+    """One line: the version that is installed, and the versions that were tested."""
+    version = transformers_version()
+    if version is None:
+        return "not installed (pip install transformers)"
+    return untested_note() or f"{version}, of {OLDEST} to {NEWEST_TESTED} that are tested"
+
+
 def untested_note(version: str | None = None) -> str | None:
-    """One line where transformers is newer than any release this package was tested with."""
+    """What to say where transformers is newer than any release this package was tested with."""
     version = version or transformers_version()
     if version is None or _release(version) <= _release(NEWEST_TESTED):
         return None
     return (
-        f"transformers {version} is newer than the newest tested release, {NEWEST_TESTED}: what "
-        "does not fit is an error, not a wrong answer; please report it"
+        f"{version}, newer than the newest that is tested ({NEWEST_TESTED}): what does not fit "
+        "is an error, not a wrong answer; please report it"
     )
 
 
-_noted = False
-
-
-def note_untested_once() -> None:
+@functools.cache
+def note_untested() -> None:
     """Log :func:`untested_note`, the first time in this process."""
-    global _noted
-    note = None if _noted else untested_note()
-    _noted = True
+    note = untested_note()
     if note is not None:
-        log.warning("%s", note)
+        log.warning("transformers %s", note)
 
 
 def _release(version: str) -> tuple[int, ...]:

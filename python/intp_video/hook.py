@@ -219,7 +219,7 @@ class Handle:
             self._install(undo)
             self._undo = undo.pop_all()
         self.active = True
-        compat.note_untested_once()
+        compat.note_untested()
         log.info("%s", self)
 
     def __repr__(self) -> str:

@@ -100,6 +100,7 @@ class ForwardPass:
         self.has_pixels = False
         self.features: int | None = None
         self.visual_tokens: int | None = None
+        self._mask: torch.Tensor | None = None  # the one that attention was given last
         self._rotary_calls = 0
         self._rotation_due = False  # this layer's q and k came through the guarded rotation
         self._handed: Any = None  # what our cache layer returned for this layer's keys
@@ -166,12 +167,8 @@ class ForwardPass:
         """Our rotary module gave this pass its angles, or withheld them."""
         self._rotary_calls += 1
 
-    def saw_rotation(self, query: torch.Tensor) -> None:
+    def saw_rotation(self) -> None:
         """q and k went unrotated through the model's own rotation, on the way to ours."""
-        if query.shape[2] != self.rows:
-            raise broken(
-                f"the rotation was given q of shape {list(query.shape)}, not [B, H, {self.rows}, D]"
-            )
         self._rotation_due = True
 
     def saw_update(self, states: Any) -> None:
@@ -200,11 +197,11 @@ class ForwardPass:
                     "whether it rotates them is not known; extend with fused=False"
                 )
             self._rotation_due = False
-        if query.shape[2] != self.rows:
+        if query.size(2) != self.rows:
             raise broken(
-                f"{self._name(module)} asks for {query.shape[2]} rows in a pass of {self.rows}"
+                f"{self._name(module)} asks for {query.size(2)} rows in a pass of {self.rows}"
             )
-        if not any(mask is made for made in self.masks) and not self._is_copy(mask):
+        if mask is not self._mask and not self._is_ours(mask):
             raise broken(
                 f"{self._name(module)} was given a mask that was not made for this pass "
                 f"({_told(mask)}): the mask function of attn_implementation "
@@ -212,12 +209,16 @@ class ForwardPass:
             )
         self._attended.append(module)
 
-    def _is_copy(self, mask: torch.Tensor | None) -> bool:
-        """A mask of this pass, moved to the device of a later layer."""
-        return mask is not None and any(
-            mask.device != made.device and mask.shape == made.shape and mask.dtype == made.dtype
-            for made in self.masks
-        )
+    def _is_ours(self, mask: torch.Tensor | None) -> bool:
+        """A mask of this pass, or one moved to the device of a later layer."""
+        if mask is None:
+            return False
+        for made in self.masks:
+            moved = mask.device != made.device
+            if mask is made or (moved and (mask.shape, mask.dtype) == (made.shape, made.dtype)):
+                self._mask = mask
+                return True
+        return False
 
     def undo(self) -> None:
         """The sequence and our cache layers as they were before this pass, which failed."""

@@ -130,7 +130,7 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
                     "does): fused RoPE is gone by then; extend with fused=False, or without "
                     "gradient checkpointing"
                 )
-            CURRENT.now.saw_rotation(q)
+            CURRENT.now.saw_rotation()
             return q, k
         return original(q, k, cos, sin, *args, **kwargs)
 

@@ -21,6 +21,20 @@ def test_versions(report):
     assert report["packages"]["transformers"] == transformers.__version__
 
 
+def test_the_transformers_versions_that_are_tested(cli, monkeypatch):
+    from intp_video import compat
+
+    assert compat.tested_with() in cli("info").out
+    monkeypatch.setattr(compat, "transformers_version", lambda: "99.0.0")
+    assert "99.0.0, newer than the newest that is tested" in cli("info").out
+
+
+def test_version(cli):
+    outcome = cli("--version")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("intp-video 0.")
+
+
 def test_backends_in_the_order_they_are_tried(report):
     assert list(report["video_backends"]) == list(BACKENDS)
     assert report["video_backends"]["pyav"]["problem"] is None

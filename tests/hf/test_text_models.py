@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from hf.stock import step_logits
-from hf.tiny_model import make_inputs, make_model, text_logits
+from hf.tiny_model import make_inputs, make_model
 from intp_video import ModelError
 
 TOLERANCE = 2e-5
@@ -25,7 +25,6 @@ RIGHT = {
     "mistral-sliding": ("MistralConfig", {"sliding_window": 12}),
     "phi3": ("Phi3Config", {"sliding_window": None}),
 }
-NO_ROPE_LAYER = {"no_rope_layers": [1, 0]}
 
 
 def make(name: str, **options):
@@ -53,7 +52,6 @@ def test_equals_stock(name, fused, cache):
         ("Gemma2Config", {"head_dim": 16, "query_pre_attn_scalar": 16}, "takes softcap"),
         ("GptOssConfig", {"head_dim": 16, "num_local_experts": 2}, "rotate-half|s_aux"),
         ("Gemma3TextConfig", {"head_dim": 16}, "frequencies of several kinds|softcap"),
-        ("GlmConfig", {"head_dim": 16}, "does not rotate halves|fused=False|another layout"),
     ],
 )
 def test_refused_by_name(name, options, named, cache):
@@ -62,17 +60,22 @@ def test_refused_by_name(name, options, named, cache):
         model.generate(**make_inputs(8), max_new_tokens=2, cache_implementation=cache)
 
 
-def test_layers_without_rope_are_refused_fused_and_right_unfused():
-    """Fused, a layer's keys would be rotated whether it asks for it or not."""
-    model = make("SmolLM3Config", **NO_ROPE_LAYER)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SmolLM3Config", {"no_rope_layers": [1, 0]}),  # fused, its second layer would rotate too
+        ("GlmConfig", {"head_dim": 16}),  # turns pairs, and half of the channels
+    ],
+)
+def test_refused_fused_and_right_unfused(name, options):
+    model = make(name, **options)
     inputs = make_inputs(8)
-    with torch.no_grad():
-        stock = text_logits(model(**inputs).logits, inputs)
-        with (
-            intp_video.extend(model, 8, rope="none"),
-            pytest.raises(ModelError, match="extend with fused=False"),
-        ):
-            model(**inputs)
-        with intp_video.extend(model, 8, rope="none", fused=False):
-            ours = text_logits(model(**inputs).logits, inputs)
+    stock = step_logits(model, inputs)
+    with (
+        pytest.raises(ModelError, match="extend with fused=False"),
+        intp_video.extend(model, 8, rope="none"),
+    ):
+        model(**inputs)
+    with intp_video.extend(model, 8, rope="none", fused=False):
+        ours = step_logits(model, inputs)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)

@@ -29,3 +29,18 @@ def test_a_wrong_operator_fails(monkeypatch, capsys, broken):
     monkeypatch.setitem(doctor.CHECKS, "rearrange", broken)
     assert doctor.main([]) == 1
     assert "FAILED rearrange" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        doctor.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"intp-ext {intp_ext.__version__}\n"
+
+
+def test_what_is_built_on_it_adds_a_line(capsys):
+    """By an entry point: the operators know nothing of transformers."""
+    assert doctor.main(["--json"]) == 0
+    line = json.loads(capsys.readouterr().out)["built_on"]["transformers"]
+    doctor.main([])
+    assert f"transformers {line}" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+from .. import compat
 from ..video import BACKENDS, backend_status
 from .console import add_talk_arguments, print_json
 
@@ -39,6 +40,7 @@ def _report() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
+        "transformers": compat.tested_with(),
         "video_backends": {
             name: {"package": status.package, "version": status.version, "problem": status.problem}
             for name, status in ((name, backend_status(name)) for name in BACKENDS)
@@ -51,7 +53,8 @@ def _report() -> dict[str, Any]:
 def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"{'python':<14}{report['python']} on {report['platform']}"
     for name, version in report["packages"].items():
-        yield f"{name:<14}{version or f'not installed (pip install {name})'}"
+        told = report["transformers"] if name == "transformers" else version
+        yield f"{name:<14}{told or f'not installed (pip install {name})'}"
     yield "video backends, in the order in which they are tried"
     for name, backend in report["video_backends"].items():
         yield f"  {name:<12}{backend['problem'] or 'version ' + backend['version']}"

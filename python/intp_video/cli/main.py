@@ -5,6 +5,7 @@ and ``run(args) -> int``, which does the work and returns the exit code.
 """
 
 import argparse
+import importlib.metadata
 import os
 import signal
 import sys
@@ -29,6 +30,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"intp-video: error: {message} (see {self.prog} --help)\n")
+
+
+class _Version(argparse.Action):
+    """Looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> NoReturn:
+        print(f"{parser.prog} {importlib.metadata.version('intp-ext')}")
+        parser.exit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--traceback", action="store_true", help="show where an input error came from"
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for command in COMMANDS:
         command.add_arguments(subparsers)

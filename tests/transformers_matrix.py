@@ -1,0 +1,127 @@
+"""Runs the hook's tests against releases of transformers and writes the table of docs/models.md.
+
+    python tests/transformers_matrix.py                   # all of them: 15 minutes on two cores
+    python tests/transformers_matrix.py 4.57.6 newest     # two of them; the other rows stay
+
+Each release is installed into a folder of its own and put in front of the one that is installed
+here; torch and this package stay what they are. "newest" is the newest release, "pre" the newest
+pre-release if it is newer than that. Exit code 1 if a test failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "transformers_matrix.json"
+DOCUMENT = ROOT / "docs" / "models.md"
+BEGIN, END = "<!-- transformers matrix -->", "<!-- end of transformers matrix -->"
+RELEASES = ("4.57.6", "5.0.0", "5.3.0", "5.4.0", "5.10.4", "5.17.0", "5.20.2", "5.23.0")
+TESTS = ("tests/hf", "tests/cli/test_demo.py", "tests/cli/test_ask.py")
+EVERYWHERE = ("no CUDA", "torchvision")  # skips that say nothing about transformers
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("releases", nargs="*", help=f"default: {' '.join(RELEASES)} newest pre")
+    parser.add_argument("--folder", type=Path, help="where releases are installed, and kept")
+    parser.add_argument("--dry", action="store_true", help="print the table, write nothing")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        bar = tqdm(resolve(options.releases or [*RELEASES, "newest", "pre"]), unit="release")
+        for release in bar:
+            bar.set_description(release)
+            rows[release] = run(release, folder / release)
+            if not options.dry:
+                write(rows)
+    print("\n".join(table(rows)))
+    return int(any(row["failed"] for row in rows.values()))
+
+
+def resolve(wanted: Sequence[str]) -> list[str]:
+    """Versions, in the order asked for; "newest" and "pre" are looked up."""
+    found = []
+    for name in wanted:
+        if name == "newest":
+            found.append(_published())
+        elif name == "pre":
+            found += [version for version in [_published("--pre")] if version != _published()]
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def _published(*options: str) -> str:
+    command = [sys.executable, "-m", "pip", "index", "versions", "transformers", *options]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return re.search(r"^transformers \((\S+)\)", listed, re.MULTILINE)[1]
+
+
+def run(release: str, folder: Path) -> dict:
+    """Counts of one release, the tests that failed and why tests were skipped there."""
+    if not (folder / "transformers").is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+        subprocess.run([*command, f"transformers=={release}"], check=True, stdout=sys.stderr)
+    report = folder / "report.xml"
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *TESTS]
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    return {"date": date.today().isoformat(), **counts(ElementTree.parse(report))}
+
+
+def counts(report: ElementTree.ElementTree) -> dict:
+    """passed, failed and skipped in a JUnit report."""
+    passed, failed, skipped = 0, [], {}
+    for case in report.iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}")
+        elif (skip := case.find("skipped")) is not None:
+            reason = skip.get("message", "")
+            if not any(word in reason for word in EVERYWHERE):
+                skipped[reason] = skipped.get(reason, 0) + 1
+        else:
+            passed += 1
+    return {"passed": passed, "failed": failed, "skipped": skipped}
+
+
+def in_order(rows: dict[str, dict]) -> list[str]:
+    return sorted(rows, key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
+
+
+def table(rows: dict[str, dict]) -> Iterator[str]:
+    yield "| transformers | passed | failed | skipped there, and why | on |"
+    yield "| --- | --- | --- | --- | --- |"
+    for release in in_order(rows):
+        row = rows[release]
+        skipped = "; ".join(f"{count}: {why}" for why, count in row["skipped"].items())
+        failed = f"{len(row['failed'])}: {', '.join(row['failed'])}" if row["failed"] else "0"
+        yield f"| {release} | {row['passed']} | {failed} | {skipped} | {row['date']} |"
+
+
+def write(rows: dict[str, dict]) -> None:
+    rows = {release: rows[release] for release in in_order(rows)}
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    before, rest = DOCUMENT.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    DOCUMENT.write_text("\n".join([f"{before}{BEGIN}", *table(rows), f"{END}{after}"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
