@@ -22,7 +22,7 @@ from intp_ext.reference import gather_tokens
 from . import compat
 from .cache import PackedStates
 from .errors import ModelError
-from .passes import CURRENT, DecoderState, ForwardPass, broken
+from .passes import CURRENT, DecoderState, ForwardPass, broken, pass_of
 
 NAME = "intp"
 
@@ -50,7 +50,7 @@ def intp_attention(
         _refuse_unknown(kwargs)
     if sliding_window is not None and _is_carrier(attention_mask):
         raise broken(f"a layer with sliding_window={sliding_window} was given a mask without one")
-    now = CURRENT.now
+    now = pass_of(attention_mask)
     if now is None or now.decoder is not decoder:
         output = _attend_alone(decoder, query, key, value, attention_mask, scaling)
         return output.transpose(1, 2).contiguous(), None
@@ -91,13 +91,12 @@ def _attend_alone(
     mask: torch.Tensor | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Outside a pass of the whole model: the decoder called by itself, or recomputed by gradient
-    checkpointing. Everything that a layer needs must then be in its arguments."""
+    """The decoder called by itself: everything that a layer needs must be in its arguments."""
     if decoder.needs_sequence:
         raise ModelError(
-            "attention was called outside a pass of the whole model (the language model by itself, "
-            "or gradient checkpointing), where the video is not known; call the whole model, or "
-            'extend it without window, span="visual", rope="dynamic_ntk" and rearrange="attention"'
+            "attention was called outside a pass of the whole model, where the video is not known; "
+            'call the whole model, or extend it without window, span="visual", rope="dynamic_ntk" '
+            'and rearrange="attention"'
         )
     if isinstance(key, PackedStates) or mask is None:
         raise broken("attention was called outside a pass, without a mask or with packed keys")

@@ -438,9 +438,18 @@ class Handle:
             )
         return name
 
-    def _pass_under_way(self) -> ForwardPass | None:
-        now = CURRENT.now
-        return now if now is not None and now.decoder is self._decoder else None
+    def _is_checkpointed(self) -> bool:
+        """Whether layers will be called again in the backward pass, as transformers decides it."""
+        layers = self._text.layers
+        asked = any(getattr(layer, "gradient_checkpointing", False) for layer in layers)
+        return asked and self._text.training and torch.is_grad_enabled()
+
+    def _refuse_cache(self, cache: Cache | None) -> bool:
+        if cache is not None:
+            raise ModelError(
+                f"gradient checkpointing calls layers twice, got {self.cache_argument}: pass none"
+            )
+        return False
 
     def _proven_forward(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """``forward`` of the multimodal module, as one :class:`ForwardPass`."""
@@ -482,6 +491,9 @@ class Handle:
         use_cache = kwargs.get("use_cache")
         if use_cache is None:
             use_cache = self._text.config.use_cache
+        replayed = self._is_checkpointed()
+        if replayed:
+            use_cache = kwargs["use_cache"] = self._refuse_cache(cache)
         if cache is None and use_cache:
             cache = DynamicCache(config=self._text.config)
         kwargs[self.cache_argument] = cache
@@ -494,7 +506,7 @@ class Handle:
             undo.callback(setattr, cache, "layers", cache.layers)
         sequence = self._sequence_for(cache, rows, has_video)
         own_layers = cache is not None and sequence.own_cache
-        now = ForwardPass(self._decoder, sequence, cache, rows, own_layers)
+        now = ForwardPass(self._decoder, sequence, cache, rows, own_layers, replayed)
         undo.callback(now.undo)
         if (mask := kwargs.get("attention_mask")) is not None:
             if self.packing is not None:
@@ -502,7 +514,7 @@ class Handle:
             if mask.dim() == 2:
                 mask = kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
             if mask.dim() == 4:
-                now.masks.append(mask)  # transformers hands it on as it is
+                now.allow_mask(mask)  # transformers hands it on as it is
             else:
                 now.has_padding_mask = True
         now.has_pixels = has_pixels

@@ -61,6 +61,7 @@ class ForwardPass:
         cache: the cache it was given, or None.
         rows: new tokens in each row of the batch.
         own_layers: keys go through our cache layers (and there is a cache).
+        replayed: gradient checkpointing will call its layers again when it is over.
 
     Attributes:
         past: tokens in our cache layers before this pass.
@@ -83,9 +84,11 @@ class ForwardPass:
         cache: Cache | None,
         rows: int,
         own_layers: bool,
+        replayed: bool = False,
     ) -> None:
         self.decoder, self.sequence = decoder, sequence
         self.cache, self.rows, self.own_layers = cache, rows, own_layers
+        self.replayed, self.over = replayed, False
         self._before = sequence.visual, sequence.holes
         self.past = int(cache.get_seq_length()) if own_layers else 0
         self.rope = sequence.rope
@@ -161,7 +164,20 @@ class ForwardPass:
         """Our mask function made this one from the padding of the batch."""
         if self.has_padding_mask and padding is None:
             raise broken("the mask function was not given the padding of the batch")
+        self.allow_mask(mask)
+
+    def allow_mask(self, mask: torch.Tensor) -> None:
+        """Attention may be given this mask."""
         self.masks.append(mask)
+        self.remember_in(mask)
+
+    def remember_in(self, argument: torch.Tensor) -> None:
+        """A layer that is called again is given the same argument, and finds its pass in it.
+
+        Not in every pass: the cycle would keep a cache alive until it is collected.
+        """
+        if self.replayed:
+            argument.intp_pass = self
 
     def saw_rotary(self) -> None:
         """Our rotary module gave this pass its angles, or withheld them."""
@@ -184,6 +200,8 @@ class ForwardPass:
         self, module: nn.Module, query: torch.Tensor, key: Any, mask: torch.Tensor | None
     ) -> None:
         """A layer attends: to the keys that our cache returned, under a mask of this pass."""
+        if self.over:
+            return
         if self.own_layers:
             if key is not self._handed:
                 raise broken(
@@ -201,7 +219,7 @@ class ForwardPass:
             raise broken(
                 f"{self._name(module)} asks for {query.size(2)} rows in a pass of {self.rows}"
             )
-        if mask is not self._mask and not self._is_ours(mask):
+        if mask is None or (mask is not self._mask and not self._is_ours(mask)):
             raise broken(
                 f"{self._name(module)} was given a mask that was not made for this pass "
                 f"({_told(mask)}): the mask function of attn_implementation "
@@ -209,10 +227,8 @@ class ForwardPass:
             )
         self._attended.append(module)
 
-    def _is_ours(self, mask: torch.Tensor | None) -> bool:
+    def _is_ours(self, mask: torch.Tensor) -> bool:
         """A mask of this pass, or one moved to the device of a later layer."""
-        if mask is None:
-            return False
         for made in self.masks:
             moved = mask.device != made.device
             if mask is made or (moved and (mask.shape, mask.dtype) == (made.shape, made.dtype)):
@@ -235,6 +251,7 @@ class ForwardPass:
         Raises:
             ModelError: what did not happen, and the version of transformers.
         """
+        self.over = True
         if self._attended != self.decoder.layers:
             raise broken(self._who_did_not_attend())
         if not frequencies_are_ours or self._rotary_calls != 1:
@@ -299,6 +316,11 @@ class _Current(threading.local):
 
 
 CURRENT = _Current()
+
+
+def pass_of(argument: torch.Tensor | None) -> ForwardPass | None:
+    """The pass under way, or the one that left this argument to a layer that is called again."""
+    return CURRENT.now or getattr(argument, "intp_pass", None)
 
 
 def saw_features(features: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ import intp_ext
 from intp_ext.reference import rope_angles
 
 from .errors import ModelError
-from .passes import CURRENT, DecoderState
+from .passes import CURRENT, DecoderState, broken, pass_of
 
 
 class ExtendedRotaryEmbedding(nn.Module):
@@ -73,6 +73,7 @@ class ExtendedRotaryEmbedding(nn.Module):
         if self.fused and sequence.own_cache:
             now.positions, now.withheld = positions, True
             nothing = x.new_empty((*x.shape[:2], 0))
+            now.remember_in(nothing)
             return nothing, nothing
         if now.order is not None:  # the residual stream is in storage order: so are cos and sin
             rows = now.order.argsort(dim=-1)
@@ -124,13 +125,10 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
     @functools.wraps(original)
     def apply_rotary_pos_emb(q, k, cos, sin, *args, **kwargs):
         if cos.shape[-1] == 0:
-            if CURRENT.now is None:
-                raise ModelError(
-                    "a layer was called again after its pass was over (gradient checkpointing "
-                    "does): fused RoPE is gone by then; extend with fused=False, or without "
-                    "gradient checkpointing"
-                )
-            CURRENT.now.saw_rotation()
+            now = pass_of(cos)
+            if now is None:
+                raise broken("a layer was called after its pass was over, with fused RoPE")
+            now.saw_rotation()
             return q, k
         return original(q, k, cos, sin, *args, **kwargs)
 

@@ -311,36 +311,6 @@ def test_an_interrupt_in_the_middle_of_a_pass_leaves_the_cache_as_it_was(bits, m
     assert torch.equal(ours, whole)
 
 
-def test_gradient_checkpointing_is_refused_where_it_would_be_wrong():
-    """It calls layers again when the pass is over: unrotated keys would stay unrotated."""
-    model = make_model().train()
-    model.gradient_checkpointing_enable({"use_reentrant": True})
-    inputs = make_inputs(8)
-    with (
-        intp_video.extend(model, 8, rope="none"),
-        pytest.raises(ModelError, match="gradient checkpointing"),
-    ):
-        model(**inputs, use_cache=False).logits.sum().backward()
-    with (
-        intp_video.extend(model, 8, rope="none", fused=False, window=2),
-        pytest.raises(ModelError, match="gradient checkpointing"),
-    ):
-        model(**inputs, use_cache=False).logits.sum().backward()
-
-
-def test_gradient_checkpointing_unfused_gives_the_same_gradients():
-    inputs = make_inputs(8)
-    gradients = []
-    for checkpointed in (False, True):
-        model = make_model().train()
-        if checkpointed:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        with intp_video.extend(model, 8, rope="none", fused=False):
-            model(**inputs, use_cache=False).logits.sum().backward()
-        gradients.append(text(model).layers[0].self_attn.q_proj.weight.grad)
-    torch.testing.assert_close(*gradients)
-
-
 def test_output_attentions_names_the_way_out():
     with intp_video.extend(make_model(), 8, rope="none") as handle:
         inputs = make_inputs(8)
