@@ -7,6 +7,7 @@ The mask function returns no ``[B, 1, Q, K]`` mask (10 GB at 100k tokens) but a 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -232,22 +233,25 @@ def explicit_mask(attention_mask: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 _users = 0
+_lock = threading.Lock()
 
 
 def register() -> Callable[[], None]:
     """Make both functions known to transformers as "intp"; returns the function that takes them
     back."""
     global _users
-    if _users == 0:
-        AttentionInterface.register(NAME, intp_attention)
-        AttentionMaskInterface.register(NAME, intp_mask)
-    _users += 1
+    with _lock:
+        if _users == 0:
+            AttentionInterface.register(NAME, intp_attention)
+            AttentionMaskInterface.register(NAME, intp_mask)
+        _users += 1
 
     def release() -> None:
         global _users
-        _users -= 1
-        if _users == 0:
-            AttentionInterface._global_mapping.pop(NAME)
-            AttentionMaskInterface._global_mapping.pop(NAME)
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                AttentionInterface._global_mapping.pop(NAME)
+                AttentionMaskInterface._global_mapping.pop(NAME)
 
     return release

@@ -3,13 +3,14 @@ back."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import torch
@@ -64,7 +65,7 @@ def extend(
     both). Works as a context manager too.
 
     Args:
-        model: a Hugging Face Video-LLM; this instance alone is changed.
+        model: a Hugging Face Video-LLM, or a PEFT model of one; this instance alone is changed.
         frames: M, the most frames a video will have; rounded up to whole groups of N.
         rope: how RoPE is stretched: "none", "linear", "ntk", "dynamic_ntk" or "yarn"
             (:func:`intp_ext.rope_frequencies`). docs/method.md says why "yarn".
@@ -101,6 +102,8 @@ def extend(
 
     Source: INTP (Shang et al., arXiv 2409.12963).
     """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()  # PEFT: its layers stand in this model, which is extended
     handle = getattr(model, "_intp_handle", None)
     if handle is not None:
         raise ModelError("the model is extended already; call restore() on its handle first")
@@ -120,15 +123,15 @@ def extend(
             raise ValueError(f"extend: {name}: expected one of {', '.join(known)}, got {value!r}")
     if span == "visual" and rope != "linear":
         raise ValueError(f'extend: span: "visual" needs rope="linear", got rope={rope!r}')
-    if factor is not None and not (math.isfinite(factor) and factor >= 1):
-        raise ValueError(f"extend: factor: expected a finite number of at least 1, got {factor}")
+    if factor is not None:
+        check_factor(factor, function="extend")
     if window is not None:
         check_frames(window, function="extend", name="window")
     if sink is not None and window is None:
         raise ValueError("extend: sink: expected with a window only, got window=None")
     if sink is not None and (isinstance(sink, bool) or not isinstance(sink, int) or sink < 0):
         raise ValueError(f"extend: sink: expected a number of tokens, at least 0, got {sink!r}")
-    if kv_bits is not None and (isinstance(kv_bits, bool) or kv_bits not in KV_BITS):
+    if kv_bits is not None and (type(kv_bits) is not int or kv_bits not in KV_BITS):
         raise ValueError(f"extend: kv_bits: expected 2, 4, 8, 16 or None, got {kv_bits!r}")
     if kv_rotate not in KV_ROTATE:
         known = ", ".join(KV_ROTATE)
@@ -238,6 +241,13 @@ class Handle:
         if self.active:
             self.restore()
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Copying or pickling an extended model meets its handle."""
+        raise ModelError(
+            "an extended model is not copied or pickled: its parts would belong to the original; "
+            "restore() first, and extend the copy"
+        )
+
     def restore(self) -> None:
         """Put every parameter, buffer, method, hook, config entry and module global back as it was.
 
@@ -273,8 +283,7 @@ class Handle:
                 "restretch() needs unrotated keys and stretched frequencies: extend with kv_bits, "
                 'kv_rotate="on_read" and span="all"'
             )
-        if not (math.isfinite(factor) and factor >= 1):
-            raise ValueError(f"restretch: factor: expected at least 1, got {factor}")
+        check_factor(factor, function="restretch")
         self.factor = float(factor)
         rope = self._rope_for().to(self._rotary.inv_freq.device)
         self._rotary.inv_freq, self._rotary.attention_scaling = (
@@ -344,7 +353,11 @@ class Handle:
         undo.callback(self._restore_rotary)
         text.rotary_emb = self._rotary  # a submodule, so that it moves with the model
 
-        undo.callback(text.set_attn_implementation, text.config._attn_implementation)
+        config = copy.copy(text.config)  # another model may have been made from the same one
+        for module in text.modules():
+            if getattr(module, "config", None) is text.config and module is not text:
+                _set_attribute(undo, module, "config", config)
+        _set_attribute(undo, text, "config", config)
         text.set_attn_implementation(attention.NAME)
         for layer in text.layers:
             _set_attribute(undo, layer.self_attn, "intp", self._decoder)
@@ -520,6 +533,11 @@ class Handle:
         now.has_pixels = has_pixels
         if rows > 1 or has_video:  # not at every decoded token: it reads device memory
             self._count_features(now, ids, encoded)
+        if ids is None and self._decoder.needs_sequence:
+            raise ModelError(
+                'a window, span="visual", rope="dynamic_ntk" and rearrange="attention" find the '
+                "video by its tokens: pass input_ids, not inputs_embeds"
+            )
         if has_video and self._needs_span:
             self._see_video(now, ids, kwargs.get("position_ids"))
         CURRENT.now = now
@@ -605,13 +623,8 @@ class Handle:
             )
 
     def _see_video(
-        self, now: ForwardPass, ids: torch.Tensor | None, position_ids: torch.Tensor | None
+        self, now: ForwardPass, ids: torch.Tensor, position_ids: torch.Tensor | None
     ) -> None:
-        if ids is None:
-            raise ModelError(
-                'a window, span="visual" and rearrange="attention" find the video by its tokens: '
-                "pass input_ids, not inputs_embeds"
-            )
         past = 0 if now.cache is None else now.cache.get_seq_length()
         is_visual = ids == self.family.video_token_id(self.model.config)
         if position_ids is None:
@@ -644,6 +657,21 @@ class Handle:
                     self._storage_order(frames).to(order.device) + first
                 )
         return order
+
+
+def check_factor(factor: Any, *, function: str) -> None:
+    """Say what is wrong with a scaling factor.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: below 1, infinite or NaN.
+    """
+    if isinstance(factor, bool) or not isinstance(factor, int | float):
+        raise TypeError(f"{function}: factor: expected a number, got {type(factor).__name__}")
+    if not (math.isfinite(factor) and factor >= 1):
+        raise ValueError(
+            f"{function}: factor: expected a finite number of at least 1, got {factor}"
+        )
 
 
 def _layers_of(cache: Cache) -> str:

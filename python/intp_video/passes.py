@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -45,6 +45,10 @@ class DecoderState:
     layers: list[nn.Module]
     encoded: int = 0
     said: set[str] = field(default_factory=set)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Copying or pickling a part of an extended model meets what its layers share."""
+        raise ModelError("a part of an extended model is not copied or pickled; restore() first")
 
     def say_once(self, message: str) -> None:
         if message not in self.said:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,7 @@ def cos_sin(
 
 
 _guarded: dict[str, tuple[Callable[..., Any], int]] = {}  # module name -> (original, users)
+_lock = threading.Lock()
 
 
 def guard_rotation(text_model: nn.Module) -> Callable[[], None]:
@@ -106,17 +108,19 @@ def guard_rotation(text_model: nn.Module) -> Callable[[], None]:
     """
     name = type(text_model).__module__
     module = sys.modules[name]
-    original, users = _guarded.get(name, (module.apply_rotary_pos_emb, 0))
-    if users == 0:
-        module.apply_rotary_pos_emb = _pass_through_without_width(original)
-    _guarded[name] = (original, users + 1)
+    with _lock:
+        original, users = _guarded.get(name, (module.apply_rotary_pos_emb, 0))
+        if users == 0:
+            module.apply_rotary_pos_emb = _pass_through_without_width(original)
+        _guarded[name] = (original, users + 1)
 
     def release() -> None:
-        original, users = _guarded.pop(name)
-        if users > 1:
-            _guarded[name] = (original, users - 1)
-        else:
-            module.apply_rotary_pos_emb = original
+        with _lock:
+            original, users = _guarded.pop(name)
+            if users > 1:
+                _guarded[name] = (original, users - 1)
+            else:
+                module.apply_rotary_pos_emb = original
 
     return release
 

@@ -124,6 +124,8 @@ class Session:
 
         Raises:
             ValueError: no whole groups, or more frames than the session was made for.
+
+        A call that fails, or is interrupted, leaves the session as it was.
         """
         frames = torch.as_tensor(clip.frames if isinstance(clip, Clip) else clip)
         count, group = len(frames), self._preparer.frames_per_group
@@ -137,20 +139,26 @@ class Session:
                 f"Session.add: clip: expected at most {self._handle.frames} frames in all, got "
                 f"{self.frames} and {count} more; open a Session with more frames"
             )
-        if self._grows:
-            self._stretch(self.frames + count)
+        pixels = self._preparer.frame_processor(frames)[None]
         prompt = self._preparer.prompt_ids("?", self.frames + count)[0]
         last = int((prompt == self._preparer.video_token_id).nonzero()[-1])
         begin = self._cache.get_seq_length()
         ids = prompt[None, begin : last + 1].to(self._model.device)
-        pixels = self._preparer.frame_processor(frames)[None]
-        self._handle.multimodal_module(
-            input_ids=ids,
-            pixel_values_videos=pixels.to(self._model.device, self._model.dtype),
-            position_ids=torch.arange(begin, last + 1, device=ids.device)[None],
-            use_cache=True,
-            **{self._handle.cache_argument: self._cache},
-        )
+        factor = self.factor
+        try:
+            if self._grows:
+                self._stretch(self.frames + count)
+            self._handle.multimodal_module(
+                input_ids=ids,
+                pixel_values_videos=pixels.to(self._model.device, self._model.dtype),
+                position_ids=torch.arange(begin, last + 1, device=ids.device)[None],
+                use_cache=True,
+                **{self._handle.cache_argument: self._cache},
+            )
+        except BaseException:  # the pass is undone by itself
+            if self.factor != factor:
+                self._handle.restretch(self._cache, factor)
+            raise
         self.frames += count
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> str:

@@ -25,6 +25,9 @@ NAN = float("nan")
         ({"rope": "rotary"}, ValueError, "rope: expected one of none, linear"),
         ({"factor": 0.5}, ValueError, "factor"),
         ({"factor": NAN}, ValueError, "factor"),
+        ({"factor": "2"}, TypeError, "factor: expected a number, got str"),
+        ({"factor": True}, TypeError, "factor: expected a number, got bool"),
+        ({"kv_bits": 4.0}, ValueError, r"kv_bits: expected 2, 4, 8, 16 or None, got 4\.0"),
         ({"factor": float("inf")}, ValueError, "factor"),
         ({"rope": "none", "factor": 2.0}, ValueError, "factor"),
         ({"span": "text"}, ValueError, "span"),
@@ -129,14 +132,55 @@ def test_two_videos_in_a_row_work_where_none_is_needed(model):
             torch.testing.assert_close(model(**inputs).logits, stock, atol=1e-5, rtol=0)
 
 
-def test_embeddings_hide_where_the_video_is(model):
+@pytest.mark.parametrize("merged", [False, True], ids=["pixels", "merged-already"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": 2},
+        {"rope": "linear", "span": "visual"},
+        {"rearrange": "attention"},
+        {"rope": "dynamic_ntk"},
+    ],
+    ids=str,
+)
+def test_embeddings_hide_where_the_video_is(model, options, merged):
     inputs = make_inputs(8)
     embeds = model.get_input_embeddings()(inputs.pop("input_ids"))
+    if merged:
+        del inputs["pixel_values_videos"]
     with (
-        intp_video.extend(model, 8, window=2),
+        intp_video.extend(model, 8, **options),
         pytest.raises(ModelError, match="pass input_ids, not inputs_embeds"),
     ):
         model(inputs_embeds=embeds, **inputs)
+
+
+def test_embeddings_are_as_good_where_the_video_need_not_be_found(model):
+    inputs = make_inputs(8)
+    embeds = model.get_input_embeddings()(inputs.pop("input_ids"))
+    with torch.no_grad():
+        stock = model(inputs_embeds=embeds, **inputs).logits[:, -1]
+        with intp_video.extend(model, 8, rope="none"):
+            ours = model(inputs_embeds=embeds, **inputs).logits[:, -1]
+    torch.testing.assert_close(ours, stock, atol=1e-5, rtol=0)
+
+
+def test_a_part_of_the_model(model):
+    with pytest.raises(ModelError, match=r"expected the whole model, .* its part VideoLlavaModel"):
+        intp_video.extend(model.model)
+
+
+def test_a_peft_model_is_extended_where_its_layers_stand(model):
+    class PeftModel(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base_model, self.config = base, base.config
+
+        def get_base_model(self):
+            return self.base_model
+
+    with intp_video.extend(PeftModel(model), 8) as handle:
+        assert handle.model is model
 
 
 def test_the_decoder_alone_does_not_know_where_the_video_is(model):

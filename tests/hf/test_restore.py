@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 import sys
 
 import intp_video
@@ -122,6 +125,53 @@ def test_an_extended_model_does_not_touch_another():
         before = other(**inputs).logits
         with intp_video.extend(extended, 64, rope="linear"):
             assert torch.equal(other(**inputs).logits, before)
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["in-order", "in-reverse"])
+def test_two_models_of_one_config_do_not_touch_each_other(first):
+    """transformers keeps the attention implementation in the config: ours is not written there."""
+    models = [make_model(0), make_model(1)]
+    other = type(models[0])(models[0].config).eval()
+    other.load_state_dict(models[1].state_dict())
+    models[1] = other
+    assert models[0].model.language_model.config is other.model.language_model.config
+    inputs = make_inputs(8)
+    with torch.no_grad():
+        stock = [model(**inputs).logits for model in models]
+        one = intp_video.extend(models[0], 8, rope="none")
+        assert torch.equal(models[1](**inputs).logits, stock[1])
+        handles = [one, intp_video.extend(models[1], 8, rope="none")]
+        for model, expected in zip(models, stock, strict=True):
+            torch.testing.assert_close(
+                model(**inputs).logits[:, -1], expected[:, -1], atol=1e-5, rtol=0
+            )
+        handles[first].restore()
+        handles[1 - first].restore()
+        for model, expected in zip(models, stock, strict=True):
+            assert torch.equal(model(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.deepcopy,
+        pickle.dumps,
+        lambda model: torch.save(model, io.BytesIO()),
+        lambda model: copy.deepcopy(model.model),
+        lambda model: copy.deepcopy(model.model.language_model),
+        lambda model: copy.deepcopy(model.model.language_model.layers[0]),
+    ],
+    ids=["deepcopy", "pickle", "save", "deepcopy-inner", "deepcopy-decoder", "deepcopy-layer"],
+)
+def test_an_extended_model_is_not_copied(model, copied):
+    model.generate(**make_inputs(8), max_new_tokens=2)  # transformers 5 hooks a model once
+    before = everything(model)
+    with intp_video.extend(model, 16):
+        with pytest.raises(intp_video.ModelError, match=r"restore\(\) first"):
+            copied(model)
+        model.generate(**make_inputs(16), max_new_tokens=2)  # it is as good as before
+    assert_same(everything(model), before)
+    copy.deepcopy(model)
 
 
 def test_a_cache_outlives_its_extension(model):

@@ -132,6 +132,48 @@ def test_bad_input(model, preparer):
     intp_video.extend(model).restore()
 
 
+@pytest.mark.parametrize("bits", [16, 4])
+def test_an_add_that_is_interrupted_leaves_the_session_as_it_was(
+    model, preparer, bits, monkeypatch
+):
+    """In the second layer of the prefill: the first one has its keys already."""
+    frames = make_frames(32)
+    mlp = model.model.language_model.layers[1].mlp
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with Session(model, preparer, 32, kv_bits=bits) as session:
+        for begin in (0, 16):
+            factor, tokens = session.factor, session._cache.get_seq_length()
+            monkeypatch.setattr(mlp, "forward", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                session.add(frames[begin : begin + 16])
+            monkeypatch.undo()
+            assert (session.frames, session.factor) == (begin, factor)
+            assert session._cache.get_seq_length() == tokens
+            session.add(frames[begin : begin + 16])
+        interrupted = session.ask("7 8 9", max_new_tokens=6)
+        states = [layer.cache.state_dict() for layer in session._cache.layers]
+    with Session(model, preparer, 32, kv_bits=bits) as session:
+        session.add(frames[:16])
+        session.add(frames[16:])
+        assert session.ask("7 8 9", max_new_tokens=6) == interrupted
+        for layer, state in zip(session._cache.layers, states, strict=True):
+            expected = layer.cache.state_dict()
+            assert all(torch.equal(x, expected["tensors"][n]) for n, x in state["tensors"].items())
+
+
+def test_a_clip_that_is_refused_leaves_the_session_as_it_was(model, preparer):
+    with Session(model, preparer, 32) as session:
+        session.add(make_frames(8))
+        factor, answer = session.factor, session.ask("7 8 9", max_new_tokens=6)
+        with pytest.raises((ValueError, RuntimeError, TypeError)):
+            session.add(torch.zeros(8, 16, 16, 4, dtype=torch.uint8))  # four colors
+        assert (session.frames, session.factor) == (8, factor)
+        assert session.ask("7 8 9", max_new_tokens=6) == answer
+
+
 def test_restretch_needs_unrotated_keys(model):
     with (
         intp_video.extend(model, 8, kv_bits=4) as handle,

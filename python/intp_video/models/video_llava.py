@@ -41,7 +41,12 @@ class VideoLlava(VideoModel):
         return config.video_token_index
 
     def multimodal_module(self, model: nn.Module) -> nn.Module:
-        module = model.model
+        module = getattr(model, "model", None)
+        if module is None:
+            raise ModelError(
+                f"expected the whole model, a VideoLlavaForConditionalGeneration, got its part "
+                f"{type(model).__name__}"
+            )
         if getattr(module, "video_tower", None) is None:
             raise ModelError(
                 f"{type(model).__name__} has no video tower: nothing to show a video to"
