@@ -27,9 +27,19 @@ from .passes import CURRENT, DecoderState, ForwardPass, broken, pass_of
 
 NAME = "intp"
 
-# Keyword arguments of the attention interface that do not change what is computed here: positions
-# are our rotary module's business, the rest is of other parts of a model.
-IGNORED = frozenset({"position_ids", "cache_position", "use_cache", "num_items_in_batch"})
+# Keyword arguments that models hand down to the attention interface and that do not change what is
+# computed here: positions are our rotary module's business, the rest is of other parts of a model.
+IGNORED = frozenset(
+    {
+        "position_ids",
+        "cache_position",
+        "use_cache",
+        "output_hidden_states",
+        "output_router_logits",
+        "return_dict",
+        "num_items_in_batch",
+    }
+)
 
 
 def intp_attention(

@@ -38,6 +38,7 @@ log = logging.getLogger("intp_video")
 SPANS = ("all", "visual")
 ROUTES = ("features", "attention")
 KV_BITS = (*BITS, 16)
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def extend(
@@ -200,6 +201,10 @@ class Handle:
 
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
+        if self._text.dtype not in KERNEL_DTYPES:
+            raise ModelError(
+                f"the kernels take float32, bfloat16 and float16, got a model in {self._text.dtype}"
+            )
         self._trained_context = self._text.config.max_position_embeddings
         text_tokens = text_reserve(
             family.frames_per_group(model.config), self.tokens_per_frame, self._trained_context
@@ -517,11 +522,13 @@ class Handle:
         has_video = encoded is not None or has_pixels
         if cache is not None:
             undo.callback(setattr, cache, "layers", cache.layers)
-        sequence = self._sequence_for(cache, rows, has_video)
+        mask = kwargs.get("attention_mask")
+        sequence = self._sequence_for(cache, mask, rows, has_video)
         own_layers = cache is not None and sequence.own_cache
         now = ForwardPass(self._decoder, sequence, cache, rows, own_layers, replayed)
         undo.callback(now.undo)
-        if (mask := kwargs.get("attention_mask")) is not None:
+        self._say_beyond(now)
+        if mask is not None:
             if self.packing is not None:
                 now.kv_bounds = attention.kv_bounds(mask)
             if mask.dim() == 2:
@@ -543,7 +550,23 @@ class Handle:
         CURRENT.now = now
         return kwargs
 
-    def _sequence_for(self, cache: Cache | None, rows: int, has_video: bool) -> Sequence:
+    def _length_of(self, mask: torch.Tensor | None, rows: int, has_video: bool) -> int:
+        """Tokens of a new sequence, as dynamic_ntk counts them: at least what was planned for a
+        video. All rows of a batch have the same frequencies."""
+        least = self._planned_tokens if has_video else self._trained_context
+        lengths = [rows] if mask is None or mask.dim() != 2 else mask.sum(-1).tolist()
+        lengths = sorted({max(least, int(length)) for length in lengths})
+        if len(lengths) > 1:
+            raise ModelError(
+                f'rope="dynamic_ntk" gives prompts of {lengths[0]} and of {lengths[-1]} tokens '
+                "frequencies of their own, and a batch has one set; ask them one by one, or use "
+                'rope="ntk"'
+            )
+        return lengths[0]
+
+    def _sequence_for(
+        self, cache: Cache | None, mask: torch.Tensor | None, rows: int, has_video: bool
+    ) -> Sequence:
         if cache is not None and int(cache.get_seq_length()) > 0:
             known = sequence_of(cache) or self._sequences.get(cache)
             if known is None:
@@ -552,8 +575,9 @@ class Handle:
                     "not the extended one; pass an empty cache"
                 )
             return known
-        length = max(rows, self._planned_tokens) if has_video else rows
-        rope = self._rope_for(length) if self.rope == "dynamic_ntk" else self._rotary.rope
+        rope = self._rotary.rope
+        if self.rope == "dynamic_ntk":
+            rope = self._rope_for(self._length_of(mask, rows, has_video))
         sequence = Sequence(rope)
         sequence.own_cache = adopt(cache, sequence, len(self._text.layers), self.packing)
         if cache is not None:
@@ -562,10 +586,28 @@ class Handle:
             self._say_foreign_cache(cache)
         return sequence
 
+    def _say_beyond(self, now: ForwardPass) -> None:
+        """Positions beyond what was trained, or stretched to: said when the first one is used."""
+        if now.past + now.rows > self._reach and self.rope != "dynamic_ntk":
+            self._decoder.say_once(
+                f"the sequence grows beyond the {self._reach} tokens that the positions reach "
+                f"(trained: {self._trained_context}, factor {self.factor:.3f}): answers may get "
+                "worse; extend with a larger factor, or with more frames"
+            )
+
+    @property
+    def _reach(self) -> int:
+        """The last token whose position is one of training, stretched."""
+        if self.span == "visual":
+            visual = self.frames * self.tokens_per_frame
+            return self._trained_context + int(visual * (1 - 1 / self.factor))
+        return int(self._trained_context * self.factor)
+
     def _say_foreign_cache(self, cache: Cache) -> None:
         if self.packing is not None:
             raise ModelError(
                 f"kv_bits={self.packing.bits} needs the default cache or a static one, got "
+                f"{'an offloaded ' if getattr(cache, 'offloading', False) else ''}"
                 f"{type(cache).__name__} of {_layers_of(cache)}; extend without kv_bits to use it"
             )
         if self.rearrange == "attention":

@@ -233,6 +233,51 @@ def test_a_window_refuses_padding_in_the_middle(model):
         model(**inputs)
 
 
+def test_a_model_in_float64(model):
+    with pytest.raises(ModelError, match=r"take float32, bfloat16 and float16, got .*float64"):
+        intp_video.extend(model.double())
+
+
+def test_packed_sequences_are_refused_by_name(model):
+    lengths = torch.tensor([0, 3, 5], dtype=torch.int32, device=model.device)
+    ids = torch.tensor([[1, 5, 6, 1, 7]], device=model.device)
+    with intp_video.extend(model, 8), pytest.raises(ModelError, match="takes cu_seq_lens_q"):
+        model(input_ids=ids, cu_seq_lens_q=lengths)
+
+
+def test_dynamic_ntk_gives_a_batch_one_set_of_frequencies(model):
+    """A short prompt must not be answered by the frequencies of its longest neighbour."""
+    ids = torch.randint(3, 60, (2, 90), device=model.device)
+    mask = torch.ones_like(ids)
+    mask[0, :40] = 0
+    with torch.no_grad(), intp_video.extend(model, 8, rope="dynamic_ntk"):
+        alone = model(input_ids=ids[:1, 40:]).logits[0, -1]
+        with pytest.raises(ModelError, match=r"prompts of 64 and of 90 tokens.*one by one"):
+            model(input_ids=ids, attention_mask=mask)
+        mask[1, :30] = 0  # 60 tokens: both within what was trained
+        padded = model(input_ids=ids, attention_mask=mask, position_ids=mask.cumsum(-1) - 1)
+    torch.testing.assert_close(padded.logits[0, -1], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "reach"),
+    [
+        ({"rope": "none"}, 64),
+        ({"rope": "yarn", "factor": 1.25}, 80),
+        ({"rope": "linear", "span": "visual", "factor": 2.0}, 64 + 20),
+    ],
+    ids=str,
+)
+def test_positions_beyond_the_stretch_are_said_once(model, caplog, options, reach):
+    ids = torch.full((1, reach), 7, device=model.device)
+    with torch.no_grad(), intp_video.extend(model, 8, **options):
+        cache = cache_of(model(input_ids=ids))
+        assert "beyond" not in caplog.text
+        for _ in range(2):
+            model(input_ids=ids[:, :1], **with_cache(model, cache))
+    assert caplog.text.count(f"beyond the {reach} tokens") == 1
+
+
 def test_dropout_is_refused(model):
     model.model.language_model.layers[0].self_attn.attention_dropout = 0.1
     model.train()

@@ -15,6 +15,7 @@ from hf.tiny_model import (
     VIDEO,
     cache_of,
     make_inputs,
+    make_model,
     prefills_video_in_chunks,
     text_logits,
     with_cache,
@@ -79,6 +80,8 @@ def test_text_without_a_video(model, variant):
         pytest.param({"do_sample": False, "num_beams": 3}, id="beams"),
         pytest.param({"do_sample": True, "temperature": 1.3}, id="sampling"),
         pytest.param({"do_sample": True, "num_return_sequences": 2}, id="return-2"),
+        pytest.param({"do_sample": False, "output_hidden_states": True}, id="hidden-states"),
+        pytest.param({"do_sample": False, "use_cache": False}, id="no-cache"),
     ],
 )
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -97,6 +100,17 @@ def test_static_cache(model, fused, side):
     with intp_video.extend(model, 8, rope="none", fused=fused):
         ours = step_logits(model, inputs, cache_implementation="static")
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("do_sample", [False, True], ids=["greedy", "sampling"])
+@pytest.mark.parametrize("bits", [None, 16, 4])
+def test_assisted_decoding(model, bits, do_sample):
+    """An assistant guesses, the cache is cropped by what was guessed wrong."""
+    inputs = make_inputs(8, texts=((3, 4),))
+    options = {"do_sample": do_sample, "assistant_model": make_model(seed=1)}
+    stock = generate(model, inputs, **options)
+    with intp_video.extend(model, 8, rope="none", kv_bits=bits):
+        assert torch.equal(generate(model, inputs, **options), stock)
 
 
 def test_static_cache_refuses_the_attention_route(model):
