@@ -226,6 +226,7 @@ def kv_bounds(mask: torch.Tensor) -> torch.Tensor:
     return torch.stack(padding_bounds(mask), dim=-1).int()
 
 
+@torch.compiler.disable
 def padding_has_holes(attention_mask: torch.Tensor) -> tuple[bool, bool]:
     """Whether some row of ``[B, K]`` has padding between kept keys, and whether one has padding at
     its end, which will stand between kept keys as soon as a token follows."""

@@ -212,7 +212,7 @@ class Handle:
         self._planned_tokens = self.frames * self.tokens_per_frame + text_tokens
         self.factor = self._choose_factor(factor)
         self._sequences: WeakKeyDictionary[Cache, Sequence] = WeakKeyDictionary()
-        self._signature = inspect.signature(self._outer.forward)
+        self._parameters = tuple(inspect.signature(self._outer.forward).parameters)
         self.cache_argument = self._find_cache_argument()
         self._needs_span = window is not None or span == "visual" or rearrange == "attention"
         self._decoder = DecoderState(
@@ -452,7 +452,7 @@ class Handle:
         if name is None:
             raise broken(
                 f"{type(self._outer).__name__}.forward takes no cache by a known name, only "
-                f"{', '.join(self._signature.parameters)}"
+                f"{', '.join(self._parameters)}"
             )
         return name
 
@@ -491,16 +491,14 @@ class Handle:
                 CURRENT.now = before
             return output
 
-        return torch.compiler.disable(forward, recursive=False)
+        return forward
 
-    @torch.compiler.disable
     def _begin_pass(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], undo: ExitStack
     ) -> dict[str, Any]:
         """Find or begin the sequence of this pass, see where its video stands, put our layers in
         its cache. Returns the arguments of the model's own forward."""
-        bound = self._signature.bind_partial(*args, **kwargs).arguments
-        kwargs = {**bound.pop("kwargs", {}), **bound}
+        kwargs.update(zip(self._parameters, args, strict=False))
         ids, embeds = kwargs.get("input_ids"), kwargs.get("inputs_embeds")
         tokens = ids if ids is not None else embeds
         if tokens is None:
@@ -567,8 +565,10 @@ class Handle:
     def _sequence_for(
         self, cache: Cache | None, mask: torch.Tensor | None, rows: int, has_video: bool
     ) -> Sequence:
+        known = None if cache is None else sequence_of(cache) or self._sequences.get(cache)
+        if torch.compiler.is_compiling() and known is not None and rows == 1:
+            return known  # 4.57 reads device memory for the length of a static cache
         if cache is not None and int(cache.get_seq_length()) > 0:
-            known = sequence_of(cache) or self._sequences.get(cache)
             if known is None:
                 raise ModelError(
                     f"{self.cache_argument} holds keys from before extend(): their rotation is "
@@ -624,7 +624,8 @@ class Handle:
     def _see_padding(self, sequence: Sequence, mask: torch.Tensor, rows: int) -> torch.Tensor:
         """The mask itself, or an explicit one ``[B, 1, S, K]`` where padding is no interval."""
         holes = sequence.holes
-        if rows > 1 or mask.device.type == "cpu":  # a GPU is not waited for at every decoded token
+        # neither a GPU nor a compiled graph is waited for at every decoded token
+        if rows > 1 or (mask.device.type == "cpu" and not torch.compiler.is_compiling()):
             holes, at_end = attention.padding_has_holes(mask)
             sequence.holes = holes or at_end
         if not holes:
@@ -641,6 +642,7 @@ class Handle:
         )
         return attention.explicit_mask(mask, rows)
 
+    @torch.compiler.disable
     def _count_features(
         self, now: ForwardPass, ids: torch.Tensor | None, encoded: Any | None
     ) -> None:
@@ -664,6 +666,7 @@ class Handle:
                 "prefill_chunk_size)"
             )
 
+    @torch.compiler.disable
     def _see_video(
         self, now: ForwardPass, ids: torch.Tensor, position_ids: torch.Tensor | None
     ) -> None:

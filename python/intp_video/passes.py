@@ -51,7 +51,8 @@ class DecoderState:
         raise ModelError("a part of an extended model is not copied or pickled; restore() first")
 
     def say_once(self, message: str) -> None:
-        if message not in self.said:
+        """Log a warning, the first time; a compiled graph cannot talk."""
+        if message not in self.said and not torch.compiler.is_compiling():
             self.said.add(message)
             compat.log.warning(message)
 
