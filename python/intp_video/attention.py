@@ -7,6 +7,7 @@ The mask function returns no ``[B, 1, Q, K]`` mask (10 GB at 100k tokens) but a 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import causal_mask_function, sdpa_mask
+from transformers.masking_utils import sdpa_mask
 
 import intp_ext
 from intp_ext.reference import gather_tokens
@@ -38,6 +39,21 @@ IGNORED = frozenset(
         "output_router_logits",
         "return_dict",
         "num_items_in_batch",
+    }
+)
+
+
+# What transformers tells every mask function, beside what intp_mask reads.
+MASK_IGNORED = frozenset(
+    {
+        "allow_is_causal_skip",
+        "allow_is_bidirectional_skip",
+        "allow_torch_fix",
+        "config",
+        "device",
+        "dtype",
+        "local_size",
+        "use_vmap",
     }
 )
 
@@ -67,6 +83,12 @@ def intp_attention(
         return output.transpose(1, 2).contiguous(), None
     now.saw_attention(module, query, key, attention_mask)
     if isinstance(key, PackedStates):
+        if not _is_carrier(attention_mask):
+            raise ModelError(
+                f"kv_bits={key.cache.bits} reads packed keys under a causal mask with padding at "
+                "one end of each row, and this model has another one (a sliding window?); extend "
+                "without kv_bits"
+            )
         output = _attend_packed(now, query, key.cache, scaling)
     else:
         query = now.prepare_queries(query)
@@ -147,37 +169,43 @@ def _attend(
         )
     if window is not None:
         raise ModelError(
-            "a window needs padding at one end of each row, got padding between kept tokens or a "
-            "custom 4-D mask"
+            "a window needs plain causal attention and padding at one end of each row, got padding "
+            "between kept tokens, a custom 4-D mask or a text model with a sliding window"
         )
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     if mask.shape[-1] < key.shape[2]:  # a static cache is longer than what it holds
-        mask = F.pad(mask, (0, key.shape[2] - mask.shape[-1]), value=False)
+        unseen = False if mask.dtype == torch.bool else -math.inf
+        mask = F.pad(mask, (0, key.shape[2] - mask.shape[-1]), value=unseen)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
 
 def intp_mask(
+    *,
     batch_size: int,
     kv_length: int,
-    q_length: int | None = None,
-    q_offset: int | torch.Tensor = 0,
-    cache_position: torch.Tensor | None = None,
-    kv_offset: int = 0,
-    mask_function: Callable[..., Any] = causal_mask_function,
+    mask_function: Callable[..., Any] | None = None,
     attention_mask: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> torch.Tensor:
-    """transformers' mask interface, 4.57 (``cache_position``) and 5 (``q_length, q_offset``) alike.
+    """transformers' mask interface.
 
-    Returns the carrier ``[B, 1, 1, 3]``; for a mask function that is not plain causal,
-    transformers' own boolean mask.
+    Returns the carrier ``[B, 1, 1, 3]``; for a mask function that is not plain causal, and for
+    padding that is no interval, transformers' own boolean mask ``[B, 1, Q, K]``.
     """
-    queries, q_offset = compat.mask_queries(cache_position, q_length, q_offset)
-    device = next(
-        (x.device for x in (attention_mask, cache_position) if x is not None), kwargs.get("device")
-    )
-    if kv_offset != 0 or not compat.is_causal(mask_function):
+    queries, q_offset = compat.mask_queries(kwargs)
+    kv_offset = kwargs.pop("kv_offset", None)
+    if mask_function is None or q_offset is None or kv_offset is None:
+        raise broken("the mask function was not told which rows and keys it is asked for")
+    unknown = [name for name in kwargs.keys() - MASK_IGNORED if kwargs[name] is not None]
+    if unknown:
+        raise ModelError(f"the masks of this model take {unknown[0]}, which intp_video does not")
+    now = CURRENT.now
+    if now is not None:
+        holes = now.holes
+    else:
+        holes = attention_mask is not None and padding_has_holes(attention_mask)[0]
+    if holes or kv_offset != 0 or not compat.is_causal(mask_function):
         kwargs["allow_is_causal_skip"] = False
         mask = sdpa_mask(
             batch_size=batch_size,
@@ -189,6 +217,8 @@ def intp_mask(
             **kwargs,
         )
     else:
+        given = (x for x in (attention_mask, queries.get("cache_position")) if x is not None)
+        device = next((x.device for x in given), kwargs.get("device"))
         bounds = torch.empty((batch_size, 3), dtype=torch.int32, device=device)
         if attention_mask is None:
             bounds[:, 0], bounds[:, 1] = 0, kv_length
@@ -196,8 +226,8 @@ def intp_mask(
             bounds[:, 0], bounds[:, 1] = padding_bounds(attention_mask)
         bounds[:, 2] = q_offset
         mask = bounds[:, None, None]
-    if CURRENT.now is not None:
-        CURRENT.now.saw_mask(mask, attention_mask)
+    if now is not None:
+        now.saw_mask(mask, attention_mask, kv_length, q_offset)
     return mask
 
 
@@ -233,14 +263,6 @@ def padding_has_holes(attention_mask: torch.Tensor) -> tuple[bool, bool]:
     lo, hi = padding_bounds(attention_mask)
     holes = (hi - lo) != attention_mask.bool().sum(-1)
     return bool(holes.any()), bool((hi < attention_mask.shape[1]).any())
-
-
-def explicit_mask(attention_mask: torch.Tensor, rows: int) -> torch.Tensor:
-    """bool ``[B, 1, rows, K]``, True where seen: causal over the last rows of K keys, and the
-    padding."""
-    keys = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    causal = keys <= keys[-rows:, None]  # [rows, K]
-    return attention_mask.bool()[:, None, None, :] & causal
 
 
 _users = 0

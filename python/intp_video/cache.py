@@ -23,16 +23,47 @@ def _pass_of(sequence: Sequence) -> ForwardPass | None:
     return now if now is not None and now.sequence is sequence and now.own_layers else None
 
 
-class ExtendedLayer(DynamicLayer):
+class Followed:
+    """What is done to the rows and to the length of a cache is done to its sequence: once, by the
+    first layer, which ``leads``."""
+
+    sequence: Sequence
+    leads: bool
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        self._index(beam_idx)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._index(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        visual = self.sequence.visual
+        super().batch_repeat_interleave(repeats)
+        if visual is not None:
+            self._index(torch.arange(len(visual.start)).repeat_interleave(repeats))
+
+    def crop(self, tokens: int) -> None:
+        super().crop(tokens)
+        if self.leads:
+            self.sequence.crop(self.get_seq_length())
+
+    def _index(self, rows: torch.Tensor) -> None:
+        if self.leads:
+            self.sequence.index(rows)
+
+
+class ExtendedLayer(Followed, DynamicLayer):
     """A ``DynamicLayer`` whose ``update`` prepares the new keys and values first.
 
     Once the pass that it belongs to is over it is an ordinary layer, so a cache outlives its
     extension.
     """
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: Sequence, leads: bool) -> None:
         super().__init__()
-        self.sequence = sequence
+        self.sequence, self.leads = sequence, leads
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -40,6 +71,7 @@ class ExtendedLayer(DynamicLayer):
         now = _pass_of(self.sequence)
         if now is None:
             return super().update(key_states, value_states, *args, **kwargs)
+        now.saw_keys(key_states)
         key_states, value_states = now.prepare_keys(key_states, value_states)
         states = super().update(key_states, value_states, *args, **kwargs)
         now.saw_update(states[0])
@@ -78,15 +110,12 @@ class PackedStates:
         )
 
 
-class PackedLayer(compat.CacheLayerNames, DynamicLayer):
-    """A layer over an :class:`intp_ext.KVCache`, for as long as its model is extended.
+class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
+    """What a layer of transformers is asked for, over an :class:`intp_ext.KVCache`."""
 
-    ``keys`` and ``values`` are None: nothing of it lies unpacked.
-    """
-
-    def __init__(self, sequence: Sequence, packing: Packing, like: Any = None) -> None:
+    def __init__(self, sequence: Sequence, leads: bool, packing: Packing, like: Any = None) -> None:
         super().__init__()
-        self.sequence, self.packing = sequence, packing
+        self.sequence, self.leads, self.packing = sequence, leads, packing
         # of a static layer: generate() looks at both before it uses a cache again
         self.max_cache_len: int | None = getattr(like, "max_cache_len", None)
         self.max_batch_size: int | None = getattr(like, "max_batch_size", None)
@@ -105,6 +134,7 @@ class PackedLayer(compat.CacheLayerNames, DynamicLayer):
                 "the cache holds packed keys (kv_bits), which an extended model alone can read and "
                 "add to: extend it again, or begin with an empty cache"
             )
+        now.saw_keys(key_states)
         now.follow(key_states.device)
         if self.packing.rotate == "on_read" and not now.withheld:
             raise broken("keys that our rotary embedding was not asked about were to be cached")
@@ -160,6 +190,13 @@ class PackedLayer(compat.CacheLayerNames, DynamicLayer):
     prefetch = offload
 
 
+class PackedLayer(Followed, _PackedLayer):
+    """A layer over an :class:`intp_ext.KVCache`, for as long as its model is extended.
+
+    ``keys`` and ``values`` are None: nothing of it lies unpacked.
+    """
+
+
 def adopt(cache: Cache | None, sequence: Sequence, layers: int, packing: Packing | None) -> bool:
     """Make an empty ``DynamicCache`` write through our layers, in place; with ``packing`` a
     ``StaticCache`` too, whose length becomes their capacity. False where it is of another kind."""
@@ -175,11 +212,11 @@ def adopt(cache: Cache | None, sequence: Sequence, layers: int, packing: Packing
     else:
         return False
     if packing is None:
-        cache.layers = [ExtendedLayer(sequence) for _ in range(layers)]
+        cache.layers = [ExtendedLayer(sequence, index == 0) for index in range(layers)]
         return True
     if getattr(cache, "offloading", False):
         return False
-    cache.layers = [PackedLayer(sequence, packing, like) for _ in range(layers)]
+    cache.layers = [PackedLayer(sequence, index == 0, packing, like) for index in range(layers)]
     return True
 
 
@@ -188,9 +225,12 @@ def holds_packed(cache: Cache | None) -> bool:
 
 
 def sequence_of(cache: Cache) -> Sequence | None:
-    """The sequence whose keys a cache holds, if it was written through our layers."""
+    """The sequence whose keys a cache holds, if an extended model wrote it; a copy of the cache
+    has a copy of its sequence."""
     layer = cache.layers[0] if cache.layers else None
-    return layer.sequence if isinstance(layer, ExtendedLayer | PackedLayer) else None
+    if isinstance(layer, ExtendedLayer | PackedLayer):
+        return layer.sequence
+    return getattr(cache, "intp_sequence", None)
 
 
 def kv_cache_bytes(cache: Cache) -> tuple[int, int]:

@@ -141,16 +141,16 @@ def mask_makers(model: Any) -> tuple[str, ...]:
     return ("create_masks_for_generate", *((whole,) if hasattr(model, whole) else ()))
 
 
-def mask_queries(
-    cache_position: Any, q_length: int | None, q_offset: Any
-) -> tuple[dict[str, Any], Any]:
-    """How transformers' own mask function is told which rows are asked for, and the first of them.
+def mask_queries(arguments: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Which rows transformers asks its mask interface for, as it says it, and the first of them.
 
-    ``cache_position`` up to 5.3, ``q_length, q_offset`` from 5.4 on: test_stock_equality.py.
+    ``cache_position`` up to 5.3, ``q_length, q_offset`` from 5.4 on: test_stock_equality.py. Taken
+    out of the arguments; nothing where neither is there.
     """
-    if cache_position is not None:
-        return {"cache_position": cache_position}, cache_position[0]
-    return {"q_length": q_length, "q_offset": q_offset}, q_offset
+    if (positions := arguments.pop("cache_position", None)) is not None:
+        return {"cache_position": positions}, positions[0]
+    queries = {n: arguments.pop(n) for n in ("q_length", "q_offset") if n in arguments}
+    return (queries, queries["q_offset"]) if len(queries) == 2 else ({}, None)
 
 
 def is_causal(mask_function: Callable[..., Any]) -> bool:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -211,7 +210,6 @@ class Handle:
         )
         self._planned_tokens = self.frames * self.tokens_per_frame + text_tokens
         self.factor = self._choose_factor(factor)
-        self._sequences: WeakKeyDictionary[Cache, Sequence] = WeakKeyDictionary()
         self._parameters = tuple(inspect.signature(self._outer.forward).parameters)
         self.cache_argument = self._find_cache_argument()
         self._needs_span = window is not None or span == "visual" or rearrange == "attention"
@@ -220,7 +218,7 @@ class Handle:
             self.tokens_per_frame,
             sink,
             needs_sequence=self._needs_span or rope == "dynamic_ntk",
-            layers=[layer.self_attn for layer in self._text.layers],
+            layers=self._attention_layers(),
         )
 
         with ExitStack() as undo:  # undone at once if a step fails, at restore() otherwise
@@ -348,8 +346,7 @@ class Handle:
         model, outer, text = self.model, self._outer, self._text
         self._own_rotary = text.rotary_emb
         check_rotary(text, self.fused)
-        stretch = self.factor if self.span == "visual" else None
-        rotary = ExtendedRotaryEmbedding(self._rope_for(), stretch, self.fused, self._decoder)
+        rotary = ExtendedRotaryEmbedding(self._rope_for(), self.fused, self._decoder)
         self._rotary = rotary.to(self._own_rotary.inv_freq.device)
 
         undo.callback(attention.register())
@@ -447,6 +444,16 @@ class Handle:
 
     # ---- around every forward pass ----
 
+    def _attention_layers(self) -> list[nn.Module]:
+        text = self._text
+        layers = [getattr(layer, "self_attn", None) for layer in getattr(text, "layers", [])]
+        if not layers or None in layers or not hasattr(text, "rotary_emb"):
+            raise ModelError(
+                f"{type(text).__name__} is not a decoder of layers with self_attn and a rotary_emb "
+                "they share: such a text model cannot be extended"
+            )
+        return layers
+
     def _find_cache_argument(self) -> str:
         name = compat.cache_argument(self._outer.forward)
         if name is None:
@@ -506,10 +513,11 @@ class Handle:
         cache = compat.take_cache(kwargs)
         use_cache = kwargs.get("use_cache")
         if use_cache is None:
-            use_cache = self._text.config.use_cache
+            use_cache = self.model.config.get_text_config().use_cache
         replayed = self._is_checkpointed()
         if replayed:
-            use_cache = kwargs["use_cache"] = self._refuse_cache(cache)
+            use_cache = self._refuse_cache(cache)
+        kwargs["use_cache"] = use_cache
         if cache is None and use_cache:
             cache = DynamicCache(config=self._text.config)
         kwargs[self.cache_argument] = cache
@@ -521,6 +529,7 @@ class Handle:
         if cache is not None:
             undo.callback(setattr, cache, "layers", cache.layers)
         mask = kwargs.get("attention_mask")
+        self._check_mask(mask)
         sequence = self._sequence_for(cache, mask, rows, has_video)
         own_layers = cache is not None and sequence.own_cache
         now = ForwardPass(self._decoder, sequence, cache, rows, own_layers, replayed)
@@ -530,13 +539,17 @@ class Handle:
             if self.packing is not None:
                 now.kv_bounds = attention.kv_bounds(mask)
             if mask.dim() == 2:
-                mask = kwargs["attention_mask"] = self._see_padding(sequence, mask, rows)
-            if mask.dim() == 4:
-                now.allow_mask(mask)  # transformers hands it on as it is
+                self._see_padding(now, mask)
             else:
-                now.has_padding_mask = True
+                now.allow_mask(mask)  # transformers hands it on as it is
+        elif self.packing is not None and sequence.padded:
+            raise ModelError(
+                "earlier tokens of this cache were given with an attention_mask, got none: pass "
+                "the mask of all tokens"
+            )
+        sequence.has_video = sequence.has_video or has_video
         now.has_pixels = has_pixels
-        if rows > 1 or has_video:  # not at every decoded token: it reads device memory
+        if has_video or (rows > 1 and not sequence.has_video):  # it reads device memory
             self._count_features(now, ids, encoded)
         if ids is None and self._decoder.needs_sequence:
             raise ModelError(
@@ -547,6 +560,20 @@ class Handle:
             self._see_video(now, ids, kwargs.get("position_ids"))
         CURRENT.now = now
         return kwargs
+
+    @staticmethod
+    def _check_mask(mask: Any) -> None:
+        if mask is None:
+            return
+        if not isinstance(mask, torch.Tensor):
+            raise ModelError(
+                f"attention_mask: expected a tensor [B, K] or [B, 1, Q, K], got a "
+                f"{type(mask).__name__}"
+            )
+        if mask.dim() == 4 and mask.dtype != torch.bool and not mask.is_floating_point():
+            raise ModelError(
+                f"attention_mask: expected a 4-D mask of bool or floats, got {mask.dtype}"
+            )
 
     def _length_of(self, mask: torch.Tensor | None, rows: int, has_video: bool) -> int:
         """Tokens of a new sequence, as dynamic_ntk counts them: at least what was planned for a
@@ -565,34 +592,37 @@ class Handle:
     def _sequence_for(
         self, cache: Cache | None, mask: torch.Tensor | None, rows: int, has_video: bool
     ) -> Sequence:
-        known = None if cache is None else sequence_of(cache) or self._sequences.get(cache)
+        known = None if cache is None else sequence_of(cache)
         if torch.compiler.is_compiling() and known is not None and rows == 1:
             return known  # 4.57 reads device memory for the length of a static cache
         if cache is not None and int(cache.get_seq_length()) > 0:
             if known is None:
                 raise ModelError(
-                    f"{self.cache_argument} holds keys from before extend(): their rotation is "
-                    "not the extended one; pass an empty cache"
+                    f"{self.cache_argument} holds keys that no extended model wrote (from before "
+                    "extend(), or put there by hand): their rotation is not known; pass an empty "
+                    "cache"
                 )
             return known
-        rope = self._rotary.rope
+        rope, reach = self._rotary.rope, self._reach
         if self.rope == "dynamic_ntk":
-            rope = self._rope_for(self._length_of(mask, rows, has_video))
-        sequence = Sequence(rope)
+            reach = self._length_of(mask, rows, has_video)
+            rope = self._rope_for(reach)
+        factor = self.factor if self.span == "visual" else None
+        sequence = Sequence(rope, factor, reach)
         sequence.own_cache = adopt(cache, sequence, len(self._text.layers), self.packing)
-        if cache is not None:
-            self._sequences[cache] = sequence
+        if cache is not None and not sequence.own_cache:
+            cache.intp_sequence = sequence
         if not sequence.own_cache:
             self._say_foreign_cache(cache)
         return sequence
 
     def _say_beyond(self, now: ForwardPass) -> None:
         """Positions beyond what was trained, or stretched to: said when the first one is used."""
-        if now.past + now.rows > self._reach and self.rope != "dynamic_ntk":
+        if now.past + now.rows > now.sequence.reach:
             self._decoder.say_once(
-                f"the sequence grows beyond the {self._reach} tokens that the positions reach "
-                f"(trained: {self._trained_context}, factor {self.factor:.3f}): answers may get "
-                "worse; extend with a larger factor, or with more frames"
+                f"the sequence grows beyond the {now.sequence.reach} tokens that its positions "
+                f"reach (trained: {self._trained_context}, factor {self.factor:.3f}): answers may "
+                "get worse; extend with a larger factor, or with more frames"
             )
 
     @property
@@ -612,8 +642,8 @@ class Handle:
             )
         if self.rearrange == "attention":
             raise ModelError(
-                f'rearrange="attention" needs the default cache, got {type(cache).__name__}; use '
-                'rearrange="features" with it'
+                f'rearrange="attention" needs the default cache, got {type(cache).__name__} of '
+                f'{_layers_of(cache)}; use rearrange="features" with it'
             )
         if self.fused:
             self._decoder.say_once(
@@ -621,15 +651,21 @@ class Handle:
                 "cache layer"
             )
 
-    def _see_padding(self, sequence: Sequence, mask: torch.Tensor, rows: int) -> torch.Tensor:
-        """The mask itself, or an explicit one ``[B, 1, S, K]`` where padding is no interval."""
-        holes = sequence.holes
-        # neither a GPU nor a compiled graph is waited for at every decoded token
-        if rows > 1 or (mask.device.type == "cpu" and not torch.compiler.is_compiling()):
-            holes, at_end = attention.padding_has_holes(mask)
-            sequence.holes = holes or at_end
-        if not holes:
-            return mask
+    def _see_padding(self, now: ForwardPass, mask: torch.Tensor) -> None:
+        """Find out whether padding stands between kept tokens; the mask function then makes an
+        explicit mask."""
+        sequence = now.sequence
+        now.has_padding_mask = sequence.padded = True
+        # a GPU is not waited for at every decoded token, and a compiled graph at none
+        often = not sequence.decoding or mask.device.type == "cpu"
+        if now.rows > 1 or (often and not torch.compiler.is_compiling()):
+            now.holes, at_end = attention.padding_has_holes(mask)
+            sequence.holes = now.holes or at_end
+        else:
+            now.holes = sequence.holes
+        sequence.decoding = now.rows == 1
+        if not now.holes:
+            return
         if self.packing is not None:
             raise ModelError(
                 f"kv_bits={self.packing.bits} takes padding at one end of each row, got padding "
@@ -640,7 +676,6 @@ class Handle:
             "padding stands between kept tokens (right-padded prompts, or a left-padded second "
             "turn): using torch's scaled_dot_product_attention with an explicit mask"
         )
-        return attention.explicit_mask(mask, rows)
 
     @torch.compiler.disable
     def _count_features(

@@ -24,6 +24,11 @@ from . import compat
 from .errors import ModelError
 from .sequence import Sequence
 
+UNTURNED = (
+    "not what came out of apply_rotary_pos_emb, where fused RoPE would rotate them; extend with "
+    "fused=False"
+)
+
 
 @dataclass(eq=False)
 class DecoderState:
@@ -77,6 +82,7 @@ class ForwardPass:
         kv_bounds: int32 ``[B, 2]``: keys that are no padding.
         masks: every mask that attention may be given in this pass.
         has_padding_mask: it was given one, which the mask function must see.
+        holes: its padding stands between kept keys.
         has_pixels: it was given a video that is to be encoded.
         features: rows of video features that are to be merged, or None.
         visual_tokens: placeholders they are merged into, or None where only embeddings are known.
@@ -94,7 +100,7 @@ class ForwardPass:
         self.decoder, self.sequence = decoder, sequence
         self.cache, self.rows, self.own_layers = cache, rows, own_layers
         self.replayed, self.over = replayed, False
-        self._before = sequence.visual, sequence.holes
+        self._before = sequence.state()
         self.past = int(cache.get_seq_length()) if own_layers else 0
         self.rope = sequence.rope
         self.visual = sequence.visual
@@ -105,12 +111,13 @@ class ForwardPass:
         self.kv_bounds: torch.Tensor | None = None
         self.masks: list[torch.Tensor] = []
         self.has_padding_mask = False
+        self.holes = False
         self.has_pixels = False
         self.features: int | None = None
         self.visual_tokens: int | None = None
         self._mask: torch.Tensor | None = None  # the one that attention was given last
         self._rotary_calls = 0
-        self._rotation_due = False  # this layer's q and k came through the guarded rotation
+        self._turned: tuple[Any, Any] = (None, None)  # q and k of this layer, from the guard
         self._handed: Any = None  # what our cache layer returned for this layer's keys
         self._attended: list[nn.Module] = []
 
@@ -127,6 +134,7 @@ class ForwardPass:
     def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
         """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
         self.follow(query.device)
+        query = _autocast(query)
         if self.withheld:
             return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
         return query if self.order is None else gather_tokens(query, self.order)
@@ -136,6 +144,7 @@ class ForwardPass:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
         self.follow(key.device)
+        key, value = (_autocast(x) for x in (key, value))
         if self.withheld:
             key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
         elif self.order is not None:
@@ -145,6 +154,7 @@ class ForwardPass:
     def pack_keys(self, cache: intp_ext.KVCache, key: torch.Tensor, value: torch.Tensor) -> None:
         """The same into a packed cache, which rotates them itself."""
         positions = self.positions if self.withheld else None
+        key, value = (_autocast(x) for x in (key, value))
         cache.append(key, value, positions, order=self.order, kv_bounds=self.kv_bounds)
 
     def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
@@ -165,11 +175,27 @@ class ForwardPass:
 
     # ---- the traces they leave ----
 
-    def saw_mask(self, mask: torch.Tensor, padding: torch.Tensor | None) -> None:
+    def saw_mask(
+        self,
+        mask: torch.Tensor,
+        padding: torch.Tensor | None,
+        kv_length: int,
+        offset: int | torch.Tensor,
+    ) -> None:
         """Our mask function made this one from the padding of the batch."""
         if self.has_padding_mask and padding is None:
             raise broken("the mask function was not given the padding of the batch")
+        if self.own_layers and not torch.compiler.is_compiling():  # it would compile every length
+            self._compare_lengths(kv_length, offset)
         self.allow_mask(mask)
+
+    def _compare_lengths(self, kv_length: int, offset: int | torch.Tensor) -> None:
+        known = isinstance(offset, int) or offset.device.type == "cpu"
+        if kv_length != self.past + self.rows or (known and int(offset) != self.past):
+            raise broken(
+                f"the mask function was asked for {kv_length} keys and for rows from {offset} on, "
+                f"in a pass of {self.rows} rows after {self.past}"
+            )
 
     def allow_mask(self, mask: torch.Tensor) -> None:
         """Attention may be given this mask."""
@@ -188,17 +214,18 @@ class ForwardPass:
         """Our rotary module gave this pass its angles, or withheld them."""
         self._rotary_calls += 1
 
-    def saw_rotation(self) -> None:
-        """q and k went unrotated through the model's own rotation, on the way to ours."""
-        self._rotation_due = True
+    def saw_rotation(self, query: torch.Tensor, key: torch.Tensor) -> None:
+        """q and k went unrotated through the model's own rotation, on the way to ours: what we
+        rotate must be them, or something is done to them that has its place after the rotation."""
+        self._turned = query, key
+
+    def saw_keys(self, key: torch.Tensor) -> None:
+        """A layer is about to cache these keys."""
+        if self.withheld and key is not self._turned[1]:
+            raise broken(f"a layer caches keys that are {UNTURNED}")
 
     def saw_update(self, states: Any) -> None:
         """Our cache layer returned these for the keys of the layer under way."""
-        if self.withheld and not self._rotation_due:
-            raise broken(
-                "a layer cached keys that did not go through apply_rotary_pos_emb: whether it "
-                "rotates them is not known; extend with fused=False"
-            )
         self._handed = states
 
     def saw_attention(
@@ -214,12 +241,10 @@ class ForwardPass:
                 )
             self._handed = None
         if self.withheld:
-            if not self._rotation_due:
-                raise broken(
-                    f"{self._name(module)} did not pass q and k through apply_rotary_pos_emb: "
-                    "whether it rotates them is not known; extend with fused=False"
-                )
-            self._rotation_due = False
+            turned = self._turned
+            if query is not turned[0] or (key is not turned[1] and not self.own_layers):
+                raise broken(f"{self._name(module)} attends by q and k that are {UNTURNED}")
+            self._turned = None, None
         if query.size(2) != self.rows:
             raise broken(
                 f"{self._name(module)} asks for {query.size(2)} rows in a pass of {self.rows}"
@@ -243,7 +268,7 @@ class ForwardPass:
 
     def undo(self) -> None:
         """The sequence and our cache layers as they were before this pass, which failed."""
-        self.sequence.visual, self.sequence.holes = self._before
+        self.sequence.set_state(self._before)
         if self.own_layers:
             for layer in self.cache.layers:
                 layer.undo(self.past)
@@ -308,6 +333,12 @@ def broken(what: str) -> ModelError:
         f"{compat.transformers_version()} does not work as intp_video knows it (tested with "
         f"{compat.OLDEST} to {compat.NEWEST_TESTED})"
     )
+
+
+def _autocast(x: torch.Tensor) -> torch.Tensor:
+    """As torch's own attention takes it where autocast is on."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def _told(mask: torch.Tensor | None) -> str:

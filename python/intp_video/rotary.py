@@ -29,18 +29,14 @@ class ExtendedRotaryEmbedding(nn.Module):
 
     Args:
         rope: frequencies of sequences that bring none of their own.
-        factor: s of ``span="visual"``, or None where every token takes unit steps.
         fused: withhold cos and sin wherever our own cache layer and attention function are in use.
         decoder: the decoder that it is part of.
     """
 
-    def __init__(
-        self, rope: intp_ext.Rope, factor: float | None, fused: bool, decoder: DecoderState
-    ) -> None:
+    def __init__(self, rope: intp_ext.Rope, fused: bool, decoder: DecoderState) -> None:
         super().__init__()
         self.register_buffer("inv_freq", rope.inv_freq, persistent=False)
         self.attention_scaling = rope.attention_scaling
-        self.factor = factor
         self.fused = fused
         self.decoder = decoder
 
@@ -68,9 +64,8 @@ class ExtendedRotaryEmbedding(nn.Module):
                 )
             return cos_sin(x, position_ids, self.rope)
         now.saw_rotary()
-        sequence, positions = now.sequence, position_ids
-        if self.factor is not None:
-            positions = sequence.stretch(position_ids, self.factor)
+        sequence = now.sequence
+        positions = sequence.stretch(position_ids)
         if self.fused and sequence.own_cache:
             now.positions, now.withheld = positions, True
             nothing = x.new_empty((*x.shape[:2], 0))
@@ -132,7 +127,7 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
             now = pass_of(cos)
             if now is None:
                 raise broken("a layer was called after its pass was over, with fused RoPE")
-            now.saw_rotation()
+            now.saw_rotation(q, k)
             return q, k
         return original(q, k, cos, sin, *args, **kwargs)
 
@@ -164,6 +159,11 @@ def check_rotary(text_model: nn.Module, fused: bool) -> None:
         )
     if own.inv_freq.is_meta:
         return
+    if getattr(own, "rope_type", "default") in ("dynamic", "longrope"):
+        raise ModelError(
+            f"the frequencies of the model change with the length of the sequence (rope_type "
+            f"{own.rope_type!r}): such a model cannot be extended"
+        )
     rope = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
     positions = torch.arange(3, device=rope.inv_freq.device)[None]  # [1, S]
     generator = torch.Generator().manual_seed(0)
@@ -178,17 +178,26 @@ def check_rotary(text_model: nn.Module, fused: bool) -> None:
                 "a model cannot be extended yet"
             )
         if fused:
-            rotated = rotation_function(text_model)(x, x, *stock)[1]
             expected = intp_ext.apply_rope(None, x, positions, rope)[1]
-            if not _equal(rotated, expected):
+            if not _equal(_rotated(text_model, x, stock), expected):
                 raise ModelError(
                     f"{type(text_model).__name__} does not rotate halves (rotate_half), which the "
                     "fused kernels do; extend with fused=False"
                 )
 
 
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and bool((a - b).abs().max() < 1e-4)
+def _rotated(
+    text_model: nn.Module, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor | None:
+    """x as the model's own module rotates keys; None where it takes another width, or no keys."""
+    try:
+        return rotation_function(text_model)(x, x, *angles)[1]
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+
+
+def _equal(a: torch.Tensor | None, b: torch.Tensor) -> bool:
+    return a is not None and a.shape == b.shape and bool((a - b).abs().max() < 1e-4)
 
 
 def _head_dim(text_model: nn.Module, rope: intp_ext.Rope) -> int:

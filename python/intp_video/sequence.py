@@ -30,6 +30,15 @@ class VisualSpan:
         """int32 ``[B]``: key index after the last visual token."""
         return self.start + self.length
 
+    def index(self, rows: torch.Tensor) -> VisualSpan:
+        rows = rows.to(self.start.device)
+        return VisualSpan(self.start[rows], self.length[rows], self.start_position[rows])
+
+    def crop(self, length: int) -> VisualSpan:
+        left = (length - self.start).clamp(min=0).minimum(self.length)
+        start = torch.where(left > 0, self.start, 0)
+        return VisualSpan(start, left, self.start_position)
+
     def to(self, device: torch.device) -> VisualSpan:
         return VisualSpan(
             self.start.to(device), self.length.to(device), self.start_position.to(device)
@@ -78,18 +87,40 @@ def find_visual_span(
 class Sequence:
     """One token sequence, for as long as its cache lives: its RoPE, and where its video stands.
 
-    Set once: ``rope`` (keys already rotated never change theirs) and ``own_cache``. Grows:
-    ``visual``, ``holes``.
+    Set once, as keys that are rotated already never change theirs: ``rope``, ``factor`` (of
+    ``span="visual"``, else None), ``reach`` (tokens whose positions are stretched into what was
+    trained) and ``own_cache``. Grows, and follows what is done to the cache: ``visual``.
     """
 
-    def __init__(self, rope: intp_ext.Rope) -> None:
-        self.rope = rope
+    def __init__(self, rope: intp_ext.Rope, factor: float | None, reach: int) -> None:
+        self.rope, self.factor, self.reach = rope, factor, reach
         self.visual: VisualSpan | None = None
         self.own_cache = True  # keys go through our cache layer (or there is no cache)
+        self.has_video = False  # features were merged into it
+        self.padded = False  # it was given a padding mask
         self.holes = False  # padding stands, or will stand, between kept keys
+        self.decoding = False  # its last pass was one token, and its padding is known
 
-    def stretch(self, positions: torch.Tensor, factor: float) -> torch.Tensor:
-        """float32 ``[B, S]``: visual tokens take steps of ``1/factor``, text keeps unit steps.
+    def state(self) -> tuple:
+        """What a pass changes, for :meth:`set_state`."""
+        return self.visual, self.has_video, self.padded, self.holes, self.decoding
+
+    def set_state(self, state: tuple) -> None:
+        self.visual, self.has_video, self.padded, self.holes, self.decoding = state
+
+    def index(self, rows: torch.Tensor) -> None:
+        """Row b becomes what row ``rows[b]`` was."""
+        if self.visual is not None:
+            self.visual = self.visual.index(rows)
+
+    def crop(self, length: int) -> None:
+        """Tokens from ``length`` on are gone."""
+        if self.visual is not None:
+            self.visual = self.visual.crop(length)
+
+    def stretch(self, positions: torch.Tensor) -> torch.Tensor:
+        """``[B, S]``, float32 where ``factor`` is given: visual tokens take steps of ``1/factor``,
+        text keeps unit steps.
 
         ::
 
@@ -97,8 +128,10 @@ class Sequence:
             start + (p - start) / factor         inside
             p - length * (1 - 1/factor)          after
         """
+        if self.factor is None:
+            return positions
         if self.visual is None:
             return positions.float()
         into = positions - self.visual.start_position[:, None]
         inside = into.clamp(min=0).minimum(self.visual.length[:, None].float())
-        return positions.float() - inside * (1 - 1 / factor)
+        return positions.float() - inside * (1 - 1 / self.factor)

@@ -100,7 +100,7 @@ def _interrupt(done, total):
 def test_a_failed_extend_leaves_nothing(model):
     del model.model.language_model.layers[1].self_attn
     before = everything(model)
-    with pytest.raises(AttributeError):
+    with pytest.raises(intp_video.ModelError, match="not a decoder of layers with self_attn"):
         intp_video.extend(model, 16)
     assert_same(everything(model), before)
 
