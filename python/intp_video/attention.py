@@ -24,7 +24,7 @@ from intp_ext.reference import gather_tokens
 from . import compat
 from .cache import PackedStates
 from .errors import ModelError
-from .passes import CURRENT, DecoderState, ForwardPass, broken, pass_of
+from .passes import CURRENT, DecoderState, ForwardPass, as_autocast, broken, pass_of
 
 NAME = "intp"
 
@@ -143,6 +143,7 @@ def _attend_packed(
     scaling: float | None,
 ) -> torch.Tensor:
     """The cache knows padding and positions, and rotates the queries."""
+    query = as_autocast(query)
     if now.order is not None:
         query = gather_tokens(query, now.order)
     return intp_ext.cached_attention(query, cache, window=now.window(), scale=scaling)

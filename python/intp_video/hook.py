@@ -538,15 +538,13 @@ class Handle:
         if mask is not None:
             if self.packing is not None:
                 now.kv_bounds = attention.kv_bounds(mask)
+                self._refuse_wider(now)
             if mask.dim() == 2:
                 self._see_padding(now, mask)
             else:
                 now.allow_mask(mask)  # transformers hands it on as it is
         elif self.packing is not None and sequence.padded:
-            raise ModelError(
-                "earlier tokens of this cache were given with an attention_mask, got none: pass "
-                "the mask of all tokens"
-            )
+            self._refuse_no_mask(now)
         sequence.has_video = sequence.has_video or has_video
         now.has_pixels = has_pixels
         if has_video or (rows > 1 and not sequence.has_video):  # it reads device memory
@@ -560,6 +558,28 @@ class Handle:
             self._see_video(now, ids, kwargs.get("position_ids"))
         CURRENT.now = now
         return kwargs
+
+    @staticmethod
+    def _refuse_no_mask(now: ForwardPass) -> None:
+        before = now.cache.layers[0].cache.kv_bounds if now.past else None
+        if before is not None and bool((before[:, 0] > 0).any()):
+            raise ModelError(
+                "earlier tokens of this cache were given with padding in attention_mask, got none: "
+                "pass the mask of all tokens"
+            )
+
+    @staticmethod
+    def _refuse_wider(now: ForwardPass) -> None:
+        """Padding is packed as anything, so it stays padding. Not looked at while a GPU decodes."""
+        if not now.past or (now.rows == 1 and now.kv_bounds.device.type != "cpu"):
+            return
+        before = now.cache.layers[0].cache.kv_bounds
+        lo = 0 if before is None else before[:, 0]
+        if not torch.compiler.is_compiling() and bool((now.kv_bounds[:, 0] < lo).any()):
+            raise ModelError(
+                "attention_mask shows padding that packed keys (kv_bits) were cached without: pass "
+                "the mask that the earlier tokens were given with, and go on from there"
+            )
 
     @staticmethod
     def _check_mask(mask: Any) -> None:

@@ -134,7 +134,7 @@ class ForwardPass:
     def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
         """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
         self.follow(query.device)
-        query = _autocast(query)
+        query = as_autocast(query)
         if self.withheld:
             return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
         return query if self.order is None else gather_tokens(query, self.order)
@@ -144,7 +144,7 @@ class ForwardPass:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
         self.follow(key.device)
-        key, value = (_autocast(x) for x in (key, value))
+        key, value = (as_autocast(x) for x in (key, value))
         if self.withheld:
             key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
         elif self.order is not None:
@@ -154,7 +154,7 @@ class ForwardPass:
     def pack_keys(self, cache: intp_ext.KVCache, key: torch.Tensor, value: torch.Tensor) -> None:
         """The same into a packed cache, which rotates them itself."""
         positions = self.positions if self.withheld else None
-        key, value = (_autocast(x) for x in (key, value))
+        key, value = (as_autocast(x) for x in (key, value))
         cache.append(key, value, positions, order=self.order, kv_bounds=self.kv_bounds)
 
     def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
@@ -335,7 +335,7 @@ def broken(what: str) -> ModelError:
     )
 
 
-def _autocast(x: torch.Tensor) -> torch.Tensor:
+def as_autocast(x: torch.Tensor) -> torch.Tensor:
     """As torch's own attention takes it where autocast is on."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x

@@ -8,7 +8,7 @@ import torch
 from hf.tiny_model import TOKENS_PER_FRAME, cache_of, make_inputs, make_model, with_cache
 from intp_video import ModelError
 from torch import nn
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
 
 NAN = float("nan")
 
@@ -276,6 +276,32 @@ def test_positions_beyond_the_stretch_are_said_once(model, caplog, options, reac
         for _ in range(2):
             model(input_ids=ids[:, :1], **with_cache(model, cache))
     assert caplog.text.count(f"beyond the {reach} tokens") == 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "named"),
+    [
+        (torch.ones(1, 1, 3, 3, dtype=torch.int32), "expected a 4-D mask of bool or floats"),
+        ({"full_attention": torch.ones(1, 3)}, "expected a tensor .* got a dict"),
+    ],
+    ids=["integers", "dict"],
+)
+def test_masks_that_could_be_taken_for_something_else(model, mask, named):
+    ids = torch.tensor([[1, 7, 9]], device=model.device)
+    with intp_video.extend(model, 8), pytest.raises(ModelError, match=named):
+        model(input_ids=ids, attention_mask=mask)
+
+
+def test_a_mask_of_floats_over_a_longer_static_cache(model):
+    """What the mask does not reach is not seen."""
+    ids = torch.tensor([[1, 7, 9, 11]], device=model.device)
+    mask = torch.full((4, 4), float("-inf")).triu(1)[None, None]
+    with torch.no_grad():
+        stock = model(input_ids=ids).logits
+        with intp_video.extend(model, 8, rope="none"):
+            cache = StaticCache(config=model.config.text_config, max_cache_len=12)
+            ours = model(input_ids=ids, attention_mask=mask, **with_cache(model, cache)).logits
+    torch.testing.assert_close(ours, stock, atol=1e-5, rtol=0)
 
 
 def test_dropout_is_refused(model):

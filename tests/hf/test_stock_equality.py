@@ -173,6 +173,30 @@ def test_low_precision_is_as_good_as_stock(model, dtype, variant):
     assert stock_error > 0 and error <= 2 * stock_error
 
 
+@pytest.mark.parametrize("bits", [None, 16])
+def test_autocast(model, variant, bits):
+    """Norms and angles stay in float32 there, and torch's own attention casts what it is given."""
+    inputs = make_inputs(8)
+    with torch.no_grad():
+        exact = text_logits(model(**inputs).logits, inputs)
+        with torch.autocast(model.device.type, torch.bfloat16):
+            stock = text_logits(model(**inputs).logits, inputs)
+            with intp_video.extend(model, **variant, kv_bits=bits):
+                ours = text_logits(model(**inputs).logits, inputs)
+    error, stock_error = ((x - exact).abs().mean() for x in (ours, stock))
+    assert stock_error > 0 and error <= 2 * stock_error
+
+
+def test_an_answer_may_hold_the_placeholder(model):
+    """What is decoded after the video is no video that got lost."""
+    inputs = make_inputs(8)
+    with torch.no_grad(), intp_video.extend(model, 8, rope="none"):
+        cache = cache_of(model(**inputs))
+        ids = torch.full((2, 3), VIDEO, device=model.device)
+        model(input_ids=ids, **with_cache(model, cache))
+        assert cache.get_seq_length() == inputs["input_ids"].shape[1] + 3
+
+
 def test_prefill_in_chunks_by_hand(model):
     """The video in the first chunk, the question token by token in two more; as one pass."""
     inputs = make_inputs(8)

@@ -45,6 +45,28 @@ def test_equals_stock(name, fused, cache):
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("name", ["BloomConfig", "FalconConfig", "GPTNeoXConfig", "MptConfig"])
+def test_another_structure_is_refused_by_extend(name):
+    model = make(name)
+    with pytest.raises(ModelError, match="is not a decoder of layers with self_attn"):
+        intp_video.extend(model, 8)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_frequencies_that_change_with_the_length_are_refused(kind):
+    rope = {"rope_type": kind, "rope_theta": 1e4, "factor": 4.0}
+    if kind == "longrope":
+        rope |= {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+        rope |= {"original_max_position_embeddings": 32}
+    try:
+        model = make_model(rope_parameters=rope)
+        assert model.model.language_model.rotary_emb.rope_type == kind
+    except (TypeError, AssertionError):  # transformers 4
+        model = make_model(rope_scaling=rope)
+    with pytest.raises(ModelError, match=f"change with the length .*{kind}"):
+        intp_video.extend(model, 8, rope="none")
+
+
 @pytest.mark.parametrize("cache", [None, "static"])
 @pytest.mark.parametrize(
     ("name", "options", "named"),
@@ -65,10 +87,14 @@ def test_refused_by_name(name, options, named, cache):
     [
         ("SmolLM3Config", {"no_rope_layers": [1, 0]}),  # fused, its second layer would rotate too
         ("GlmConfig", {"head_dim": 16}),  # turns pairs, and half of the channels
+        ("StableLmConfig", {}),  # cuts off the channels that turn before it turns them
+        ("HunYuanDenseV1Config", {"head_dim": 16}),  # weighs channels after it has turned them
     ],
 )
 def test_refused_fused_and_right_unfused(name, options):
     model = make(name, **options)
+    if hasattr(model.model.language_model.layers[0].self_attn, "rotary_emb"):
+        pytest.skip("its layers have frequencies of their own here: refused")  # 4.57: StableLM
     inputs = make_inputs(8)
     stock = step_logits(model, inputs)
     with (

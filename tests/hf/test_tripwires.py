@@ -80,6 +80,36 @@ def lose_the_padding(model, monkeypatch):
     AttentionMaskInterface.register("intp", without)
 
 
+def rename_an_argument_of_masks(model, monkeypatch):
+    """As 5.4 did: the mask function is told by another name which rows it is asked for."""
+    mask = AttentionMaskInterface._global_mapping["intp"]
+
+    def renamed(*args, **kwargs):
+        for name in ("q_offset", "cache_position"):
+            if name in kwargs:
+                kwargs[f"new_{name}"] = kwargs.pop(name)
+        return mask(*args, **kwargs)
+
+    AttentionMaskInterface.register("intp", renamed)
+
+
+def masks_have_a_new_argument(model, monkeypatch):
+    mask = AttentionMaskInterface._global_mapping["intp"]
+    AttentionMaskInterface.register(
+        "intp", lambda *args, **kwargs: mask(*args, **kwargs, block_sequence_ids=torch.ones(1))
+    )
+
+
+def ask_for_the_mask_of_another_row(model, monkeypatch):
+    mask = AttentionMaskInterface._global_mapping["intp"]
+
+    def shifted(*args, **kwargs):
+        name = "q_offset" if "q_offset" in kwargs else "cache_position"
+        return mask(*args, **{**kwargs, name: kwargs[name] + 1})
+
+    AttentionMaskInterface.register("intp", shifted)
+
+
 def replace_rotary_emb(model, monkeypatch):
     config = model.config.text_config
     text(model).rotary_emb = type(make_model().model.language_model.rotary_emb)(config)
@@ -178,6 +208,9 @@ BREACHES = {
     drop_the_mask_function: "mask that was not made for this pass",
     keep_the_mask_of_an_earlier_pass: "mask that was not made for this pass",
     lose_the_padding: "was not given the padding of the batch",
+    rename_an_argument_of_masks: "was not told which rows and keys",
+    masks_have_a_new_argument: "masks of this model take block_sequence_ids",
+    ask_for_the_mask_of_another_row: "rows from 1 on, in a pass of 51 rows after 0",
     replace_rotary_emb: "rotary_emb is not the extended one|keys that our rotary embedding",
     ask_for_angles_in_every_layer: "rotary embedding 3 times",
     bypass_get_video_features: "not encoded by the get_video_features|encoded before this pass",
@@ -199,7 +232,7 @@ def test_a_breach_is_an_error(breach, variant, monkeypatch):
         breach(model, patch)
         with pytest.raises(ModelError, match=BREACHES[breach]) as caught:
             model.generate(**inputs, max_new_tokens=3, do_sample=False)
-    if "takes temperature" not in BREACHES[breach]:
+    if " take" not in f" {BREACHES[breach]}":
         assert f"transformers {compat.transformers_version()}" in str(caught.value)
     with intp_video.extend(model, **variant):
         model.generate(**inputs, max_new_tokens=3, do_sample=False)
