@@ -21,9 +21,10 @@ video files. A question file has one JSON object a line:
    "options": ["red", "blue"], "kind": "color"}
 
 options and kind may be left out; videos are relative to the file. With options, an answer counts
-by its text or its letter; without, it must match up to case, articles and punctuation. Answers to
-open questions need a judge: judge/ARM.jsonl has them as GPT judges read them. Scores of such a
-judge move with its version; compare only what one version has judged.
+by its text, its letter, or a sentence that names that option alone; without, it must match up to
+case, articles, punctuation and number words. Answers to open questions need a judge:
+judge/ARM.jsonl has them as GPT judges read them. Scores of such a judge move with its version;
+compare only what one version has judged.
 
 Interrupted, the same command goes on. It writes into --out: predictions.jsonl, summary.json,
 table.md, accuracy.svg, judge/.
