@@ -4,6 +4,7 @@ import intp_video
 import pytest
 import torch
 from intp_video.evaluation import METHODS, Arm, arms_of
+from intp_video.evaluation.arms import STRETCHED
 from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
 from intp_video.towers import TemporalVideoLlava
@@ -110,3 +111,22 @@ def test_the_grid_of_arms():
     for bad in (([12], ["intp"], ["ntk"]), ([8], ["best"], ["ntk"]), ([8], ["intp"], ["rotary"])):
         with pytest.raises(ValueError, match=r"eval: (frames|method|rope): expected"):
             arms_of(*bad, [None], 8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_answers_through_generate(loaded, method):
+    """generate() may encode the video before the pass, which the extended model looks for."""
+    model, preparer = loaded
+    pixels = torch.zeros(1, M, 3, IMAGE_SIZE, IMAGE_SIZE)
+    with Arm(method, M, "ntk" if method in STRETCHED else None).applied(model, preparer) as prepare:
+        for text in ("how many shapes were there?", "was there a bar?"):
+            ids = prepare.prompt_ids(text, M)
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                pixel_values_videos=pixels,
+                max_new_tokens=2,
+                do_sample=False,
+            )
+            assert output.shape[1] > ids.shape[1]

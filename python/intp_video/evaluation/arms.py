@@ -80,9 +80,6 @@ class Arm:
             options["grouping"] = "contiguous"
         per_group, tokens = preparer.frames_per_group, preparer.tokens_per_frame
         temporal = getattr(model.config.vision_config, "num_frames", None) is not None
-        encode = None
-        if self.method == "alone" and temporal:
-            encode = _each_alone(outer.get_video_features, family, per_group)
         change: Callable[[torch.Tensor], torch.Tensor] | None = None
         if self.method == "unrearranged":
             order = encoder_order(self.frames, per_group)
@@ -92,7 +89,9 @@ class Arm:
             preparer = replace(preparer, tokens_per_frame=tokens)
             change = _pooled(tokens)
         with extend(model, self.frames, **options):
-            features = encode or outer.get_video_features
+            features = outer.get_video_features
+            if self.method == "alone" and temporal:
+                features = _each_alone(features, family, per_group)
             if change is not None:
                 features = _changed(features, family, change)
             with _video_features(outer, _remembered(features, family)):
