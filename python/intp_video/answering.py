@@ -112,7 +112,8 @@ def ask(
             :func:`extend`.
     """
     clock = _Stages(on_stage)
-    # bad options are said before minutes of decoding
+    # a bad question and bad options are said before minutes of decoding
+    preparer.check_question(question, "ask")
     with extend(model, frames, **options) as handle:
         if not isinstance(video, Clip):
             clock.begin("decode")

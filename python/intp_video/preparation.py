@@ -12,6 +12,7 @@ from .errors import ModelError
 from .frame_processor import FrameProcessor
 from .models import video_model_for
 from .planning import load_config
+from .questions import checked_question
 from .sampling import repeat_to_groups, round_up_to_groups
 from .video import Clip, read_video
 
@@ -86,30 +87,34 @@ class Preparer:
             ``[1, M, 3, height, width]``.
 
         Raises:
-            TypeError: the question is no string.
-            ValueError: the question is empty or holds the placeholder token itself.
+            TypeError, ValueError: see :meth:`check_question`.
         """
-        if not isinstance(question, str):
-            raise TypeError(f"prepare: question: expected a string, got {type(question).__name__}")
-        if not question.strip():
-            raise ValueError("prepare: question: expected some text, got none")
+        question = self.check_question(question)
         clip = clip.take(repeat_to_groups(len(clip), self.frames_per_group))
-        ids = self.prompt_ids(question.strip(), len(clip))
+        ids = self.prompt_ids(question, len(clip))
         return {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             "pixel_values_videos": self.frame_processor(clip.frames)[None],
         }
 
+    def check_question(self, question: Any, caller: str = "prepare") -> str:
+        """The question, without space around it, if a prompt can be made of it.
+
+        Raises:
+            TypeError: the question is no string.
+            ValueError: it is empty or no Unicode text, or holds special tokens of the tokenizer.
+        """
+        return checked_question(question, self.tokenizer, self.video_token_id, caller)
+
     def prompt_ids(self, question: str, frames: int) -> torch.Tensor:
         """The prompt alone, int64 ``[1, S]``, with ``tokens_per_frame`` placeholders a frame.
 
         Raises:
-            ValueError: the question holds the placeholder token itself.
+            TypeError, ValueError: see :meth:`check_question`.
         """
+        question = self.check_question(question)
         placeholder = self.tokenizer.convert_ids_to_tokens(self.video_token_id)
-        if placeholder in question:
-            raise ValueError(f"prepare: question: expected no {placeholder} in it")
         prompt = PROMPT.format(video=placeholder, question=question)
         ids = self.tokenizer(prompt, return_tensors="pt").input_ids  # [1, s], one placeholder
         at = (ids[0] == self.video_token_id).nonzero()
@@ -149,7 +154,8 @@ def prepare(
     Raises:
         VideoError: the video cannot be read.
         ModelError: the directory is no model, or lacks a tokenizer or preprocessor values.
-        TypeError, ValueError: frames out of range, or no question.
+        TypeError, ValueError: frames out of range, or no question, see
+            :meth:`Preparer.check_question`.
     """
     if isinstance(processor_or_directory, Preparer):
         preparer = processor_or_directory
@@ -161,6 +167,7 @@ def prepare(
                 "prepare: config: expected the model's config beside a processor, got None"
             )
         preparer = Preparer.from_processor(processor_or_directory, config)
+    preparer.check_question(question)  # before minutes of decoding
     if not isinstance(video, Clip):
         video = read_video(
             video, round_up_to_groups(frames, preparer.frames_per_group), backend=backend

@@ -165,8 +165,10 @@ class Session:
         """The answer, greedy, to a question about the frames so far.
 
         Raises:
-            ValueError: no frames yet, or the question holds the placeholder token.
+            TypeError, ValueError: no question, see :meth:`Preparer.check_question`.
+            ValueError: no frames yet.
         """
+        self._preparer.check_question(question, "Session.ask")
         if self.frames == 0:
             raise ValueError("Session.ask: expected frames first, got none; call add()")
         prompt = self._preparer.prompt_ids(question, self.frames).to(self._model.device)

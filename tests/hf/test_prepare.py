@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
+from dataclasses import replace
 
 import intp_video
 import numpy as np
@@ -117,6 +120,87 @@ def test_stock_processor_makes_the_same_prompt(directory):
 def test_bad_questions(directory, question, error):
     with pytest.raises(error, match="question"):
         intp_video.prepare(directory, make_clip(8), question)
+
+
+@pytest.fixture(scope="module", params=["tiny", "small"])
+def preparer(request, directory):
+    """Of a tokenizer of bytes, and of one of lower-case words."""
+    return intp_video.Preparer.from_pretrained(
+        directory if request.param == "tiny" else intp_video.SMALL_MODEL
+    )
+
+
+def every_way_to_ask(preparer, tmp_path):
+    """Each with a video that is not there: a question is looked at before minutes of decoding."""
+    clip, missing = make_clip(8), tmp_path / "missing.mp4"
+    yield lambda question: preparer(clip, question)
+    yield lambda question: preparer.prompt_ids(question, 8)
+    yield lambda question: intp_video.prepare(preparer, missing, question)
+    yield lambda question: intp_video.ask(None, preparer, missing, question)
+    session = object.__new__(intp_video.Session)
+    session.frames, session._preparer = 8, preparer
+    yield session.ask
+
+
+def test_special_tokens_in_a_question_are_refused_by_name(preparer, tmp_path):
+    tokens = {str(token) for token in preparer.tokenizer.added_tokens_decoder.values()}
+    assert tokens >= {"<s>", "</s>", "<pad>", "<image>", "<video>"}
+    for token in tokens:
+        for question in (token, f"What is {token} there?", f"What?{token}", f"{token}{token}What"):
+            for ask in every_way_to_ask(preparer, tmp_path):
+                with pytest.raises(
+                    ValueError, match=re.escape(f"question: expected words, got {token!r}")
+                ):
+                    ask(question)
+    with pytest.raises(ValueError, match="got '<pad>' and '</s>', special tokens"):
+        preparer.prompt_ids("What is <pad> there?</s>", 8)
+
+
+@pytest.mark.parametrize(
+    "question", ["<PAD>", "what is</S>?", "< pad>", "<pa d>", "what's <this>, <b>x</b> | [s]?"]
+)
+def test_however_a_special_token_is_written_none_gets_into_the_prompt(preparer, question):
+    """The tokenizer of the small model lowers the case first."""
+    try:
+        ids = preparer.prompt_ids(question, 8)[0]
+    except ValueError as error:
+        assert re.search("got '(<pad>|</s>)', a special token", str(error))
+        return
+    after_the_video = ids[int((ids == preparer.video_token_id).nonzero()[-1]) + 1 :]
+    special = set(preparer.tokenizer.added_tokens_decoder) - {preparer.tokenizer.unk_token_id}
+    assert special.isdisjoint(after_the_video.tolist())
+
+
+def test_words_that_a_tokenizer_lacks_or_was_given_are_words(preparer):
+    assert preparer.check_question(" Quick zebras? ") == "Quick zebras?"
+    tokenizer = copy.deepcopy(preparer.tokenizer)
+    tokenizer.add_tokens(["  ", "zebra"])
+    given = replace(preparer, tokenizer=tokenizer)
+    assert given.check_question("which  zebra?") == "which  zebra?"
+    tokenizer.add_tokens(["<|audio|>"])  # not declared special, and yet no word
+    with pytest.raises(ValueError, match=r"got '<\|audio\|>'"):
+        given.check_question("which <|audio|> zebra?")
+
+
+@pytest.mark.parametrize(
+    ("question", "error", "reason"),
+    [
+        ("", ValueError, "expected some text, got ''"),
+        (" \n\t", ValueError, "expected some text"),
+        (None, TypeError, "expected a string, got NoneType"),
+        (b"What?", TypeError, "expected a string, got bytes"),
+        (["What?"], TypeError, "expected a string, got list"),
+        (7, TypeError, "expected a string, got int"),
+        ("What\udcff?", ValueError, "expected Unicode text"),
+    ],
+)
+def test_what_is_no_question_is_refused_by_everything_that_asks(
+    preparer, tmp_path, question, error, reason
+):
+    names = "prepare", "prepare", "prepare", "ask", "Session.ask"
+    for name, ask in zip(names, every_way_to_ask(preparer, tmp_path), strict=True):
+        with pytest.raises(error, match=f"^{re.escape(name)}: question: {re.escape(reason)}"):
+            ask(question)
 
 
 def test_directories_that_are_no_model(directory, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import intp_video
 import pytest
@@ -16,12 +16,18 @@ TOLERANCE = 1e-5
 class Tokenizer:
     """A word is its number; <video> is the placeholder."""
 
+    all_special_ids = (BOS, VIDEO)
+    added_tokens_decoder = MappingProxyType({})
+    unk_token_id = None
+
     def convert_ids_to_tokens(self, token):
         return "<video>"
 
-    def __call__(self, text, return_tensors):
-        question = text.split("\n")[1].removesuffix(" ASSISTANT:")
+    def __call__(self, text, return_tensors=None, add_special_tokens=True):
+        question = text.split("\n")[-1].removesuffix(" ASSISTANT:")
         words = [int(word) for word in question.split() if word.isdigit()]
+        if not add_special_tokens:
+            return SimpleNamespace(input_ids=words)
         return SimpleNamespace(input_ids=torch.tensor([[BOS, 11, VIDEO, 12, *words, 13]]))
 
     def decode(self, ids, skip_special_tokens):
