@@ -1,6 +1,10 @@
 """Runs: interrupted, damaged, repeated; and the reports they end in."""
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import intp_video
 import pytest
@@ -131,6 +135,74 @@ def test_a_broken_video_costs_only_its_own_answers(loaded, questions, tmp_path):
     found = run(loaded, asked, tmp_path / "out", progress=lambda *now: again.append(now))
     assert [now[2] for now in again] == [*(f"broken.mp4 {arm.name}" for arm in ARMS), ""]
     assert all(p.said is not None for p in found)
+
+
+def test_a_run_goes_on_wherever_its_files_have_moved(model_dir, questions, tmp_path):
+    """Questions, videos, model and folder are known by what they hold."""
+    first = tmp_path / "first"
+    (first / "videos").mkdir(parents=True)
+    shutil.copytree(model_dir, first / "model")
+    asked = [_with_video_in(first / "videos", question) for question in questions]
+    whole = run(intp_video.load(first / "model"), asked, first / "out")
+    moved = first.rename(tmp_path / "moved")
+    asked = [_with_video_in(moved / "videos", question) for question in asked]
+    again = []
+    loaded = intp_video.load(moved / "model")
+    found = run(loaded, asked, moved / "out", progress=lambda *now: again.append(now))
+    assert found == whole and len(again) == 1
+    write_video(moved / "videos" / "a.mp4", 21)
+    with pytest.raises(ModelError, match=r"about another a\.mp4"):
+        run(loaded, asked, moved / "out")
+
+
+def _with_video_in(folder, question):
+    path = folder / Path(question.video).name
+    if not path.exists():
+        shutil.copy(question.video, path)
+    return replace(question, video=str(path))
+
+
+@pytest.mark.parametrize("what", ["config", "generation_config", "frame_processor", "tokenizer"])
+def test_another_model_of_the_same_weights_is_another_model(model_dir, questions, tmp_path, what):
+    model, preparer = intp_video.load(model_dir)
+    run((model, preparer), questions[:1], tmp_path, arms=ARMS[:1])
+    run(intp_video.load(model_dir), questions[:1], tmp_path, arms=ARMS[:1])
+    named = {"frame_processor": "preprocessing", "tokenizer": "questions"}.get(what, "config")
+    if what == "config":
+        model.config.text_config.rms_norm_eps *= 2
+    elif what == "generation_config":
+        model.generation_config.repetition_penalty = 1.5
+    elif what == "frame_processor":
+        preparer = replace(
+            preparer, frame_processor=replace(preparer.frame_processor, mean=(0,) * 3)
+        )
+    else:
+        preparer.tokenizer.add_tokens(["how many"])
+    with pytest.raises(ModelError, match=rf"another run \(other {named}\)"):
+        run((model, preparer), questions[:1], tmp_path, arms=ARMS[:1])
+
+
+def test_nobody_else_may_ask_into_the_folder_meanwhile(loaded, questions, tmp_path):
+    def ask_too(done, total, what):
+        if not what:  # the end
+            return
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ModelError, match="in use by another"):
+            pool.submit(run, loaded, questions, tmp_path).result()
+
+    found = run(loaded, questions, tmp_path, progress=ask_too)
+    lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert len(found) == len(lines) == len(questions) * len(ARMS)
+
+
+def test_a_question_that_cannot_be_asked_is_told_before_any_is(loaded, questions, tmp_path):
+    asked = [*questions, VideoQuestion("odd", questions[0].video, "was there a <pad>?", "no")]
+    with pytest.raises(ValueError, match=r"question 'odd': .* got '<pad>', a special token"):
+        run(loaded, asked, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    asked[-1] = replace(asked[0], id="odd", options=("yes", "</s>"))
+    run(loaded, asked, tmp_path / "out", arms=ARMS[:1])
+    with pytest.raises(ValueError, match=r"question 'odd': .* got '</s>'"):
+        run(loaded, asked, tmp_path / "shown", show_options=True)
 
 
 def made_up():

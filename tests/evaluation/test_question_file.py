@@ -33,6 +33,7 @@ def test_a_good_file(tmp_path):
         (GOOD | {"answer": "green"}, "'green' is none of the options"),
         (GOOD | {"options": "red"}, "options: expected a list"),
         (GOOD | {"observer": {"8": 2}}, "observer: expected numbers from 0 to 1"),
+        (GOOD | {"id": "\ud800"}, "expected Unicode text, got '\\ud800'"),
         (GOOD | {"id": "1"}, "stands in line 1 already"),
     ],
 )
@@ -40,6 +41,27 @@ def test_a_bad_line_is_told_by_its_number(tmp_path, line, reason):
     questions, bad = read_questions(write(tmp_path, GOOD, "", line))
     assert len(questions) == 1
     assert [b.number for b in bad] == [3] and reason in str(bad[0]) and "line 3: " in str(bad[0])
+
+
+def test_a_line_that_a_check_refuses_is_bad(tmp_path):
+    def check(question):
+        if "</s>" in question.question:
+            raise ValueError("question: special")
+
+    path = write(tmp_path, GOOD, GOOD | {"question": "What?</s>"}, GOOD)
+    questions, bad = read_questions(path, check)
+    assert [q.id for q in questions] == ["1", "3"]
+    assert [str(b) for b in bad] == ["line 2: question: special"]
+
+
+def test_what_other_programs_write(tmp_path):
+    """A byte order mark, Windows line ends, and separators of Unicode inside of strings."""
+    odd = GOOD | {"question": "What\u2028is\x85this?"}
+    path = tmp_path / "questions.jsonl"
+    lines = [json.dumps(odd, ensure_ascii=False), json.dumps(GOOD)]
+    path.write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    questions, bad = read_questions(path)
+    assert not bad and [q.question for q in questions] == [odd["question"], "What?"]
 
 
 def test_files_without_questions(tmp_path):

@@ -26,8 +26,9 @@ case, articles, punctuation and number words. Answers to open questions need a j
 judge/ARM.jsonl has them as GPT judges read them. Scores of such a judge move with its version;
 compare only what one version has judged.
 
-Interrupted, the same command goes on. It writes into --out: predictions.jsonl, summary.json,
-table.md, accuracy.svg, judge/.
+Interrupted, the same command goes on, also after its files have moved; a second one into the same
+--out is refused meanwhile. It writes there: predictions.jsonl, summary.json, table.md,
+accuracy.svg, judge/.
 
 examples:
   intp-video eval --quick
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         METHODS,
         arms_of,
         evaluate,
+        exclusive,
         summarize,
         weights_digest,
         write_report,
@@ -151,34 +153,36 @@ def run(args: argparse.Namespace) -> int:
     kv_bits = [bits or None for bits in args.kv_bits]
     arms = arms_of(frames, methods, args.ropes, windows, preparer.frames_per_group, kv_bits)
     out = Path(args.out)
+    questions = None if args.questions is None else _questions_of_file(args, preparer)
     bar = _Bar(args.quiet)
-    questions = _questions(args, out, [arm.frames for arm in arms], bar)
-    device = device_of(args.device)
-    model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
-    settings = {
-        "model": str(name),
-        "weights": weights_digest(model),
-        "dtype": str(model.dtype)[6:],
-        "backend": args.backend,
-    }
-    say(f"{len(questions)} questions, {len(arms)} arms", quiet=args.quiet)
-    try:
-        predictions = evaluate(
-            model,
-            preparer,
-            questions,
-            arms,
-            out,
-            settings=settings,
-            max_new_tokens=args.max_new_tokens,
-            show_options=args.show_options,
-            backend=args.backend,
-            progress=bar,
-        )
-    finally:
-        bar.close()
-    summary = summarize(questions, arms, predictions, about=settings | _machine(str(device)))
-    paths = write_report(out, summary, questions, predictions)
+    with exclusive(out):
+        try:
+            questions = questions or _shapes(args, out, [arm.frames for arm in arms], bar)
+            device = device_of(args.device)
+            model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
+            settings = {
+                "weights": weights_digest(model),
+                "dtype": str(model.dtype)[6:],
+                "backend": args.backend,
+            }
+            say(f"{len(questions)} questions, {len(arms)} arms", quiet=args.quiet)
+            predictions = evaluate(
+                model,
+                preparer,
+                questions,
+                arms,
+                out,
+                settings=settings,
+                max_new_tokens=args.max_new_tokens,
+                show_options=args.show_options,
+                backend=args.backend,
+                progress=bar,
+            )
+        finally:
+            bar.close()
+        about = {"model": str(name)} | settings | _machine(str(device))
+        summary = summarize(questions, arms, predictions, about=about)
+        paths = write_report(out, summary, questions, predictions)
     for failure in summary["failures"]:
         say(f"note: {failure['id']} {failure['arm']}: {failure['error']}", quiet=args.quiet)
     say(f"written: {', '.join(map(str, paths[:3]))}, {out / 'judge'}", quiet=args.quiet)
@@ -189,26 +193,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _questions(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Bar") -> list:
-    from ..evaluation import read_questions, shapes_questions
+def _shapes(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Bar") -> list:
+    from ..evaluation import shapes_questions
 
-    if args.questions is None:
-        videos = args.videos or (8 if args.quick else 100)
-        length = args.event_length or 32
-        questions = shapes_questions(
-            out / "videos",
-            videos,
-            1 / length,
-            sorted(set(frames)),
-            first=args.first_video or 0,
-            progress=lambda done, total: bar(done, total, "rendering"),
-        )
-        bar.close()
-        return questions
+    questions = shapes_questions(
+        out / "videos",
+        args.videos or (8 if args.quick else 100),
+        1 / (args.event_length or 32),
+        sorted(set(frames)),
+        first=args.first_video or 0,
+        progress=lambda done, total: bar(done, total, "rendering"),
+    )
+    bar.close()
+    return questions
+
+
+def _questions_of_file(args: argparse.Namespace, preparer: Any) -> list:
+    from ..evaluation import read_questions
+    from ..evaluation.run import prompt_of
+
     for name in ("videos", "first_video", "event_length"):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')}: is for the shapes task, not for a file")
-    questions, bad = read_questions(args.questions)
+    questions, bad = read_questions(
+        args.questions, lambda q: preparer.check_question(prompt_of(q, args.show_options))
+    )
     for line in bad:
         say(f"note: {args.questions}: {line}", quiet=args.quiet)
     if bad and args.bad_lines == "refuse":

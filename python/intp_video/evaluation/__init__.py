@@ -1,9 +1,11 @@
 """How often a model answers right, over ways of showing it more frames: ``intp-video eval``."""
 
 from .arms import METHODS, Arm, arms_of
+from .digests import weights_digest
+from .folder import exclusive
 from .question_file import BadLine, VideoQuestion, read_questions, shapes_questions
 from .report import summarize, write_report
-from .run import evaluate, weights_digest
+from .run import evaluate
 from .scoring import is_right
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "VideoQuestion",
     "arms_of",
     "evaluate",
+    "exclusive",
     "is_right",
     "read_questions",
     "shapes_questions",

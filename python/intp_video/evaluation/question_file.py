@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..sampling import sample_indices
+from .folder import exclusive, write_whole
 
 SHAPES_FRAMES = 512  # of the files that are written; a multiple of every number of frames asked
 
@@ -48,11 +49,17 @@ class BadLine:
         return f"line {self.number}: {self.reason}"
 
 
-def read_questions(path: str | Path) -> tuple[list[VideoQuestion], list[BadLine]]:
+def read_questions(
+    path: str | Path, check: Callable[[VideoQuestion], object] | None = None
+) -> tuple[list[VideoQuestion], list[BadLine]]:
     """Reads a question file: one JSON object a line with ``video`` (relative to the file),
     ``question``, ``answer``, and if you like ``options``, ``kind``, ``id``.
 
     Other keys are ignored, and so are empty lines.
+
+    Args:
+        path: of the file.
+        check: raises a ValueError for a question that cannot be asked; its line is then bad.
 
     Returns:
         The questions, and the lines that are none.
@@ -66,7 +73,8 @@ def read_questions(path: str | Path) -> tuple[list[VideoQuestion], list[BadLine]
     bad: list[BadLine] = []
     seen: dict[str, int] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # JSON keeps the line separators of Unicode inside of its strings: splitlines() splits there
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -76,6 +84,8 @@ def read_questions(path: str | Path) -> tuple[list[VideoQuestion], list[BadLine]
             question = _parse(line, number, path.parent)
             if question.id in seen:
                 raise ValueError(f"id {question.id!r} stands in line {seen[question.id]} already")
+            if check is not None:
+                check(question)
         except ValueError as error:
             bad.append(BadLine(number, str(error)))
             continue
@@ -94,6 +104,10 @@ def _parse(line: str, number: int, folder: Path) -> VideoQuestion:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, got {type(values).__name__}")
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"expected Unicode text, got {error.object[error.start]!a}") from None
     texts = {}
     for name in ("video", "question", "answer"):
         texts[name] = _text(values, name)
@@ -150,8 +164,9 @@ def shapes_questions(
 
     Raises:
         ValueError: more videos than there are held-out seeds.
+        ModelError: somebody else is writing into the folder.
     """
-    from ..shapes import HELD_OUT_SEEDS, held_out_world, observer_accuracy, write_world
+    from ..shapes import HELD_OUT_SEEDS
 
     if first not in HELD_OUT_SEEDS:
         raise ValueError(f"eval: first: expected 0 to {len(HELD_OUT_SEEDS) - 1}, got {first}")
@@ -159,35 +174,39 @@ def shapes_questions(
     if not 1 <= videos <= len(seeds):
         raise ValueError(f"eval: videos: expected 1 to {len(seeds)}, got {videos}")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    times = {n: (sample_indices(SHAPES_FRAMES, n) + 0.5) / SHAPES_FRAMES for n in frames}
-    asked = []
-    for done, seed in enumerate(seeds[:videos], start=1):
-        world, questions = held_out_world(seed, event_length)
-        path = folder / f"shapes-{round(1 / event_length)}-{seed:03d}.mp4"
-        if not path.exists():
-            draft = path.with_name(f"part-{path.name}")
-            write_world(draft, world, frames=SHAPES_FRAMES)
-            draft.replace(path)
-        for number, question in enumerate(questions):
-            observer = {
-                str(n): observer_accuracy(world, 0, question, at) for n, at in times.items()
-            }
-            asked.append(
-                VideoQuestion(
-                    id=f"{seed}-{number}",
-                    video=str(path),
-                    question=question.text,
-                    answer=question.answer,
-                    options=question.options,
-                    kind=question.kind,
-                    observer=observer,
-                )
-            )
-        if progress is not None:
-            progress(done, videos)
-    with open(folder / "questions.jsonl", "w", encoding="utf-8") as file:
-        for question in asked:
-            line = asdict(question) | {"video": Path(question.video).name}
-            file.write(json.dumps(line) + "\n")
+    with exclusive(folder):
+        asked = []
+        for done, seed in enumerate(seeds[:videos], start=1):
+            asked += _questions_about(seed, event_length, frames, folder)
+            if progress is not None:
+                progress(done, videos)
+        lines = [asdict(q) | {"video": Path(q.video).name} for q in asked]
+        write_whole(folder / "questions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     return asked
+
+
+def _questions_about(
+    seed: int, event_length: float, frames: Sequence[int], folder: Path
+) -> list[VideoQuestion]:
+    """Of one held-out world, whose file is written if it is not there."""
+    from ..shapes import held_out_world, observer_accuracy, write_world
+
+    world, questions = held_out_world(seed, event_length)
+    path = folder / f"shapes-{round(1 / event_length)}-{seed:03d}.mp4"
+    if not path.exists():
+        draft = path.with_name(f"part-{path.name}")
+        write_world(draft, world, frames=SHAPES_FRAMES)
+        draft.replace(path)
+    times = {n: (sample_indices(SHAPES_FRAMES, n) + 0.5) / SHAPES_FRAMES for n in frames}
+    return [
+        VideoQuestion(
+            id=f"{seed}-{number}",
+            video=str(path),
+            question=question.text,
+            answer=question.answer,
+            options=question.options,
+            kind=question.kind,
+            observer={str(n): observer_accuracy(world, 0, question, at) for n, at in times.items()},
+        )
+        for number, question in enumerate(questions)
+    ]

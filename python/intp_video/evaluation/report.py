@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .arms import METHODS, Arm
+from .folder import write_whole
 from .plot import accuracy_plot
+from .predictions import Prediction
 from .question_file import VideoQuestion
-from .run import Prediction
 from .scoring import is_right
 from .statistics import accuracy, difference
 
@@ -156,9 +157,9 @@ def write_report(
     """
     directory = Path(directory)
     paths = [directory / name for name in ("summary.json", "table.md", "accuracy.svg")]
-    paths[0].write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    paths[1].write_text(markdown_table(summary), encoding="utf-8")
-    paths[2].write_text(accuracy_plot(summary), encoding="utf-8")
+    write_whole(paths[0], json.dumps(summary, indent=1) + "\n")
+    write_whole(paths[1], markdown_table(summary))
+    write_whole(paths[2], accuracy_plot(summary))
     known = {question.id: question for question in questions}
     by_arm: dict[str, list[dict]] = defaultdict(list)
     for prediction in predictions:
@@ -176,7 +177,7 @@ def write_report(
     for arm, lines in by_arm.items():
         paths.append(directory / "judge" / f"{arm}.jsonl")
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        paths[-1].write_text(text, encoding="utf-8")
+        write_whole(paths[-1], text)
     return paths
 
 

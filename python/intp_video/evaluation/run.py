@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ModelError, VideoError
+from ..errors import VideoError
 from ..preparation import Preparer
 from ..video import Clip, read_video
 from .arms import Arm
+from .digests import config_digest, file_digest, json_digest
+from .folder import exclusive
+from .predictions import Prediction, appended_predictions, read_predictions
 from .question_file import VideoQuestion
-
-PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was said to one question in one arm, or why nothing was."""
-
-    id: str
-    arm: str
-    said: str | None
-    error: str | None = None
+from .resuming import check_settings, check_videos
 
 
 def evaluate(
@@ -56,8 +47,9 @@ def evaluate(
         questions: about any videos, in any order.
         arms: see :func:`arms_of`.
         directory: made if need be.
-        settings: whatever else decides the answers (model, dtype, ...); kept in ``settings.json``
-            beside a digest of the questions.
+        settings: whatever else decides the answers (digest of the weights, dtype, ...); kept in
+            ``settings.json`` beside digests of the prompts and of the model's config. No paths: a
+            run goes on when its folder, its videos or the model have moved.
         max_new_tokens: of an answer.
         show_options: put the options into the prompt, as "A. ...".
         backend: video decoder.
@@ -67,46 +59,55 @@ def evaluate(
         All predictions, of this run and the ones before.
 
     Raises:
-        ModelError: the directory holds answers to other questions or with other settings.
-        OSError: it cannot be written.
+        ModelError: the directory holds answers to other questions, about other videos or with
+            other settings, or another run is writing into it.
+        ValueError: a question that cannot be asked, see :meth:`Preparer.check_question`.
+        OSError: the directory cannot be written.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     told = {"max_new_tokens": max_new_tokens, "show_options": show_options}
-    _check_settings(directory / SETTINGS, questions, (settings or {}) | told)
-    said = read_predictions(directory)
+    deciding = {
+        "questions": _questions_digest(preparer, questions, show_options),
+        "config": config_digest(model),
+        "preprocessing": str(preparer.frame_processor),
+    }
     total, done = len(questions) * len(arms), 0
     by_video = sorted(questions, key=lambda question: question.video)
-    with open(directory / PREDICTIONS, "a", encoding="utf-8") as file:
+    digest_of = functools.cache(file_digest)
+    with exclusive(directory):
+        said = read_predictions(directory)
+        check_settings(directory, (settings or {}) | told | deciding, bool(said))
+        check_videos(directory, questions, said, digest_of)
+        with appended_predictions(directory) as append:
 
-        def keep(prediction: Prediction) -> None:
-            said[prediction.id, prediction.arm] = prediction
-            file.write(json.dumps(asdict(prediction)) + "\n")
-            file.flush()
+            def keep(prediction: Prediction, video: str) -> None:
+                prediction = replace(prediction, video=digest_of(video))
+                said[prediction.id, prediction.arm] = prediction
+                append(prediction)
 
-        for video, group in groupby(by_video, key=lambda question: question.video):
-            asked = list(group)
-            clips: dict[int, Clip | VideoError] = {}
-            for arm in arms:
-                todo = [q for q in asked if _open(said.get((q.id, arm.name)))]
-                done += len(asked) - len(todo)
-                if not todo:
-                    continue
-                if progress is not None:
-                    progress(done, total, f"{Path(video).name} {arm.name}")
-                if arm.frames not in clips:
-                    try:
-                        clips[arm.frames] = read_video(video, arm.frames, backend)
-                    except VideoError as error:
-                        clips[arm.frames] = error
-                clip = clips[arm.frames]
-                if isinstance(clip, VideoError):
-                    for question in todo:
-                        keep(Prediction(question.id, arm.name, None, str(clip)))
-                else:
-                    for answer in ask_all(model, preparer, clip, todo, arm, **told):
-                        keep(answer)
-                done += len(todo)
+            for video, group in groupby(by_video, key=lambda question: question.video):
+                asked = list(group)
+                clips: dict[int, Clip | VideoError] = {}
+                for arm in arms:
+                    todo = [q for q in asked if _open(said.get((q.id, arm.name)))]
+                    done += len(asked) - len(todo)
+                    if not todo:
+                        continue
+                    if progress is not None:
+                        progress(done, total, f"{Path(video).name} {arm.name}")
+                    if arm.frames not in clips:
+                        try:
+                            clips[arm.frames] = read_video(video, arm.frames, backend)
+                        except VideoError as error:
+                            clips[arm.frames] = error
+                    clip = clips[arm.frames]
+                    if isinstance(clip, VideoError):
+                        for question in todo:
+                            keep(Prediction(question.id, arm.name, None, str(clip)), video)
+                    else:
+                        for answer in ask_all(model, preparer, clip, todo, arm, **told):
+                            keep(answer, video)
+                    done += len(todo)
     if progress is not None:
         progress(total, total, "")
     wanted = {(q.id, arm.name) for q in questions for arm in arms}
@@ -154,42 +155,15 @@ def prompt_of(question: VideoQuestion, show_options: bool) -> str:
     return "\n".join((question.question, *lines, "Answer with the letter of the right option."))
 
 
-def _check_settings(path: Path, questions: Sequence[VideoQuestion], settings: dict) -> None:
-    """Answers to other questions must not be mixed with these."""
-    told = json.dumps([[q.id, q.video, q.question] for q in questions])
-    wanted = settings | {"questions": hashlib.sha256(told.encode()).hexdigest()[:16]}
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found != wanted:
-            different = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
-            raise ModelError(
-                f"eval: {path.parent} holds the answers of another run (other "
-                f"{', '.join(different)}); give another directory"
-            )
-    else:
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
-
-
-def weights_digest(model: nn.Module) -> str:
-    """16 hexadecimal digits that change with any weight of the model: whose answers these are."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
-
-
-def read_predictions(directory: Path) -> dict[tuple[str, str], Prediction]:
-    """By question and arm, the newest first served; a line cut short by a crash is left out."""
-    found: dict[tuple[str, str], Prediction] = {}
-    path = directory / PREDICTIONS
-    if not path.exists():
-        return found
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) != len(content):
-        path.write_bytes(whole)  # so that the next line begins on a line of its own
-    for line in whole.decode("utf-8").splitlines():
-        prediction = Prediction(**json.loads(line))
-        found[prediction.id, prediction.arm] = prediction
-    return found
+def _questions_digest(
+    preparer: Preparer, questions: Sequence[VideoQuestion], show_options: bool
+) -> str:
+    """Of what the model is asked, token by token."""
+    asked = []
+    for question in questions:
+        try:
+            ids = preparer.prompt_ids(prompt_of(question, show_options), frames=0)
+        except ValueError as error:
+            raise ValueError(f"eval: question {question.id!r}: {error}") from error
+        asked.append((question.id, ids[0].tolist()))
+    return json_digest(asked)

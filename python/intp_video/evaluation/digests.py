@@ -1,0 +1,57 @@
+"""Whose answers, to what, about what: 16 hexadecimal digits of contents, never of paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+_BLOCK, _BLOCKS = 1 << 16, 64
+_OF_THE_PLACE = {"_name_or_path", "transformers_version", "_from_model_config"}
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Changes with any weight of the model: whose answers these are."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def config_digest(model: nn.Module) -> str:
+    """Changes with the model's config and generation config, wherever they were loaded from."""
+    configs = [model.config.to_diff_dict(), model.generation_config.to_diff_dict()]
+    return json_digest([_without_place(config) for config in configs])
+
+
+def file_digest(path: str | os.PathLike) -> str | None:
+    """Changes with the size of a file and its contents: all of them up to 4 MiB, 64 blocks of 64
+    KiB spread evenly over a larger one. None if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            for block in range(_BLOCKS):
+                file.seek(block * max(_BLOCK, (size - _BLOCK) // (_BLOCKS - 1)))
+                digest.update(file.read(_BLOCK))
+    except OSError:
+        return None
+    return digest.hexdigest()[:16]
+
+
+def json_digest(values: Any) -> str:
+    told = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _without_place(values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    return {k: _without_place(v) for k, v in values.items() if k not in _OF_THE_PLACE}
