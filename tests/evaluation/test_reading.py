@@ -171,6 +171,13 @@ READINGS = [
     ("1.5", ("15", "1.5"), "1.5"),
     ("+", ("+", "-"), "+"),
     ("blue or red", (*COLORS, "blue or red"), "blue or red"),
+    ("red", ("red", "blue", "red"), "red"),
+    ("It is red", ("red", "blue", "red"), "red"),
+    ("A or C", ("red", "blue", "red"), "red"),
+    ("B", ("red", "blue", "red"), "blue"),
+    ("It is not moving", ("moving", "not moving"), "not moving"),
+    ("He is without a hat", ("with a hat", "without a hat"), "without a hat"),
+    ("<answer>B</answer>", COLORS, "blue"),
     ("none of the above", (*COLORS, "none of the above"), "none of the above"),
 ]
 

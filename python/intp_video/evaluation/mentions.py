@@ -29,27 +29,28 @@ _SENTENCE_END = re.compile(r"[.;!?\n]")
 _LABELLED = re.compile(r"\s*[(\[]?([A-Za-z])[)\].:]\s+(\S.*)", re.DOTALL)
 
 
-def texts_and_labels(options: Sequence[str]) -> tuple[list[str], dict[str, int]]:
-    """What each option says, and which letter stands for which: those that the options bring along
-    ("B. blue"), those that they are ("B"), or else in alphabetical order."""
+def texts_and_labels(options: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """By option, what it says; by letter, the option it stands for: the letters that the options
+    bring along ("B. blue"), those that they are ("B"), or else the alphabet."""
     labelled = [_LABELLED.fullmatch(option) for option in options]
-    own = [match.group(1).upper() for match in labelled if match]
-    if len(set(own)) == len(options):
-        return [m.group(2) for m in labelled if m], {letter: i for i, letter in enumerate(own)}
-    letters = {
-        option.strip().upper(): i
-        for i, option in enumerate(options)
-        if len(option.strip()) == 1 and option.strip() in string.ascii_letters
-    }
-    order = {letter: i for i, letter in enumerate(string.ascii_uppercase[: len(options)])}
-    return list(options), letters or order
+    own = {m.group(1).upper(): option for m, option in zip(labelled, options, strict=True) if m}
+    if len(own) == len(options):
+        return {option: m.group(2) for m, option in zip(labelled, options, strict=True) if m}, own
+    letters = {option.strip().upper(): option for option in options if _is_letter(option)}
+    return {o: o for o in options}, letters or dict(
+        zip(string.ascii_uppercase, options, strict=False)
+    )
+
+
+def _is_letter(option: str) -> bool:
+    return len(option.strip()) == 1 and option.strip() in string.ascii_letters
 
 
 @dataclass(frozen=True)
 class Mention:
     """Words ``begin`` to ``end`` name an option."""
 
-    option: int
+    option: str
     is_label: bool
     begin: int
     end: int
@@ -109,20 +110,20 @@ def _without_idioms(words: list[Word]) -> list[Word]:
     return [word for i, word in enumerate(words) if i not in dropped]
 
 
-def mentions(said: str, texts: Sequence[str], labels: dict[str, int]) -> list[Mention]:
+def mentions(said: str, texts: dict[str, str], labels: dict[str, str]) -> list[Mention]:
     """Every option's text, the longest where several begin, and every letter outside of them."""
     words = _without_idioms(words_of(said))
     spelled = {
-        i: [_spoken(word) for word in words_of(text) if not word.is_article]
-        for i, text in enumerate(texts)
-        if not (len(text.strip()) == 1 and text.strip().upper() in labels)
+        option: [_spoken(word) for word in words_of(text) if not word.is_article]
+        for option, text in texts.items()
+        if not _is_letter(text)
     }
     found, taken = [], 0
     for begin, word in enumerate(words):
         if begin < taken or word.is_article:
             continue
-        ends = {i: _end_of(words, begin, wanted) for i, wanted in spelled.items() if wanted}
-        option = max(ends, key=lambda i: ends[i], default=None)
+        ends = {o: _end_of(words, begin, wanted) for o, wanted in spelled.items() if wanted}
+        option = max(ends, key=ends.get, default=None)
         if option is not None and ends[option]:
             taken = ends[option]
             found.append(Mention(option, False, begin, taken, words))
@@ -147,7 +148,7 @@ def _end_of(words: Sequence[Word], begin: int, wanted: Sequence[str]) -> int:
     return at
 
 
-def _letters(words: Sequence[Word], labels: dict[str, int], covered: set[int]) -> Iterator[Mention]:
+def _letters(words: Sequence[Word], labels: dict[str, str], covered: set[int]) -> Iterator[Mention]:
     shouted = any(len(word.raw) > 1 for word in words) and not _has_lower(words)
     for i, word in enumerate(words):
         letter = word.raw.upper()

@@ -21,18 +21,17 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
         return None
     texts, labels = texts_and_labels(options)
     for equal in (_exactly, same):
-        whole = [i for i, o in enumerate(options) if equal(said, o) or equal(said, texts[i])]
+        whole = [o for o, text in texts.items() if equal(said, o) or equal(said, text)]
         if whole:
-            return options[whole[0]] if len(whole) == 1 else None
-    index = _decided(mentions(said, texts, labels))
-    return None if index is None else options[index]
+            return whole[0] if len(whole) == 1 else None
+    return _decided(mentions(said, texts, labels))
 
 
 def _exactly(one: str, other: str) -> bool:
     return one.strip() == other.strip()
 
 
-def _decided(named: Sequence[Mention]) -> int | None:
+def _decided(named: Sequence[Mention]) -> str | None:
     """What is said to be the answer, else what the answer begins with, else the only option named;
     a letter must not be contradicted by the options in words."""
     stated = [mention for mention in named if not mention.denied]
