@@ -10,13 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import timeit
+from itertools import count
 from types import SimpleNamespace
 
 import machine
 import torch
 from intp_video import attention
 from intp_video.passes import CURRENT, DecoderState, ForwardPass
+from intp_video.sequence import Sequence
 from torch import nn
+
+import intp_ext
 
 GOAL = 20.0  # microseconds, 32 layers
 ROUNDS, PASSES = 15, 1000
@@ -26,9 +30,9 @@ def proven_pass(layers: int):
     """A function that leaves the traces of one pass over our cache layers, and checks them."""
     modules = [nn.Identity() for _ in range(layers)]
     decoder = DecoderState(None, 257, 257, needs_sequence=False, layers=modules)
-    sequence = SimpleNamespace(rope=None, visual=None, holes=False)
-    lengths = iter(range(1 << 62))
-    cache = SimpleNamespace(get_seq_length=lambda: next(lengths))  # grows by one a pass
+    sequence = Sequence(intp_ext.rope_frequencies("none", 128), None, 1 << 40)
+    lengths = count()
+    cache = SimpleNamespace(get_seq_length=lambda: next(lengths))  # asked before and after a pass
     query = torch.zeros(1, 32, 1, 128)
     key = torch.zeros(1, 32, 4096, 128)
     mask = torch.zeros(1, 1, 1, 3, dtype=torch.int32)
@@ -37,12 +41,12 @@ def proven_pass(layers: int):
 
     def run() -> None:
         now = CURRENT.now = ForwardPass(decoder, sequence, cache, 1, own_layers=True)
-        now.saw_mask(mask, mask)
+        now.saw_mask(mask, mask, now.past + 1, now.past)
         now.saw_rotary()
         now.withheld = True
         for module in modules:
-            CURRENT.now.saw_rotation()
-            CURRENT.now.saw_update(key)
+            CURRENT.now.saw_rotation(query, key)
+            CURRENT.now.saw_update(key, key)
             attention.IGNORED.issuperset(arguments)
             CURRENT.now.saw_attention(module, query, key, mask)
         now.finish(output, frequencies_are_ours=True)

@@ -71,10 +71,8 @@ class ExtendedLayer(Followed, DynamicLayer):
         now = _pass_of(self.sequence)
         if now is None:
             return super().update(key_states, value_states, *args, **kwargs)
-        now.saw_keys(key_states)
-        key_states, value_states = now.prepare_keys(key_states, value_states)
-        states = super().update(key_states, value_states, *args, **kwargs)
-        now.saw_update(states[0])
+        states = super().update(*now.prepare_keys(key_states, value_states), *args, **kwargs)
+        now.saw_update(key_states, states[0])
         return states
 
     def undo(self, length: int) -> None:
@@ -134,7 +132,6 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
                 "the cache holds packed keys (kv_bits), which an extended model alone can read and "
                 "add to: extend it again, or begin with an empty cache"
             )
-        now.saw_keys(key_states)
         now.follow(key_states.device)
         if self.packing.rotate == "on_read" and not now.withheld:
             raise broken("keys that our rotary embedding was not asked about were to be cached")
@@ -149,7 +146,7 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
         self._mark = self.cache.mark(key_states.shape[2])
         now.pack_keys(self.cache, key_states, value_states)
         states = PackedStates(self.cache)
-        now.saw_update(states)
+        now.saw_update(key_states, states)
         return states, states
 
     def undo(self, length: int) -> None:

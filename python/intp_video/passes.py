@@ -219,13 +219,10 @@ class ForwardPass:
         rotate must be them, or something is done to them that has its place after the rotation."""
         self._turned = query, key
 
-    def saw_keys(self, key: torch.Tensor) -> None:
-        """A layer is about to cache these keys."""
+    def saw_update(self, key: torch.Tensor, states: Any) -> None:
+        """Our cache layer was given these keys, and returned all that it has for them."""
         if self.withheld and key is not self._turned[1]:
             raise broken(f"a layer caches keys that are {UNTURNED}")
-
-    def saw_update(self, states: Any) -> None:
-        """Our cache layer returned these for the keys of the layer under way."""
         self._handed = states
 
     def saw_attention(
