@@ -116,6 +116,8 @@ def _rotate(
     q_offset: int | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     rows, keys = q.shape[2], k.shape[2]
+    if keys == 0:
+        return q, k  # nobody sees anything, and there is no position to turn to
     whole = rows == keys and isinstance(q_offset, int)
     if whole:
         return apply_rope(q, k, positions, rope, order)
@@ -124,7 +126,7 @@ def _rotate(
         at = positions[..., q_offset : q_offset + rows]
     else:  # read on the device, where a row past the last key cannot be reported: clamped
         row = torch.arange(rows, device=q.device)
-        index = (q_offset.long().reshape(-1, 1) + row).clamp_(0, max(keys - 1, 0))  # [1 or B, Sq]
+        index = (q_offset.long().reshape(-1, 1) + row).clamp_(0, keys - 1)  # [1 or B, Sq]
         lead = positions.shape[:-1] if positions.dim() > 1 else (1,)
         shape = (*lead[:-1], max(lead[-1], index.shape[0]))
         at = positions.expand(*shape, keys).gather(-1, index.expand(*shape, rows))
@@ -165,6 +167,11 @@ def _check(
             raise ValueError(
                 f"attention: q_offset: expected 0 to {max(keys - rows, 0)} "
                 f"({rows} queries over {keys} keys), got {q_offset}"
+            )
+        if rope is not None and rows > keys > 0:
+            raise ValueError(
+                f"attention: q: expected at most one row for each of the {keys} positions with "
+                f"rope, got {rows} rows; give positions for all of them, or rotate q and k before"
             )
     else:
         _check_row_index("attention: q_offset", q_offset, batch, q.device, scalar=True)

@@ -178,7 +178,7 @@ def attention(
     if order is not None:
         q, k, v = (gather_tokens(x, order) for x in (q, k, v))
     bounds = pack_bounds(q.shape[0], k.shape[2], q.device, window, q_offset, kv_bounds)
-    if rope is not None:
+    if rope is not None and k.shape[2] > 0:
         angles = rope_angles(positions, rope, compute_dtype(q)).expand(q.shape[0], -1, -1)
         k = rotate(k, angles, rope.attention_scaling)
         row = torch.arange(q.shape[2], device=q.device)

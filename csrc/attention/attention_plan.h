@@ -115,6 +115,11 @@ INTP_HD constexpr int64_t decode_partial(int64_t rows, int64_t columns) {
   return rows * (columns + 2);
 }
 
+// Tasks that share so many keys. One even without keys: somebody has to write the zeros.
+INTP_HD constexpr int64_t decode_splits(int64_t keys, const AttentionTiles& t) {
+  return most(1, divide_up(keys, t.decode_keys));
+}
+
 // Why a call does or does not read its keys in place.
 enum class DecodeChoice { kFewRows, kManyRows, kHeadDim };
 
@@ -136,7 +141,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level,
     const bool interleaved = p.k.stride_h < p.k.stride_s;
     const int64_t heads = interleaved ? t.decode_task_rows / rows : 1;
     plan.task_heads = least(heads, p.kv_heads);
-    plan.splits = divide_up(p.keys, t.decode_keys);
+    plan.splits = decode_splits(p.keys, t);
     plan.tasks = p.batch * divide_up(p.kv_heads, plan.task_heads) * plan.splits;
     plan.workers = least(threads, plan.tasks);
     plan.scratch_elements =

@@ -33,7 +33,8 @@ void run_decode(const AttentionParams& p, AttentionPlan plan, const Tensor& like
   tail.keys = p.keys - packed;
   tail.bounds = bounds.data();
 
-  const int64_t tail_splits = divide_up(tail.keys, plan.tiles.decode_keys);
+  // a task of the tail even where the group is empty: with no packed keys either, it writes zeros
+  const int64_t tail_splits = decode_splits(tail.keys, plan.tiles);
   plan.splits = tail_splits + divide_up(packed, plan.tiles.decode_keys);
   plan.task_heads = 1;
   const int64_t heads = p.batch * p.kv_heads, tasks = heads * plan.splits;

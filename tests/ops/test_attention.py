@@ -243,6 +243,22 @@ def test_a_row_that_sees_no_key_is_zero(dtype, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [32, 264])
+@pytest.mark.parametrize("rows", [1, 2, 16, 17, 60])
+def test_without_keys_every_row_is_zero(rows, dim, dtype, device):
+    """By the kernels of few rows and of many, into memory of their own and into ``out``."""
+    q, k, v = make(2, 4, 2, rows, 0, dim=dim, dtype=dtype)
+    out = torch.full_like(q, float("nan")).to(device)
+    assert attend(device, q, k, v, out=out).eq(0).all()
+    assert attend(device, q, k, v).eq(0).all()
+    rope = rope_frequencies("none", dim, device=device)
+    for q_offset in (0, torch.tensor(3, dtype=torch.int32)):
+        options = {"positions": torch.arange(0), "rope": rope, "q_offset": q_offset}
+        assert attend(device, q, k, v, **options, out=out.fill_(float("nan"))).eq(0).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "options",
     [
