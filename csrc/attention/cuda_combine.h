@@ -26,7 +26,12 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
   for (int split = 0; split < args.splits; ++split) {
     maximum = fmaxf(maximum, partial_of(args, task.head, split, task.row).stats->x);
   }
-  const float base = score_base(maximum);
+  const float base = score_base(maximum), factor = scale_factor(p.scale);
+  const auto view = [&] {
+    const RowBounds bounds = p.bounds[task.b];
+    const QuerySpan query = attention_queries(p, bounds, task.row, task.row + 1);
+    return visible_keys(bounds, p.window, p.keys, query);
+  };
   T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row);
   for (int channel = threadIdx.x; channel < p.head_dim; channel += kCombineThreads) {
     float total = 0.0f, sum = 0.0f;
@@ -34,11 +39,11 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
     for (int split = 0; split < args.splits; ++split) {
       const Partial from = partial_of(args, task.head, split, task.row);
       const float2 stats = *from.stats;
-      const float weight = exp2f(stats.x - base);
+      const float weight = exp2f(weight_exponent(stats.x, base, factor));
       total += weight * stats.y;
       sum += weight * from.sums[channel];
     }
-    out[channel] = static_cast<T>(sum * inverse_total(total));
+    out[channel] = static_cast<T>(sum * inverse_total(total, view));
   }
 }
 

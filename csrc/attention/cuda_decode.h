@@ -51,7 +51,7 @@ class DecodeBlock {
     __syncthreads();  // stages become results
     shared_.results.write(sums_);
     __syncthreads();
-    shared_.results.template join<T>(args_, task_);
+    shared_.results.template join<T>(args_, task_, shared_.views.rows);
   }
 
  private:

@@ -183,7 +183,7 @@ INTP_DEVICE float row_sum(float x) {
 template <int kM, int kDim>
 struct RunningSums {
   float o[kM][kDim / 8][4];
-  float maximum[kM][2];  // of the scores, times scale, as a power of two
+  float maximum[kM][2];  // of the scores
   float total[kM][2];    // this thread's part of the sum of weights
 
   INTP_DEVICE void clear() {
@@ -215,16 +215,16 @@ struct RunningSums {
           found = fmaxf(found, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
         }
         const float before = maximum[m][half];
-        const float now = fmaxf(before, row_maximum(found) * factor);
+        const float now = fmaxf(before, row_maximum(found));
         const float base = score_base(now);
-        const float rescale = fast_exp2(before - base);
+        const float rescale = fast_exp2(weight_exponent(before, base, factor));
         float sum = 0.0f;
 #pragma unroll
         for (int j = 0; j < kKeys8; ++j) {
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
             float& x = s[m][j][2 * half + e];
-            x = fast_exp2(fmaf(x, factor, -base));
+            x = fast_exp2(weight_exponent(x, base, factor));
             sum += x;
           }
         }

@@ -131,8 +131,7 @@ class PlainBlock {
 
   // Scores to weights in shared memory; the 16 threads of a row are a half of a warp.
   INTP_DEVICE void weigh(float (&scores)[kRows][kKeys], int begin) {
-    constexpr float kLog2E = 1.4426950408889634f;
-    const float factor = p_.scale * kLog2E;
+    const float factor = scale_factor(p_.scale), sign = scale_sign(p_.scale);
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int row = kRows * ty_ + i;
@@ -141,7 +140,7 @@ class PlainBlock {
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
         const bool seen = contains(view, begin + tx_ + kSide * j);
-        scores[i][j] = seen ? scores[i][j] * factor : kUnseen;
+        scores[i][j] = seen ? scores[i][j] * sign : kUnseen;
         found = fmaxf(found, scores[i][j]);
       }
 #pragma unroll
@@ -150,14 +149,14 @@ class PlainBlock {
       }
       const float now = fmaxf(maximum_[i], found);
       const float base = score_base(now);
-      const float rescale = exp2f(maximum_[i] - base);
+      const float rescale = exp2f(weight_exponent(maximum_[i], base, factor));
       maximum_[i] = now;
       total_[i] *= rescale;
 #pragma unroll
       for (int c = 0; c < kChannels; ++c) sums_[i][c] *= rescale;
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
-        const float weight = exp2f(scores[i][j] - base);
+        const float weight = exp2f(weight_exponent(scores[i][j], base, factor));
         total_[i] += weight;
         shared_.weights[row][tx_ + kSide * j] = weight;
       }
@@ -202,6 +201,7 @@ class PlainBlock {
       if (row >= rows) continue;
       const Partial partial = partial_of(args_, task_.head, task_.split, row);
       if (args_.splits > 1 && task_.slice == 0 && tx_ == 0) *partial.stats = {maximum_[i], total};
+      const auto view = [&] { return shared_.views.rows[row - task_.row]; };
       T* out = static_cast<T*>(p_.out.data) + row_offset(p_, p_.out, task_, row);
 #pragma unroll
       for (int c = 0; c < kChannels; ++c) {
@@ -210,7 +210,7 @@ class PlainBlock {
         if (args_.splits > 1) {
           partial.sums[channel] = sums_[i][c];
         } else {
-          out[channel] = static_cast<T>(sums_[i][c] * inverse_total(total));
+          out[channel] = static_cast<T>(sums_[i][c] * inverse_total(total, view));
         }
       }
     }
@@ -224,7 +224,7 @@ class PlainBlock {
   const int channel_;  // first of the slice
   const int tx_, ty_;
   float sums_[kRows][kChannels];
-  float maximum_[kRows];  // of the scores, times scale, as a power of two
+  float maximum_[kRows];  // of the scores
   float total_[kRows];    // this thread's part of the sum of weights
 };
 

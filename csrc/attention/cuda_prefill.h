@@ -188,7 +188,8 @@ class PrefillBlock {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row() + 16 * m + 8 * half + lane / 4;
-        const float factor = inverse_total(sums_.total[m][half]);
+        const float factor =
+            inverse_total(sums_.total[m][half], [&] { return shared_.views.rows[row]; });
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           *reinterpret_cast<uint32_t*>(shared_.q + Swizzle<kDim>::at(row, d) + lane % 4 * 2) =

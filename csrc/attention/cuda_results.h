@@ -42,7 +42,8 @@ struct WarpResults {
   // Rows task.row ... of the block, to the output or as a partial result. Two channels of a row at
   // a time, of all warps.
   template <class T>
-  INTP_DEVICE void join(const AttentionArgs& args, const BlockTask& task) const {
+  INTP_DEVICE void join(const AttentionArgs& args, const BlockTask& task,
+                        const KeySpans32* views) const {
     const AttentionParams& p = args.p;
     const int pairs = static_cast<int>(p.head_dim) / 2;
     const int rows = static_cast<int>(least(kRows, attention_rows(p) - task.row));
@@ -51,12 +52,12 @@ struct WarpResults {
       float maximum = kUnseen;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, warps[w].maxima[row]);
-      const float base = score_base(maximum);
+      const float base = score_base(maximum), scale = scale_factor(p.scale);
       float total = 0.0f, low = 0.0f, high = 0.0f;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
         const Result& from = warps[w];
-        const float weight = fast_exp2(from.maxima[row] - base);
+        const float weight = fast_exp2(weight_exponent(from.maxima[row], base, scale));
         const float2 sums = *reinterpret_cast<const float2*>(from.sums + row * kPitch + channel);
         total += weight * from.totals[row];
         low += weight * sums.x;
@@ -68,7 +69,7 @@ struct WarpResults {
         *reinterpret_cast<float2*>(to.sums + channel) = {low, high};
       } else {
         T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row + row);
-        const float factor = inverse_total(total);
+        const float factor = inverse_total(total, [&] { return views[row]; });
         *reinterpret_cast<uint32_t*>(out + channel) = pack(T{}, low * factor, high * factor);
       }
     }

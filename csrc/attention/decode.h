@@ -336,6 +336,7 @@ void merge_partials_of(const AttentionParams& p, const AttentionPlan& plan, int6
                        const float* scratch) {
   const Head<T> head(p, index);
   const int64_t rows = attention_rows(p), columns = round_up(p.head_dim, kWidth);
+  const float factor = scale_of(p).factor;
   const auto partial = [&](int64_t split) {
     const int64_t at = (index * plan.splits + split) * decode_partial(rows, columns);
     return Partial(p, const_cast<float*>(scratch) + at);
@@ -352,14 +353,14 @@ void merge_partials_of(const AttentionParams& p, const AttentionPlan& plan, int6
     for (int64_t split = 0; split < plan.splits; ++split) {
       const Partial from = partial(split);
       if (from.maxima[row] == kUnseen) continue;
-      const float weight = std::exp2(from.maxima[row] - maximum);
+      const float weight = std::exp2((from.maxima[row] - maximum) * factor);
       total += weight * from.totals[row];
       const float* x = from.sums + row * columns;
       for (int64_t c = 0; c < columns; c += kWidth) {
         store_floats(sums + c, load_floats(sums + c) + load_floats(x + c) * weight);
       }
     }
-    write_row(head.output(row), sums, total, p.head_dim);
+    write_row(head, row, sums, total);
   }
 }
 

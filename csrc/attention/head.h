@@ -76,10 +76,14 @@ struct Head {
   }
 };
 
-// out = sums / total; zeros for a row that has seen no key.
+// out = sums / total. Without a weight: zeros for a row that sees no key; NaN for one that does,
+// all of whose scores are -infinity.
 template <class T>
-void write_row(T* out, const float* sums, float total, int64_t head_dim) {
-  const float factor = total == 0.0f ? 0.0f : 1.0f / total;
+void write_row(const Head<T>& head, int64_t row, const float* sums, float total) {
+  T* out = head.output(row);
+  const int64_t head_dim = head.p.head_dim;
+  float factor = 1.0f / total;
+  if (total == 0.0f) factor = is_empty(head.visible(head.queries(row, row + 1))) ? 0.0f : NAN;
   int64_t c = 0;
   for (; c + kWidth <= head_dim; c += kWidth) store(out + c, load_floats(sums + c) * factor);
   for (; c < head_dim; ++c) store_one(out + c, sums[c] * factor);

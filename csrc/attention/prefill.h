@@ -51,7 +51,7 @@ class Prefill {
       }
     }
     for (int64_t row = 0; row < rows_; ++row) {
-      write_row(head_.output(first_ + row), sums(row), scratch_[s_.totals + row], p.head_dim);
+      write_row(head_, first_ + row, sums(row), scratch_[s_.totals + row]);
     }
   }
 

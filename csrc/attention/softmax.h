@@ -26,7 +26,7 @@ inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySp
 }
 
 struct RowState {
-  float* maximum;  // of scale * score, -infinity before the first visible key
+  float* maximum;  // of the scores, -infinity before the first visible key
   float* total;    // sum of weights
 };
 
@@ -38,18 +38,22 @@ inline float largest_score(const float* scores, int64_t count) {
 }
 
 // Turns `count` scores (whole vectors), of which `largest` is the largest, into weights
-// 2^(factor * score - maximum), written by write(j, weights of two vectors) for j = 0, 2 * kWidth,
+// 2^(factor * (score - maximum)), written by write(j, weights of two vectors) for j = 0, 2 *
+// kWidth,
 // ... . Returns what earlier sums of the row are to be multiplied by.
+//
+// The maximum is taken off before scaling, so its own weight is 1 to the bit. factor * score -
+// factor * maximum, of which one product is rounded, leaves half a digit of it: from 2^31 on as
+// much as any exponent.
 template <bool kCoarse, class Write>
 inline float weigh_scores(const float* scores, int64_t count, float largest, float factor,
                           const RowState& row, Write write) {
   const float before = *row.maximum;
-  const float score = largest * factor;
-  const float maximum = before > score ? before : score;
+  const float maximum = before > largest ? before : largest;
   // of a row that has seen nothing yet: any finite number leaves every weight 0
   const float base = maximum == kUnseen ? 0.0f : maximum;
   const auto weight = [&](int64_t j) {
-    return exp2_weight<kCoarse>(fma(load_floats(scores + j), broadcast(factor), broadcast(-base)));
+    return exp2_weight<kCoarse>((load_floats(scores + j) - broadcast(base)) * factor);
   };
   Floats total{};
   int64_t j = 0;
@@ -63,7 +67,7 @@ inline float weigh_scores(const float* scores, int64_t count, float largest, flo
     total += first;
     write(j, first, Floats{});
   }
-  const float rescale = before == maximum ? 1.0f : std::exp2(before - base);
+  const float rescale = before == maximum ? 1.0f : std::exp2((before - base) * factor);
   *row.total = *row.total * rescale + lane_sum(total);
   *row.maximum = maximum;
   return rescale;

@@ -93,6 +93,11 @@ INTP_HD KeySpan hull(const KeySpans& spans, const KeySpan& keys) {
   return is_empty(recent) ? sink : KeySpan{sink.begin, recent.end};
 }
 
+template <class Index>
+INTP_HD bool is_empty(const KeySpansOf<Index>& spans) {
+  return spans.sink.begin == spans.sink.end && spans.recent.begin == spans.recent.end;
+}
+
 enum class TileKind {
   kSkipped,  // no query sees any key
   kEdge,     // some sees some: needs a mask

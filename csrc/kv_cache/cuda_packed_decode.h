@@ -101,7 +101,7 @@ class PackedBlock {
     __syncthreads();  // stages and rows become results
     shared_.results.write(sums_);
     __syncthreads();
-    shared_.results.template join<T>(args_, task_);
+    shared_.results.template join<T>(args_, task_, shared_.views.rows);
   }
 
  private:

@@ -11,8 +11,10 @@ import torch
 from cuda_on_host.attention_case import LAYOUTS, AttentionCase
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops.magnitudes import MAGNITUDES, make_winners
+from tolerance import assert_as_good_as_eager
 
-from intp_ext import Window, attention_plan
+from intp_ext import Window, attention_plan, reference
 
 HALVES = [torch.bfloat16, torch.float16]
 DTYPES = [*HALVES, torch.float32]
@@ -34,6 +36,7 @@ CASES = {
     "static cache": AttentionCase(batch=2, rows=30, keys=260, q_offset=(150, 17)),
     "queries beyond the keys": AttentionCase(rows=40, keys=20, q_offset=0),
     "no keys": AttentionCase(rows=20, keys=0, q_offset=0),
+    "decode of no keys": AttentionCase(group=3, rows=2, keys=0, q_offset=0, multiprocessors=4),
     "splits": AttentionCase(rows=40, keys=700, multiprocessors=4),
     "splits of a window": AttentionCase(rows=150, keys=900, window=WINDOW, multiprocessors=8),
     "more splits than tiles": AttentionCase(rows=40, keys=900, q_offset=10, multiprocessors=9),
@@ -82,6 +85,35 @@ def test_layout_is_as_good_as_eager(library, dim, rows, layout):
 @pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
 def test_scale_is_as_good_as_eager(library, rows, scale, dtype):
     AttentionCase(rows=rows, keys=100, dim=32, dtype=dtype, scale=scale).check(library)
+
+
+@pytest.mark.parametrize("multiprocessors", [1, 4], ids=["whole", "splits"])
+@pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
+@pytest.mark.parametrize(("dtype", "size"), MAGNITUDES, ids=str)
+def test_magnitude_is_as_good_as_eager(library, dtype, size, rows, multiprocessors):
+    """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
+    library.set_multiprocessors(multiprocessors)
+    bounds = torch.tensor([[0, 600, 600 - rows, 0, 2**31 - 1]], dtype=torch.int32)
+    for scale in (0.125, -0.7):
+        q, k, v = make_winners(rows, 600, dtype, size, scale)
+        options = (bounds, None, 1, 0, scale)
+        exact = reference.attention_core(*(x.double() for x in (q, k, v)), *options)
+        eager = reference.attention_core(*(x.float() for x in (q, k, v)), *options).to(dtype)
+        assert_as_good_as_eager(library.ops.attention_core(q, k, v, *options), eager, exact)
+
+
+@pytest.mark.parametrize("multiprocessors", [1, 4], ids=["whole", "splits"])
+@pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_scores_beyond_float32_are_nan(library, dtype, rows, multiprocessors):
+    """As in eager PyTorch: no row that sees keys is zero."""
+    library.set_multiprocessors(multiprocessors)
+    q = torch.full((1, 1, rows, 64), torch.finfo(dtype).max, dtype=dtype)
+    bounds = torch.tensor([[0, 600, 600 - rows, 0, 2**31 - 1]], dtype=torch.int32)
+    for score in (3.0, -3.0):
+        k = torch.full((1, 1, 600, 64), score, dtype=dtype)
+        out = library.ops.attention_core(q, k, k, bounds, None, 1, 0, 1.0)
+        assert out.isnan().all()
 
 
 @st.composite

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
 from ops.eager_attention import eager_attention, seen_keys
+from ops.magnitudes import MAGNITUDES, make_winners
 from tolerance import assert_as_good_as_eager
 
 from intp_ext import Window, attention, reference
@@ -104,6 +105,37 @@ def test_head_dim_is_as_good_as_eager(dim, dtype, rows, device):
 @pytest.mark.parametrize("rows", [1, 60])
 def test_scale_is_as_good_as_eager(scale, rows, device):
     check(device, *make(1, 2, 1, rows, 300, 32, torch.float32), q_offset=300 - rows, scale=scale)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("scale", [None, -0.7, 1.0])
+@pytest.mark.parametrize("rows", [1, 3, 60])
+@pytest.mark.parametrize(("dtype", "size"), MAGNITUDES, ids=str)
+def test_magnitude_is_as_good_as_eager(dtype, size, rows, scale, device):
+    """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
+    q, k, v = make_winners(rows, 1100, dtype, size, scale or 1.0)
+    options = {"scale": scale, "q_offset": 1100 - rows}
+    exact = reference.attention(*(x.double() for x in (q, k, v)), **options)
+    eager = reference.attention(*(x.float() for x in (q, k, v)), **options).to(dtype)
+    ours = attention(*to_device((q, k, v), device), **options).cpu()
+    assert_as_good_as_eager(ours, eager, exact)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rows", [1, 60])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_scores_at_the_maximum_of_float32(dtype, rows, device):
+    """Finite ones have their weights; beyond float32 a row is NaN, as in eager PyTorch, not 0."""
+    largest = torch.finfo(dtype).max
+    q, k, v = torch.zeros(1, 1, rows, 32), torch.zeros(1, 1, 300, 32), torch.randn(1, 1, 300, 32)
+    q[..., 0], k[..., 0], k[:, :, 5, 0] = largest, -1.0, 1.0
+    inputs = [x.to(dtype) for x in (q, k, v)]
+    out = attention(*to_device(inputs, device), scale=1.0, q_offset=300 - rows).cpu()
+    assert torch.equal(out, inputs[2][:, :, 5:6].expand_as(out))
+    for score in (3.0, -3.0):
+        inputs[1] = torch.full_like(k, score).to(dtype)
+        out = attention(*to_device(inputs, device), scale=1.0, q_offset=300 - rows).cpu()
+        assert out.isnan().all()
 
 
 @st.composite

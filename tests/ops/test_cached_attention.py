@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
 from ops.kv_checks import check_attention as check
 from ops.kv_checks import make_queries
-from ops.kv_inputs import fill, make_states
+from ops.kv_inputs import dequantized, fill, make_states
+from ops.magnitudes import MAGNITUDES, make_winners
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
@@ -62,6 +63,23 @@ WINDOWS = {
     "sink": Window(1, 64, 0, 70),
     "dense": Window(1, 16, 0, 0, torch.tensor([699, 800], dtype=torch.int32)),
 }
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize(("dtype", "size"), MAGNITUDES, ids=str)
+def test_magnitude_is_as_good_as_eager(dtype, size, bits, rows, rotate, device):
+    """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
+    q, k, v = to_device(make_winners(rows, 1100, dtype, size), device)
+    cache = KVCache(bits, rope=intp_ext.rope_frequencies("none", 64, device=device), rotate=rotate)
+    cache.append(k, v, torch.zeros(1100, device=device))
+    options = {"q_offset": 1100 - rows}
+    exact = reference.attention(*(x.cpu().double() for x in (q, *dequantized(cache))), **options)
+    eager = (x.cpu().float() for x in (q, *cache.dequantize()))
+    eager = reference.attention(*eager, **options).to(dtype)
+    assert_as_good_as_eager(cached_attention(q, cache).cpu(), eager, exact)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
