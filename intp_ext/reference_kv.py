@@ -22,7 +22,9 @@ def quantize(
     """Codes and the range of every group, a group being what lies along ``dim``.
 
     ``zero`` is the smallest value, ``scale`` the step, rounded up to x's dtype: no value lies
-    outside ``zero ... zero + scale * (2^bits - 1)``, so none is off by more than half a step.
+    outside ``zero ... zero + scale * (2^bits - 1)``, so none is off by more than half a step. Where
+    the end of that range would be no finite number of the dtype, the step is rounded down: every
+    code is finite, and the largest value still within half a step (bfloat16 with 8 bits: two).
 
     Args:
         x: float32, bfloat16 or float16, finite.
@@ -40,6 +42,10 @@ def quantize(
     some = kept.any(dim, keepdim=True)
     low, high = low.where(some, 0.0), high.where(some, 0.0)
     scale = round_up(high / largest - low / largest, x.dtype)
+    end = (low + scale.float() * largest).to(x.dtype)
+    scale = scale.where(
+        end.isfinite() | ~scale.isfinite(), scale.nextafter(torch.zeros_like(scale))
+    )
     step = scale.float()
     codes = ((values - low) / step).where(step > 0, 0.0).clamp(0, largest).round()
     return codes.to(torch.uint8), scale, low.to(x.dtype)

@@ -25,6 +25,19 @@ inline Floats round_up(Floats x) {
   }
 }
 
+// scale, or the next smaller T where zero + scale * largest is beyond the largest T.
+template <class T>
+inline Floats finite_end(Floats scale, Floats zero, float largest) {
+  T end[kWidth];
+  store(end, zero + scale * largest);
+  const Words beyond = bit_cast<Words>(load(end) == kInfinity);
+  // the last digit of a T, in a float
+  constexpr uint32_t kDigit = std::is_same_v<T, Float32>    ? 1
+                              : std::is_same_v<T, BFloat16> ? 1 << 16
+                                                            : 1 << 13;
+  return bit_cast<Floats>(bit_cast<Words>(scale) - (beyond & kDigit));
+}
+
 struct Range {
   Floats zero, scale;
 };
@@ -35,7 +48,7 @@ inline Range range_of(Floats low, Floats high, float largest) {
   const auto some = low <= high;
   low = some ? low : Floats{};
   high = some ? high : Floats{};
-  return {low, round_up<T>(high / largest - low / largest)};
+  return {low, finite_end<T>(round_up<T>(high / largest - low / largest), low, largest)};
 }
 
 inline Words code_of(Floats x, const Range& range, float largest) {

@@ -41,19 +41,21 @@ struct alignas(sizeof(T) * N) AppendPack {
   T lane[N];
 };
 
-INTP_DEVICE float append_round_up(float x, float) { return x; }
+// The T that is so many digits above x > 0.
+template <class T>
+INTP_DEVICE T append_step(T x, int digits) {
+  std::conditional_t<sizeof(T) == 4, uint32_t, uint16_t> bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits += digits;
+  memcpy(static_cast<void*>(&x), &bits, sizeof bits);
+  return x;
+}
 
 // The smallest T that is at least x >= 0.
 template <class T>
-INTP_DEVICE T append_round_up(float x, T) {
-  T near = static_cast<T>(x);
-  if (static_cast<float>(near) < x) {
-    uint16_t bits;
-    memcpy(&bits, &near, sizeof bits);
-    ++bits;
-    memcpy(static_cast<void*>(&near), &bits, sizeof bits);
-  }
-  return near;
+INTP_DEVICE T append_round_up(float x) {
+  const T near = static_cast<T>(x);
+  return static_cast<float>(near) < x ? append_step(near, 1) : near;
 }
 
 template <class T>
@@ -260,7 +262,11 @@ class AppendBlock {
     if (low > high) low = high = 0.0f;
     strange += (high - low) * 0.0f;
     if (strange != 0.0f) return {static_cast<T>(strange), static_cast<T>(strange)};
-    return {append_round_up(high / largest() - low / largest(), T{}), static_cast<T>(low)};
+    T scale = append_round_up<T>(high / largest() - low / largest());
+    const T end = static_cast<T>(low + static_cast<float>(scale) * largest());
+    if (static_cast<float>(end) == INFINITY)
+      scale = append_step(scale, -1);  // every code is finite
+    return {scale, static_cast<T>(low)};
   }
 
   INTP_DEVICE uint32_t code_of(float x, float scale, float zero) const {

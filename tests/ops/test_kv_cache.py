@@ -70,6 +70,30 @@ def test_half_a_step_at_most():
             assert ((found_v - v.double()).abs() <= step * (0.5 + 1e-4)).all()
 
 
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("ends", [(-0.5, 0.5), (0.0, 1.0), (-0.3, 0.7), (-1.0, 0.0), (-1.0, 1.0)])
+@pytest.mark.parametrize("device", DEVICES)
+def test_values_at_the_maximum_of_their_dtype_stay_finite(bits, dtype, ends, device):
+    """As the definition has it, and each within half a step, as everywhere."""
+    if ends == (-1.0, 1.0) and dtype != torch.float16:
+        ends = (-0.49, 0.5)  # float32 must hold the length of a range
+    low, high = (torch.finfo(dtype).max * end for end in ends)
+    k, v = (x * 0.5 * (high - low) + low for x in torch.rand(2, 1, 1, 64, 32))
+    k, v = k.to(dtype), v.to(dtype)
+    k[:, :, 7], k[:, :, 40], v[..., 5], v[..., 9] = low, high, low, high
+    cache = fill(KVCache(bits), *to_device((k, v), device))
+    assert_stores(cache, k, v)
+    ranges = cache.state_dict()["tensors"]["k_ranges"].cpu().double()
+    for x, exact in zip(cache.dequantize(), (k, v), strict=True):
+        assert x.isfinite().all()
+        steps = 2.0 if (dtype, bits) == (torch.bfloat16, 8) else 0.501
+        digit = torch.finfo(dtype).eps * exact.double().abs()  # what is given is rounded once more
+        assert (
+            (x.cpu().double() - exact.double()).abs() <= steps * ranges[0, 0, 0, 0, 0] + digit
+        ).all()
+
+
 def test_a_constant_channel_is_exact():
     k, v = make_states(1, 1, 64, 32, torch.bfloat16)
     assert torch.equal(fill(KVCache(2), k, v).dequantize()[0][..., 3], k[..., 3])
