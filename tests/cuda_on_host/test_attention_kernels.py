@@ -89,7 +89,7 @@ def test_scale_is_as_good_as_eager(library, rows, scale, dtype):
 
 @pytest.mark.parametrize("multiprocessors", [1, 4], ids=["whole", "splits"])
 @pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
-@pytest.mark.parametrize(("dtype", "size"), MAGNITUDES, ids=str)
+@pytest.mark.parametrize(("dtype", "size"), [x for x in MAGNITUDES if x[1] > 1.0], ids=str)
 def test_magnitude_is_as_good_as_eager(library, dtype, size, rows, multiprocessors):
     """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
     library.set_multiprocessors(multiprocessors)
