@@ -11,6 +11,7 @@ import math
 import torch
 
 from . import _checks, reference
+from ._autograd import mark_written
 from .ops import apply_rope, rearrange
 from .rope import Rope
 from .window import Window
@@ -83,6 +84,7 @@ def attention(
     scale = dim**-0.5 if scale is None else float(scale)
     if order is None and out is not None:
         torch.ops.intp_ext.attention_core.out(q, k, v, bounds, size, block, sink, scale, out=out)
+        mark_written(out)
         return out
     result = torch.ops.intp_ext.attention_core(q, k, v, bounds, size, block, sink, scale)
     if order is not None:
@@ -181,15 +183,8 @@ def _check(
     if order is not None:
         _check_order(order, batch, rows, keys, q_offset, q.device)
     if out is not None:
-        if out.shape != q.shape or out.dtype != q.dtype or out.device != q.device:
-            raise ValueError(
-                f"attention: out: expected {list(q.shape)} {q.dtype} on {q.device}, "
-                f"got {list(out.shape)} {out.dtype} on {out.device}"
-            )
-        if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, out)):
-            raise ValueError(
-                "attention: out: expected inputs without grad, got one that requires grad"
-            )
+        _checks.out("attention", "out", out, q.shape, q)
+        _checks.out_without_grad("attention", q, k, v, out)
 
 
 def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
@@ -309,12 +304,16 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, grad):
-    q, k, v, bounds = ctx.saved_tensors
+    *states, bounds = ctx.saved_tensors
+    needed = ctx.needs_input_grad[:3]
+    again = torch.is_grad_enabled()  # create_graph=True: what is returned is derived once more
     with torch.enable_grad():
-        states = [x.detach().requires_grad_() for x in (q, k, v)]
+        # an alias of each, because q, k and v may be one tensor
+        states = [x.view_as(x) if again else x.detach().requires_grad_() for x in states]
         out = reference.attention_core(*states, bounds, ctx.window, ctx.block, ctx.sink, ctx.scale)
-        grads = torch.autograd.grad(out, states, grad)
-    return (*grads, None, None, None, None, None)
+        wanted = [x for x, need in zip(states, needed, strict=True) if need]
+        grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=again))
+    return (*(next(grads) if need else None for need in needed), None, None, None, None, None)
 
 
 _library = torch.library.Library("intp_ext", "IMPL")

@@ -163,7 +163,20 @@ def out(op: str, name: str, x: object, shape: Sequence[int], like: torch.Tensor)
     if x.device != like.device:
         raise ValueError(f"{op}: {name}: expected on {like.device}, got {x.device}")
     unit_stride(op, name, x)
+    if not may_write(x):
+        raise ValueError(
+            f"{op}: {name}: expected a tensor that may be written, got one made in inference mode, "
+            "outside of it; use .clone()"
+        )
     return x
+
+
+def may_write(x: torch.Tensor) -> bool:
+    """Tensors of inference mode are read-only outside of it. Compiled code cannot ask, and writes
+    on copies."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch.is_inference_mode_enabled() or not x.is_inference()
 
 
 def out_without_grad(op: str, *tensors: torch.Tensor | None) -> None:

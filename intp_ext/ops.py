@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from . import _autograd, _checks, _fake  # noqa: F401  (registrations)
+from . import _checks, _fake  # noqa: F401  (registrations)
+from ._autograd import mark_written
 from .reference import GROUPINGS
 from .rope import Rope
 
@@ -100,6 +101,7 @@ def rearrange(
     _checks.out(where, "out", out, shape, features)
     _checks.out_without_grad(where, features, out)
     torch.ops.intp_ext.rearrange.out(features, order, out=out)
+    mark_written(out)
     return out
 
 
@@ -168,11 +170,13 @@ def apply_rope(
         if out is None:
             return op(q, k, *args)
         op.out(q, k, *args, out_q=out[0], out_k=out[1])
+        mark_written(*out)
         return out
     if out is None:
         turned = op.single(x, *args)
         return (None, turned) if q is None else (turned, None)
     op.single_out(x, *args, out=out[1] if q is None else out[0])
+    mark_written(*out)
     return out
 
 
