@@ -57,10 +57,15 @@ def cached_attention(
     check_scale(where, scale)
     batch, _, rows, dim = q.shape
     if kv_bounds is None:
-        kv_bounds = cache.kv_bounds
+        kv_bounds = cache._held.bounds
     else:
         _checks.kv_bounds(where, kv_bounds, batch, "q", q)
-    length, packed, positions, rope = cache.length, cache.packed, cache.positions, cache.rope
+    length, packed, rope, positions = (
+        cache.length,
+        cache.packed,
+        cache.rope,
+        cache._kept_positions(),
+    )
     if rope is not None and rows:
         q, _ = apply_rope(q, None, positions[..., length - rows :], rope)
     k, v = cache.rows()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 
 from . import _checks, reference_kv
+from ._autograd import mark_written
 from .rope import Rope
 
 PAGE = reference_kv.PAGE
@@ -14,6 +17,16 @@ ROTATE = ("on_write", "on_read")
 _BUFFERS = ("k_codes", "v_codes", "k_ranges", "v_ranges", "k_rows", "v_rows")
 _OPTIONS = ("bits", "rotate", "key_group", "value_group")
 GROWTH = 1.25  # of what is reserved: a token is copied 4 times on average, 1/5 is unused at most
+
+
+class _Held(NamedTuple):
+    """Everything that a cache holds. A change is prepared beside it, where nobody reads, and then
+    put in its place by one assignment: what fails or is interrupted before has changed nothing."""
+
+    buffers: dict[str, torch.Tensor]
+    positions: torch.Tensor | None = None  # float32 [B, R] or [3, B, R]
+    bounds: torch.Tensor | None = None  # int32 [B, 2]: what is no padding
+    length: int = 0
 
 
 class KVCache:
@@ -26,6 +39,9 @@ class KVCache:
     full precision until their group is complete, whatever the pieces in which they came.
 
     Equivalent eager PyTorch at 16 bits: ``k = torch.cat((k, new_k), dim=2)``, and the same for v.
+
+    Tensors that are given are copied, and so are those that come out, but for the views that
+    :meth:`rows` and :meth:`pages` are. A call that raises leaves the cache as it was.
 
     Args:
         bits: of a code: 2, 4 or 8; 16 stores keys and values as they are.
@@ -71,11 +87,8 @@ class KVCache:
             raise ValueError(f"{where}: capacity: expected at least 1, got 0")
         self.bits, self.rotate = bits, rotate
         self.key_group, self.value_group, self.capacity = key_group, value_group, capacity
-        self.length = 0
         self.rope: Rope | None = None
-        self._buffers: dict[str, torch.Tensor] = {}
-        self._positions: torch.Tensor | None = None  # float32 [B, R] or [3, B, R]
-        self._bounds: torch.Tensor | None = None  # int32 [B, 2]: what is no padding
+        self._held = _Held({})
         self._set_rope(rope)
 
     def __repr__(self) -> str:
@@ -83,6 +96,14 @@ class KVCache:
         return f"KVCache(bits={self.bits}, rotate={self.rotate!r}, {kept}, {self.nbytes} bytes)"
 
     # ---- what it holds ----
+
+    @property
+    def length(self) -> int:
+        return self._held.length
+
+    @property
+    def _buffers(self) -> dict[str, torch.Tensor]:
+        return self._held.buffers
 
     @property
     def shape(self) -> tuple[int, int, int, int] | None:
@@ -107,24 +128,31 @@ class KVCache:
     @property
     def positions(self) -> torch.Tensor | None:
         """float32 ``[B, length]``, or ``[3, B, length]``, where there is a rope."""
-        return None if self._positions is None else self._positions[..., : self.length]
+        kept = self._kept_positions()
+        return None if kept is None else kept.clone()
+
+    def _kept_positions(self) -> torch.Tensor | None:
+        held = self._held
+        return None if held.positions is None else held.positions[..., : held.length]
 
     @property
     def kv_bounds(self) -> torch.Tensor | None:
         """int32 ``[B, 2]``: tokens ``lo <= j < hi`` are no padding; None where none is."""
-        return self._bounds
+        bounds = self._held.bounds
+        return None if bounds is None else bounds.clone()
 
     @property
     def nbytes(self) -> int:
         """Bytes in use: codes, scales, zeros, unfinished groups, positions and bounds."""
-        used = [*self._used().values(), self.positions, self._bounds]
+        used = (*self._used().values(), self._kept_positions(), self._held.bounds)
         return sum(x.numel() * x.element_size() for x in used if x is not None)
 
     @property
     def nbytes_allocated(self) -> int:
         """Bytes reserved."""
-        held = (*self._buffers.values(), self._positions, self._bounds)
-        return sum(x.numel() * x.element_size() for x in held if x is not None)
+        held = self._held
+        reserved = (*held.buffers.values(), held.positions, held.bounds)
+        return sum(x.numel() * x.element_size() for x in reserved if x is not None)
 
     def _used(self) -> dict[str, torch.Tensor]:
         """The buffers, without what is only reserved."""
@@ -192,8 +220,9 @@ class KVCache:
             k, v: ``[B, Hkv, S, D]`` float32, bfloat16 or float16, any strides with unit stride in
                 D. The first ones decide batch, heads, head_dim, dtype and device.
             positions: of the new tokens, with a rope: int32, int64 or float32 ``[S]``, ``[1 or B,
-                S]``, or ``[3, 1 or B, S]`` for M-RoPE; None: they follow the tokens that are in the
-                cache. Kept as float32, exact below 2^24.
+                S]``, or ``[3, 1 or B, S]`` for M-RoPE, where one axis stands for three that agree;
+                None: they follow the tokens that are in the cache. Kept as float32, exact below
+                2^24.
             order: int32 or int64 ``[S']`` or ``[B, S']``: token i of what is cached is row
                 ``order[i]`` of k and v; positions are those of the S' tokens. On CUDA a row that is
                 not there is cached as zeros (:func:`intp_ext.validate` finds it).
@@ -211,15 +240,13 @@ class KVCache:
         """
         where = "KVCache.append"
         count = self._check_states(where, k, v, order)
-        rope = self.rope
+        rope, begin = self.rope, self.length
         if rope is None and positions is not None:
             raise ValueError(f"{where}: positions: expected None for a cache without rope")
         if rope is not None:
             _checks.rope(where, rope, "k", k)
             if positions is None:
-                positions = torch.arange(
-                    self.length, self.length + count, dtype=torch.float32, device=k.device
-                )
+                positions = torch.arange(begin, begin + count, dtype=torch.float32, device=k.device)
             _checks.positions(where, positions, k.shape[0], count, rope, "k", k)
             if positions.dim() == 3 and self.rotate == "on_read":
                 raise ValueError(
@@ -227,7 +254,7 @@ class KVCache:
                     f'{list(positions.shape)}; use rotate="on_write" for M-RoPE'
                 )
         bounds = self._next_bounds(where, kv_bounds, k, count)
-        end = self.length + count
+        end = begin + count
         if self.capacity is not None and end > self.capacity:
             raise ValueError(
                 f"{where}: expected at most {self.capacity} tokens (capacity), got "
@@ -236,6 +263,7 @@ class KVCache:
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
             raise ValueError(f"{where}: expected k and v without grad: a cache is not a graph")
         buffers = self._reserve(k, end)
+        kept = None if rope is None else self._with_positions(positions, k, begin, end)
         write = rope if self.rotate == "on_write" else None
         sections = None if write is None or write.sections is None else list(write.sections)
         torch.ops.intp_ext.kv_append(
@@ -248,16 +276,14 @@ class KVCache:
             write is not None and write.interleaved_sections,
             order,
             bounds,
-            self.length,
+            begin,
             self.bits,
             self.key_group,
             self.value_group,
             *(buffers[name] for name in _BUFFERS),
         )
-        self._buffers, self._bounds = buffers, bounds
-        if rope is not None:
-            self._keep_positions(positions, k, end)
-        self.length = end
+        mark_written(*buffers.values())
+        self._held = _Held(buffers, kept, bounds, end)
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
         """Row b becomes what row ``beam_idx[b]`` was (beam search); rows may go, or repeat.
@@ -275,11 +301,13 @@ class KVCache:
         batch = self._buffers["k_rows"].shape[0]
         if index.device.type == "cpu" and bool(((index < 0) | (index >= batch)).any()):
             raise ValueError(f"{where}: beam_idx: expected rows 0 to {batch - 1}, got {index}")
-        self._buffers = {name: x.index_select(0, index) for name, x in self._buffers.items()}
-        if self._positions is not None:
-            self._positions = self._positions.index_select(-2, index)
-        if self._bounds is not None:
-            self._bounds = self._bounds.index_select(0, index)
+        held = self._held
+        self._held = _Held(
+            {name: x.index_select(0, index) for name, x in held.buffers.items()},
+            None if held.positions is None else held.positions.index_select(-2, index),
+            None if held.bounds is None else held.bounds.index_select(0, index),
+            held.length,
+        )
 
     def crop(self, length: int) -> None:
         """Forget all tokens from ``length`` on. Where that cuts a group, its remainder is
@@ -293,16 +321,13 @@ class KVCache:
             raise ValueError(f"{where}: length: expected at most {self.length}, got {length}")
         if length == self.length:
             return
-        if length < self.packed:
-            group = length // self.key_group
-            rest = length - group * self.key_group
-            if rest:
-                k, v = self._dequantize_groups(group, group + 1)
-                self._buffers["k_rows"][:, :, :rest] = k[:, :, :rest]
-                self._buffers["v_rows"][:, :, :rest] = v[:, :, :rest]
-        self.length = length
-        if self._bounds is not None:
-            self._bounds = self._bounds.clamp(max=length)
+        held, buffers = self._held, self._held.buffers
+        group, rest = divmod(length, self.key_group)
+        if length < self.packed and rest:
+            remainder = self._dequantize_groups(group, group + 1)
+            buffers = self._with_rows([x[:, :, :rest] for x in remainder])
+        bounds = None if held.bounds is None else held.bounds.clamp(max=length)
+        self._held = _Held(buffers, held.positions, bounds, length)
 
     def mark(
         self, tokens: int | None = None
@@ -317,7 +342,7 @@ class KVCache:
         left = self.key_group - self.length % self.key_group
         kept = self.bits == 16 or (tokens is not None and tokens < left)
         rows = [None, None] if kept or not self._buffers else [x.clone() for x in self.rows()]
-        return (self.length, *rows, self._bounds)
+        return (self.length, *rows, self.kv_bounds)
 
     def rewind(self, mark: tuple) -> None:
         """As it was at :meth:`mark`, where :meth:`crop` would dequantise a group. Tokens may have
@@ -331,17 +356,17 @@ class KVCache:
             raise ValueError(
                 f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
             )
-        self.length, self._bounds = length, bounds
-        if k is not None:
-            for x, before in zip(self.rows(), (k, v), strict=True):
-                x.copy_(before)
+        self._held = _Held(
+            self._buffers if k is None else self._with_rows((k, v)),
+            self._held.positions,
+            None if bounds is None else bounds.clone(),
+            length,
+        )
 
     def reset(self) -> None:
         """Forget everything but the options; a fixed capacity stays reserved."""
-        self.length = 0
-        self._bounds = None
-        if self.capacity is None:
-            self._buffers, self._positions = {}, None
+        held = self._held
+        self._held = _Held({}) if self.capacity is None else _Held(held.buffers, held.positions)
 
     def set_rope(self, rope: Rope) -> None:
         """Another rotation for everything that is cached (``rotate="on_read"``), and to come.
@@ -373,13 +398,16 @@ class KVCache:
             raise ValueError(
                 f'{where}: the cached keys are rotated already; use rotate="on_read" to move them'
             )
-        if self._positions is None:
+        held = self._held
+        if held.positions is None:
             raise ValueError(f"{where}: expected tokens, got an empty cache")
-        rows = self._buffers["k_rows"]
+        rows = held.buffers["k_rows"]
         _checks.positions(
-            where, positions, rows.shape[0], self.length, self.rope, "the cache", rows
+            where, positions, rows.shape[0], held.length, self.rope, "the cache", rows
         )
-        self._positions[:, : self.length] = positions
+        moved = torch.empty_like(held.positions)
+        moved[:, : held.length] = positions
+        self._held = held._replace(positions=moved)
 
     # ---- saving and loading ----
 
@@ -388,18 +416,21 @@ class KVCache:
         state: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         state["length"] = self.length
         state["tensors"] = {name: x.clone() for name, x in self._used().items()}
-        state["positions"] = None if self.positions is None else self.positions.clone()
-        state["bounds"] = self._bounds
+        state["positions"], state["bounds"] = self.positions, self.kv_bounds
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become the cache that ``state`` was taken from; the rope is not part of it.
 
         Raises:
-            ValueError: other options, or more tokens than ``capacity``. The cache is then as it
-                was.
+            TypeError: no int, or no tensor, where one is expected, or one of another dtype.
+            ValueError: other options, missing entries, shapes that do not fit, or more tokens than
+                ``capacity``. The cache is then as it was.
         """
         where = "KVCache.load_state_dict"
+        for name in (*_OPTIONS, "length", "tensors", "positions", "bounds"):
+            if name not in state:
+                raise ValueError(f"{where}: {name}: expected an entry, got none")
         for name in _OPTIONS:
             if state[name] != getattr(self, name):
                 raise ValueError(
@@ -407,21 +438,15 @@ class KVCache:
                 )
         if (state["positions"] is not None) != (self.rope is not None) and state["length"]:
             raise ValueError(f"{where}: positions: expected where the cache has a rope, only there")
-        length = state["length"]
+        length = _checks.count(where, "length", state["length"])
         if self.capacity is not None and length > self.capacity:
             raise ValueError(
                 f"{where}: expected at most {self.capacity} tokens (capacity), got {length}"
             )
-        self._buffers, self._positions, self._bounds, self.length = {}, None, state["bounds"], 0
-        tensors = state["tensors"]
-        if not tensors:
-            return
-        self._buffers = self._reserve(tensors["k_rows"], length)
-        self.length = length
-        for name, x in self._used().items():
-            x.copy_(tensors[name])
-        if state["positions"] is not None:
-            self._keep_positions(state["positions"], tensors["k_rows"], length, begin=0)
+        loaded = KVCache(rope=self.rope, capacity=self.capacity, **{x: state[x] for x in _OPTIONS})
+        if state["tensors"]:
+            loaded._load(where, state, length)
+        self._held = loaded._held
 
     # ---- inside ----
 
@@ -436,7 +461,8 @@ class KVCache:
                     'KVCache: rope: rotate="on_read" expects one axis and a rotary_dim that is a '
                     f"multiple of 4, got sections {rope.sections}, rotary_dim {rope.rotary_dim}"
                 )
-        self.rope = rope
+        # a copy: what is cached was rotated by these frequencies, whatever becomes of the caller's
+        self.rope = None if rope is None else replace(rope, inv_freq=rope.inv_freq.clone())
 
     def _check_states(
         self, where: str, k: torch.Tensor, v: torch.Tensor, order: torch.Tensor | None
@@ -477,15 +503,16 @@ class KVCache:
         self, where: str, kv_bounds: torch.Tensor | None, k: torch.Tensor, count: int
     ) -> torch.Tensor | None:
         if kv_bounds is not None:
-            return _checks.kv_bounds(where, kv_bounds, k.shape[0], "k", k).contiguous()
-        if self._bounds is None:
+            _checks.kv_bounds(where, kv_bounds, k.shape[0], "k", k)
+            return kv_bounds.clone(memory_format=torch.contiguous_format)
+        if self._held.bounds is None:
             return None
-        lo, hi = self._bounds.unbind(1)
+        lo, hi = self._held.bounds.unbind(1)
         return torch.stack((lo, torch.where(hi == self.length, hi + count, hi)), dim=1)
 
     def _reserve(self, k: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
-        """Buffers with room for so many tokens: those there are, or larger ones with their
-        content."""
+        """Buffers for so many tokens, in which an append writes only where nothing is read yet:
+        those there are, or others with their content."""
         size = length if self.capacity is None else self.capacity
         pages_in_group = self.key_group // PAGE
         dim, pages, rows = k.shape[3], 0, self.key_group
@@ -495,8 +522,11 @@ class KVCache:
         else:
             pages = size // self.key_group * pages_in_group
             enough = self._buffers and self._buffers["k_codes"].shape[2] >= pages
-        if enough:
-            return self._buffers
+        if enough and all(map(_checks.may_write, self._buffers.values())):
+            # a group that is complete makes room for the tokens after it, in the rows it came from
+            complete = self.bits != 16 and length // self.key_group * self.key_group > self.packed
+            overwritten = complete and self.length > self.packed
+            return self._with_rows(self.rows()) if overwritten else self._buffers
         if self._buffers and self.capacity is None:
             rows = max(rows, int(self._buffers["k_rows"].shape[2] * GROWTH) * (self.bits == 16))
             pages = max(pages, int(self._buffers["k_codes"].shape[2] * GROWTH))
@@ -519,15 +549,55 @@ class KVCache:
             larger[name][:, :, : x.shape[2]] = x
         return larger
 
-    def _keep_positions(
-        self, positions: torch.Tensor, k: torch.Tensor, end: int, begin: int | None = None
-    ) -> None:
-        begin = self.length if begin is None else begin
-        kept = self._positions
-        if kept is None or kept.shape[-1] < end:
+    def _with_rows(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The buffers, with k and v ``[B, Hkv, T, D]`` in memory of their own as the first rows."""
+        buffers = dict(self._buffers)
+        for name, x in zip(("k_rows", "v_rows"), rows, strict=True):
+            buffers[name] = torch.empty_like(buffers[name])
+            buffers[name][:, :, : x.shape[2]] = x
+        return buffers
+
+    def _with_positions(
+        self, positions: torch.Tensor, k: torch.Tensor, begin: int, end: int
+    ) -> torch.Tensor:
+        """Those of the first ``begin`` tokens, and then these: in the memory of those there are, or
+        in a larger one."""
+        kept = self._held.positions
+        three = positions.dim() == 3 or (begin > 0 and kept.dim() == 3)
+        lead = (3, k.shape[0]) if three else (k.shape[0],)
+        enough = kept is not None and kept.shape[:-1] == lead and kept.shape[-1] >= end
+        if not enough or not _checks.may_write(kept):
             size = self.capacity or max(end, int((0 if kept is None else end) * GROWTH))
-            lead = (3, k.shape[0]) if positions.dim() == 3 else (k.shape[0],)
-            self._positions = k.new_empty((*lead, size), dtype=torch.float32)
-            if kept is not None:
-                self._positions[..., :begin] = kept[..., :begin]
-        self._positions[..., begin:end] = positions
+            larger = k.new_empty((*lead, size), dtype=torch.float32)
+            if begin:
+                larger[..., :begin] = kept[..., :begin]
+            kept = larger
+        kept[..., begin:end] = positions
+        return kept
+
+    def _load(self, where: str, state: dict[str, Any], length: int) -> None:
+        """Into an empty cache."""
+        like = _checks.tensor(where, "tensors['k_rows']", state["tensors"].get("k_rows"))
+        if like.dim() != 4:
+            raise ValueError(
+                f"{where}: tensors['k_rows']: expected [B, Hkv, S, D], got {list(like.shape)}"
+            )
+        _checks.tensor(where, "tensors['k_rows']", like, _checks.FLOATS)
+        self._held = _Held(self._reserve(like, length), length=length)
+        for name, x in self._used().items():
+            self._load_tensor(where, f"tensors[{name!r}]", state["tensors"].get(name), x)
+        positions, bounds = state["positions"], state["bounds"]
+        if positions is not None:
+            _checks.positions(where, positions, like.shape[0], length, self.rope, "k_rows", like)
+            positions = self._with_positions(positions, like, 0, length)
+        if bounds is not None:
+            _checks.kv_bounds(where, bounds, like.shape[0], "k_rows", like)
+            bounds = bounds.clone()
+        self._held = self._held._replace(positions=positions, bounds=bounds)
+
+    @staticmethod
+    def _load_tensor(where: str, name: str, x: object, to: torch.Tensor) -> None:
+        _checks.tensor(where, name, x, (to.dtype,))
+        if x.shape != to.shape:
+            raise ValueError(f"{where}: {name}: expected {list(to.shape)}, got {list(x.shape)}")
+        to.copy_(x)
