@@ -204,8 +204,8 @@ def pack_bounds(
     """int32 ``[B, 5]``, the columns above, of ints and tensors alike; never waits for a device."""
 
     def column(value: int | torch.Tensor) -> torch.Tensor:
-        if isinstance(value, torch.Tensor):
-            return value.expand(batch)
+        if isinstance(value, torch.Tensor):  # an int of a shape as well, where torch.jit traces
+            return value.to(device, torch.int32).expand(batch)
         return torch.full((batch,), value, dtype=torch.int32, device=device)
 
     if kv_bounds is None:
