@@ -6,8 +6,6 @@ which knows nothing of rope or order (csrc/attention). Memory is O(S).
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from . import _checks, reference
@@ -15,6 +13,8 @@ from ._autograd import mark_written
 from .ops import apply_rope, rearrange
 from .rope import Rope
 from .window import Window
+
+MOST_SCALE = 2.0**127  # times log2(e) it is a float32
 
 
 def attention(
@@ -158,25 +158,20 @@ def _check(
         raise ValueError(f"attention: {missing}: expected together with {given}, got None")
     if rope is not None and not isinstance(rope, Rope):
         raise TypeError(f"attention: rope: expected a Rope, got {type(rope).__name__}")
+    if positions is not None and _checks.tensor("attention", "positions", positions).dim() == 0:
+        raise ValueError("attention: positions: expected one for each key, got a scalar")
     if positions is not None and positions.shape[-1] != keys:
         raise ValueError(
             f"attention: positions: expected one for each of the {keys} keys, got "
             f"{list(positions.shape)}"
         )
-    check_window("attention", window, q)
-    if isinstance(q_offset, int) and not isinstance(q_offset, bool):
-        if q_offset < 0 or q_offset + rows > max(keys, rows):
-            raise ValueError(
-                f"attention: q_offset: expected 0 to {max(keys - rows, 0)} "
-                f"({rows} queries over {keys} keys), got {q_offset}"
-            )
-        if rope is not None and rows > keys > 0:
-            raise ValueError(
-                f"attention: q: expected at most one row for each of the {keys} positions with "
-                f"rope, got {rows} rows; give positions for all of them, or rotate q and k before"
-            )
-    else:
-        _check_row_index("attention: q_offset", q_offset, batch, q.device, scalar=True)
+    check_window("attention", window, batch, q.device)
+    check_offset("attention", q_offset, batch, rows, keys, q.device)
+    if rope is not None and isinstance(q_offset, int) and rows > keys > 0:
+        raise ValueError(
+            f"attention: q: expected at most one row for each of the {keys} positions with "
+            f"rope, got {rows} rows; give positions for all of them, or rotate q and k before"
+        )
     if kv_bounds is not None:
         _checks.kv_bounds("attention", kv_bounds, batch, "q", q)
     check_scale("attention", scale)
@@ -200,7 +195,7 @@ def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         _checks.kernel_device("attention", name, x)
         if x.dtype != q.dtype:
             raise TypeError(f"attention: {name}: expected q's dtype {q.dtype}, got {x.dtype}")
-        if x.shape[3] > 1 and x.stride(3) != 1:
+        if not _checks.has_unit_stride(x):
             raise ValueError(
                 f"attention: {name}: expected unit stride in D, got strides {list(x.stride())}"
             )
@@ -220,11 +215,32 @@ def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         )
 
 
+def check_offset(
+    where: str,
+    q_offset: int | torch.Tensor,
+    batch: int,
+    rows: int,
+    keys: int,
+    device: torch.device,
+) -> None:
+    if not isinstance(q_offset, int) or isinstance(q_offset, bool):
+        return _check_row_index(f"{where}: q_offset", q_offset, batch, device, scalar=True)
+    if q_offset < 0 or q_offset + rows > max(keys, rows):
+        raise ValueError(
+            f"{where}: q_offset: expected 0 to {max(keys - rows, 0)} "
+            f"({rows} queries over {keys} keys), got {q_offset}"
+        )
+
+
 def _check_row_index(
     name: str, value: int | torch.Tensor | None, batch: int, device: torch.device, *, scalar: bool
 ) -> None:
     """An int, or an int32 tensor with one entry per row of the batch."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not -(2**31) <= value < 2**31:
+            raise ValueError(f"{name}: expected an int32, got {value}")
+        return
+    if value is None:
         return
     if not isinstance(value, torch.Tensor) or value.dtype != torch.int32:
         got = getattr(value, "dtype", type(value).__name__)
@@ -236,19 +252,19 @@ def _check_row_index(
         raise ValueError(f"{name}: expected on {device}, got {value.device}")
 
 
-def check_window(where: str, window: Window | None, q: torch.Tensor) -> None:
+def check_window(where: str, window: Window | None, batch: int, device: torch.device) -> None:
     if window is None:
         return
     if not isinstance(window, Window):
         raise TypeError(f"{where}: window: expected a Window, got {type(window).__name__}")
     for name in ("block_start", "dense_from"):
         value = getattr(window, name)
-        _check_row_index(f"{where}: window.{name}", value, q.shape[0], q.device, scalar=False)
+        _check_row_index(f"{where}: window.{name}", value, batch, device, scalar=False)
 
 
 def check_scale(where: str, scale: float | None) -> None:
-    if scale is not None and not math.isfinite(scale):
-        raise ValueError(f"{where}: scale: expected a finite number, got {scale}")
+    if scale is not None and abs(_checks.number(where, "scale", scale)) >= MOST_SCALE:
+        raise ValueError(f"{where}: scale: expected less than 2^127, got {scale}")
 
 
 def _check_order(

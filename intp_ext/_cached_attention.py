@@ -53,7 +53,7 @@ def cached_attention(
     if not isinstance(cache, KVCache):
         raise TypeError(f"{where}: cache: expected a KVCache, got {type(cache).__name__}")
     _check(where, q, cache)
-    check_window(where, window, q)
+    check_window(where, window, q.shape[0], q.device)
     check_scale(where, scale)
     batch, _, rows, dim = q.shape
     if kv_bounds is None:

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from . import _loader
+from ._scalars import count as count
+from ._scalars import integer as integer
+from ._scalars import number as number
 from .rope import Rope
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -50,8 +53,13 @@ def same_device(op: str, name: str, x: torch.Tensor, like_name: str, like: torch
         )
 
 
+def has_unit_stride(x: torch.Tensor) -> bool:
+    """Of an empty tensor no stride is ever used, nor does ``.contiguous()`` change it."""
+    return x.shape[-1] <= 1 or x.stride(-1) == 1 or x.numel() == 0
+
+
 def unit_stride(op: str, name: str, x: torch.Tensor) -> None:
-    if x.shape[-1] > 1 and x.stride(-1) != 1:
+    if not has_unit_stride(x):
         raise ValueError(
             f"{op}: {name}: expected unit stride in the last dimension, got strides "
             f"{list(x.stride())}; use .contiguous()"
@@ -182,11 +190,3 @@ def may_write(x: torch.Tensor) -> bool:
 def out_without_grad(op: str, *tensors: torch.Tensor | None) -> None:
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
         raise ValueError(f"{op}: out: expected inputs without grad, got one that requires grad")
-
-
-def count(op: str, name: str, x: object) -> int:
-    if isinstance(x, bool) or not isinstance(x, (int, torch.SymInt)):
-        raise TypeError(f"{op}: {name}: expected an int, got {type(x).__name__}")
-    if x < 0:
-        raise ValueError(f"{op}: {name}: expected at least 0, got {x}")
-    return x

@@ -73,7 +73,7 @@ class KVCache:
         capacity: int | None = None,
     ) -> None:
         where = "KVCache"
-        if bits not in (*reference_kv.BITS, 16) or isinstance(bits, bool):
+        if _checks.integer(where, "bits", bits) not in (*reference_kv.BITS, 16):
             raise ValueError(f"{where}: bits: expected 2, 4, 8 or 16, got {bits!r}")
         if rotate not in ROTATE:
             raise ValueError(f"{where}: rotate: expected one of {ROTATE}, got {rotate!r}")
@@ -83,8 +83,8 @@ class KVCache:
         ):
             if _checks.count(where, name, value) == 0 or value % unit:
                 raise ValueError(f"{where}: {name}: expected a multiple of {unit}, got {value}")
-        if capacity is not None and _checks.count(where, "capacity", capacity) == 0:
-            raise ValueError(f"{where}: capacity: expected at least 1, got 0")
+        if capacity is not None:
+            _checks.count(where, "capacity", capacity, least=1)
         self.bits, self.rotate = bits, rotate
         self.key_group, self.value_group, self.capacity = key_group, value_group, capacity
         self.rope: Rope | None = None

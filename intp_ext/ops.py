@@ -57,6 +57,9 @@ def token_order(
     ]
     if grouping not in GROUPINGS:
         raise ValueError(f"{where}: grouping: expected one of {GROUPINGS}, got {grouping!r}")
+    for name, value in zip(("groups", "frames_per_group", "tokens_per_frame"), counts, strict=True):
+        if value >= 2**31:
+            raise ValueError(f"{where}: {name}: expected less than 2^31, got {value}")
     length = counts[0] * counts[1] * counts[2]
     if length >= 2**31:
         raise ValueError(f"{where}: expected fewer than 2^31 tokens, got {length}")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from . import _info, reference
+from . import _checks, _info, reference
+from ._attention import check_offset, check_window
 from .window import Window
 
 
@@ -73,16 +74,15 @@ def attention_plan(
             the 132 of an H100 or H200.
 
     Raises:
-        TypeError: a dtype that attention does not take.
-        ValueError: shapes that do not fit, another device.
+        TypeError: a dtype that attention does not take, an argument of another type.
+        ValueError: shapes that do not fit or are empty, another device, no threads.
     """
     where = "attention_plan"
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise TypeError(f"{where}: dtype: expected float32, bfloat16 or float16, got {dtype}")
-    q_shape, k_shape = tuple(q_shape), tuple(k_shape)
-    for name, shape in (("q_shape", q_shape), ("k_shape", k_shape)):
-        if len(shape) != 4 or min(shape) < 1:
-            raise ValueError(f"{where}: {name}: expected [B, H, S, D], got {list(shape)}")
+    q_shape, k_shape = (
+        _check_shape(where, name, x) for name, x in (("q_shape", q_shape), ("k_shape", k_shape))
+    )
     if k_shape[0] != q_shape[0] or k_shape[3] != q_shape[3] or q_shape[1] % k_shape[1]:
         raise ValueError(
             f"{where}: k_shape: expected q_shape's batch and head_dim and a number of heads that "
@@ -90,8 +90,15 @@ def attention_plan(
         )
     if device not in ("cpu", "cuda"):
         raise ValueError(f"{where}: device: expected 'cpu' or 'cuda', got {device!r}")
-    cpu = torch.device("cpu")
-    bounds = reference.pack_bounds(q_shape[0], k_shape[2], cpu, window, q_offset, kv_bounds)
+    for name, value in (("threads", threads), ("multiprocessors", multiprocessors)):
+        if value is not None:
+            _checks.count(where, name, value, least=1)
+    batch, cpu = q_shape[0], torch.device("cpu")
+    check_window(where, window, batch, cpu)
+    check_offset(where, q_offset, batch, q_shape[2], k_shape[2], cpu)
+    if kv_bounds is not None:
+        _checks.kv_bounds(where, kv_bounds, batch, "the plan", torch.empty(0))
+    bounds = reference.pack_bounds(batch, k_shape[2], cpu, window, q_offset, kv_bounds)
     size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
     problem = _info.AttentionProblem(
         q_shape, k_shape, str(dtype).removeprefix("torch."), bounds.tolist(), size, block, sink
@@ -103,6 +110,19 @@ def attention_plan(
     return AttentionPlan(
         **_info.attention_plan_cuda(problem, multiprocessors or _multiprocessors())
     )
+
+
+def _check_shape(where: str, name: str, shape: object) -> tuple[int, ...]:
+    if not isinstance(shape, Sequence) or len(shape) != 4:
+        raise ValueError(f"{where}: {name}: expected [B, H, S, D], got {shape}")
+    for x in shape:
+        _checks.integer(where, name, x)
+    if min(shape) < 1:
+        raise ValueError(
+            f"{where}: {name}: expected [B, H, S, D] with at least 1 of each, got {list(shape)}: "
+            "without any there is nothing to plan"
+        )
+    return tuple(shape)
 
 
 def _multiprocessors() -> int:

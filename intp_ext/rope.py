@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ._scalars import count, flag, integer, number
+
 ROPE_KINDS = ("none", "linear", "ntk", "dynamic_ntk", "yarn")
 
 
@@ -27,7 +29,7 @@ class Rope:
             following one another (Qwen2-VL, Qwen2.5-VL: t..t h..h w..w).
 
     Raises:
-        TypeError: ``inv_freq`` is not a float32 tensor.
+        TypeError: ``inv_freq`` is not a float32 tensor, or another argument of another type.
         ValueError: wrong shape, a non-finite scaling, or sections that do not sum to ``D_rot/2``.
     """
 
@@ -44,12 +46,14 @@ class Rope:
             raise ValueError(
                 f"Rope: inv_freq: expected shape [D_rot/2], got {list(self.inv_freq.shape)}"
             )
-        if not math.isfinite(self.attention_scaling):
-            raise ValueError(
-                f"Rope: attention_scaling: expected a finite number, got {self.attention_scaling}"
-            )
+        number("Rope", "attention_scaling", self.attention_scaling)
+        flag("Rope", "interleaved_sections", self.interleaved_sections)
         if self.sections is not None:
-            sections = tuple(self.sections)
+            if not isinstance(self.sections, Sequence):
+                raise TypeError(
+                    f"Rope: sections: expected three ints, got {type(self.sections).__name__}"
+                )
+            sections = tuple(integer("Rope", "sections", x) for x in self.sections)
             object.__setattr__(self, "sections", sections)
             if len(sections) != 3 or min(sections) < 0 or sum(sections) != self.inv_freq.numel():
                 raise ValueError(
@@ -124,19 +128,22 @@ def rope_frequencies(
         A :class:`Rope`, its ``inv_freq`` float32 ``[D_rot/2]`` on ``device``.
 
     Raises:
+        TypeError: a dimension or length that is no int, any other argument of another type.
         ValueError: unknown kind, a dimension that is not even and positive, a factor that is not
-            finite or below 1, or an argument that the kind needs and was not given.
+            finite or below 1, an argument that the kind needs and was not given, or one out of its
+            range.
     """
     dim = head_dim if rotary_dim is None else rotary_dim
     _check_arguments(kind, head_dim, dim, base, factor, original_max_position, length)
+    _check_yarn(beta_fast, beta_slow, truncate, attention_factor)
 
     exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim  # [D_rot/2]
     scaling = 1.0
     if kind == "ntk":
-        base = base * factor ** (dim / (dim - 2))
+        base = _stretched(base, factor, dim)
     elif kind == "dynamic_ntk":
         stretch = factor * max(length, original_max_position) / original_max_position - (factor - 1)
-        base = base * stretch ** (dim / (dim - 2))
+        base = _stretched(base, stretch, dim)
     inv_freq = 1.0 / (base**exponents)
 
     if kind == "linear":
@@ -147,8 +154,21 @@ def rope_frequencies(
         inv_freq = 1.0 / (factor * base**exponents) * (1 - keep) + inv_freq * keep
         scaling = 0.1 * math.log(factor) + 1.0 if attention_factor is None else attention_factor
 
-    axes = None if sections is None else tuple(sections)
-    return Rope(inv_freq, scaling, axes, interleaved_sections)
+    return Rope(inv_freq, scaling, sections, interleaved_sections)
+
+
+def _stretched(base: float, stretch: float, dim: int) -> float:
+    """The base at which the slowest frequency is interpolated by ``stretch``."""
+    try:
+        stretched = base * stretch ** (dim / (dim - 2))
+    except OverflowError:
+        stretched = math.inf
+    if stretched > torch.finfo(torch.float32).max:
+        raise ValueError(
+            "rope_frequencies: factor: expected one whose base is a float32, got a stretch of "
+            f"{stretch} of base {base} over {dim} channels"
+        )
+    return stretched
 
 
 def _yarn_ramp(
@@ -183,6 +203,10 @@ def _check_arguments(
     where = "rope_frequencies"
     if kind not in ROPE_KINDS:
         raise ValueError(f"{where}: kind: expected one of {', '.join(ROPE_KINDS)}, got {kind!r}")
+    integer(where, "head_dim", head_dim)
+    integer(where, "rotary_dim", dim)
+    number(where, "base", base)
+    number(where, "factor", factor)
     if dim <= 0 or dim % 2 or dim > head_dim:
         raise ValueError(
             f"{where}: rotary_dim: expected an even number of channels up to head_dim {head_dim}, "
@@ -190,13 +214,30 @@ def _check_arguments(
         )
     if kind in ("ntk", "dynamic_ntk") and dim <= 2:
         raise ValueError(f"{where}: rotary_dim: {kind} needs more than 2 channels, got {dim}")
-    if not (math.isfinite(base) and base > 1):
-        raise ValueError(f"{where}: base: expected a finite number above 1, got {base}")
-    if not (math.isfinite(factor) and factor >= 1):
+    if not 1 < base <= torch.finfo(torch.float32).max:
+        raise ValueError(f"{where}: base: expected a float32 above 1, got {base}")
+    if factor < 1:
         raise ValueError(f"{where}: factor: expected a finite number of at least 1, got {factor}")
     needs = {"dynamic_ntk": ("original_max_position", "length"), "yarn": ("original_max_position",)}
     given = {"original_max_position": original_max_position, "length": length}
-    for name in needs.get(kind, ()):
-        value = given[name]
-        if value is None or value < 1:
-            raise ValueError(f"{where}: {name}: {kind} needs a positive int, got {value}")
+    for name, value in given.items():
+        if value is None and name in needs.get(kind, ()):
+            raise ValueError(f"{where}: {name}: {kind} needs a positive int, got None")
+        if value is not None:
+            count(where, name, value, least=1)
+
+
+def _check_yarn(
+    beta_fast: float, beta_slow: float, truncate: bool, attention_factor: float | None
+) -> None:
+    where = "rope_frequencies"
+    for name, value in (("beta_fast", beta_fast), ("beta_slow", beta_slow)):
+        if number(where, name, value) <= 0:
+            raise ValueError(f"{where}: {name}: expected a number above 0, got {value}")
+    if beta_slow > beta_fast:
+        raise ValueError(
+            f"{where}: beta_slow: expected at most beta_fast = {beta_fast}, got {beta_slow}"
+        )
+    flag(where, "truncate", truncate)
+    if attention_factor is not None:
+        number(where, "attention_factor", attention_factor)

@@ -50,6 +50,8 @@ class Window:
                 raise TypeError(f"Window: {name}: expected an int, got {type(value).__name__}")
             if value < least:
                 raise ValueError(f"Window: {name}: expected at least {least}, got {value}")
+            if value >= 2**63:
+                raise ValueError(f"Window: {name}: expected less than 2^63, got {value}")
         for name in ("block_start", "dense_from"):
             value = getattr(self, name)
             if isinstance(value, torch.Tensor):

@@ -27,7 +27,7 @@ inline void check_same_device(const char* where, const Tensor& a, const Tensor& 
 
 inline void check_unit_stride(const char* where, const char* name, const Tensor& x) {
   const int64_t last = x.dim() - 1;
-  check(x.size(last) <= 1 || x.stride(last) == 1, where, ": ", name,
+  check(x.size(last) <= 1 || x.stride(last) == 1 || x.numel() == 0, where, ": ", name,
         ": expected unit stride in the last dimension");
 }
 

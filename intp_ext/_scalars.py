@@ -1,0 +1,35 @@
+"""Checks of arguments that are no tensors, in the words of ``_checks.py``."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import torch
+
+
+def integer(op: str, name: str, x: object) -> int:
+    if isinstance(x, bool) or not isinstance(x, (int, torch.SymInt)):
+        raise TypeError(f"{op}: {name}: expected an int, got {type(x).__name__}")
+    return x
+
+
+def count(op: str, name: str, x: object, least: int = 0) -> int:
+    integer(op, name, x)
+    if x < least:
+        raise ValueError(f"{op}: {name}: expected at least {least}, got {x}")
+    return x
+
+
+def number(op: str, name: str, x: object) -> float:
+    if isinstance(x, bool) or not isinstance(x, (numbers.Real, torch.SymInt, torch.SymFloat)):
+        raise TypeError(f"{op}: {name}: expected a number, got {type(x).__name__}")
+    if not math.isfinite(x):
+        raise ValueError(f"{op}: {name}: expected a finite number, got {x}")
+    return x
+
+
+def flag(op: str, name: str, x: object) -> bool:
+    if not isinstance(x, bool):
+        raise TypeError(f"{op}: {name}: expected True or False, got {type(x).__name__}")
+    return x
