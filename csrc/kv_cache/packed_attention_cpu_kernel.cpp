@@ -195,45 +195,78 @@ inline void with_count(int64_t n, F f) {
 // With p the position of a page's first key: R(pq) q . R(pt) k = R(pq - p) q . R(pt - p) k. The
 // query is turned back by p once a page, and the sines of pt - p are the same for page after page
 // of evenly spaced positions: no sine is computed for a key.
+//
+// Angles are float32, so two of them are not to the bit the one of their sum: they differ by its
+// rounding. Pages that share no sines, and those beyond kFarAngle, where the rounding is more than
+// that of a bfloat16, have p = 0: every key's own sine.
+
+constexpr float kFarAngle = 0x1p16f;
 
 class PageSines {
  public:
   void prepare(const PackedKeys& keys) {
     keys_ = &keys;
     values_.resize(2 * kPageTokens * keys.frequencies);
-    made_ = false;
+    shared_ = false;
+    fastest_ = 0.0f;
+    for (int64_t f = 0; f < keys.frequencies; ++f) {
+      fastest_ = most_of(fastest_, std::fabs(keys.inv_freq[f]));
+    }
   }
 
-  // For the page whose positions these are.
-  void move_to(const float* positions) {
-    bool same = made_;
-    for (int64_t t = 0; same && t < kPageTokens; ++t) {
-      const float size = most_of(std::fabs(positions[0]), std::fabs(positions[t]));
-      // positions are float32: what lies below their last digit is not a difference
-      same = std::fabs(positions[t] - positions[0] - steps_[t]) <= size * 0x1p-23f;
+  // For the page whose positions these are; the next one's follow them if there is one. Returns p.
+  float move_to(const float* positions, bool has_next) {
+    float farthest = 0.0f;
+    for (int64_t t = 0; t < kPageTokens; ++t) {
+      farthest = most_of(farthest, std::fabs(positions[t]));
     }
-    if (same) return;
-    for (int64_t t = 0; t < kPageTokens; ++t) steps_[t] = positions[t] - positions[0];
-    for (int64_t f = 0; f < keys_->frequencies; ++f) {
-      float *cos = this->cos(f), *sin = this->sin(f);
-      for (int64_t t = 0; t < kPageTokens; ++t) {
-        const SinCos at = sincos(rope_angle(steps_[t], keys_->inv_freq[f]));
-        cos[t] = at.cos * keys_->scaling;
-        sin[t] = at.sin * keys_->scaling;
-      }
+    const bool near = farthest * fastest_ <= kFarAngle;
+    float steps[kPageTokens];
+    for (int64_t t = 0; t < kPageTokens; ++t) steps[t] = positions[t] - positions[0];
+    // positions are float32: what lies below their last digit is not a difference
+    const float digit = farthest * 0x1p-23f;
+    if (near && shared_ && agree(steps, steps_, digit)) return positions[0];
+
+    shared_ = near && has_next;
+    if (shared_) {
+      const float* next = positions + kPageTokens;
+      for (int64_t t = 0; t < kPageTokens; ++t) steps_[t] = next[t] - next[0];
+      shared_ = agree(steps, steps_, digit);
     }
-    made_ = true;
+    memcpy(steps_, shared_ ? steps : positions, sizeof steps_);
+    make();
+    return shared_ ? positions[0] : 0.0f;
   }
 
-  float* cos(int64_t f) { return values_.data() + f * kPageTokens; }
-  float* sin(int64_t f) { return cos(f) + kPageTokens * keys_->frequencies; }
+  const float* cos(int64_t f) const { return values_.data() + f * kPageTokens; }
+  const float* sin(int64_t f) const { return cos(f) + kPageTokens * keys_->frequencies; }
 
  private:
   static float most_of(float a, float b) { return a > b ? a : b; }
+
+  static bool agree(const float* a, const float* b, float digit) {
+    bool same = true;
+    for (int64_t t = 0; t < kPageTokens; ++t) same &= std::fabs(a[t] - b[t]) <= digit;
+    return same;
+  }
+
+  void make() {
+    const int64_t all = kPageTokens * keys_->frequencies;
+    for (int64_t f = 0; f < keys_->frequencies; ++f) {
+      float* cos = values_.data() + f * kPageTokens;
+      for (int64_t t = 0; t < kPageTokens; ++t) {
+        const SinCos at = sincos(rope_angle(steps_[t], keys_->inv_freq[f]));
+        cos[t] = at.cos * keys_->scaling;
+        cos[all + t] = at.sin * keys_->scaling;
+      }
+    }
+  }
+
   const PackedKeys* keys_ = nullptr;
   std::vector<float> values_;  // cos, then sin: [F, 64] each
-  float steps_[kPageTokens];
-  bool made_ = false;
+  float steps_[kPageTokens];   // from p
+  float fastest_ = 0.0f;       // frequency
+  bool shared_ = false;        // are the sines those of steps that other pages have too?
 };
 
 // y = x turned back by `position`: pairs of channels (f, f + F).
@@ -253,7 +286,7 @@ inline void turn_back(const PackedKeys& keys, float position, const float* x, in
 //
 //   q . R k = cos (q0 k0 + q1 k1) + sin (q1 k0 - q0 k1)       for each pair of channels (0, 1)
 template <int kBits, int kRows>
-void score_rotated_page(PageSines& sines, int64_t frequencies, const uint8_t* page,
+void score_rotated_page(const PageSines& sines, int64_t frequencies, const uint8_t* page,
                         int64_t head_dim, const float* q, const float* scale, const float* center,
                         float* scores, int64_t ld_scores) {
   constexpr int kSlots = 8 / kBits, kCells = kPageTokens / kCellLanes / kSlots;
@@ -444,9 +477,10 @@ class PackedDecode {
 
   void score_rotated(int64_t page, const uint8_t* codes, float* scores) {
     const float* positions = keys_.positions + head_.b * keys_.position_stride + page * kPageTokens;
-    sines_.move_to(positions);
+    const bool has_next = (page + 2) * kPageTokens <= keys_.tokens;
+    const float origin = sines_.move_to(positions, has_next);
     for (int64_t row = 0; row < rows_; ++row) {
-      turn_back(keys_, positions[0], queries_ + row * dim_, dim_, turned_ + row * dim_);
+      turn_back(keys_, origin, queries_ + row * dim_, dim_, turned_ + row * dim_);
     }
     for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
       with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {

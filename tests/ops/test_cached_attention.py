@@ -195,10 +195,51 @@ def test_positions_that_are_not_evenly_spaced():
     """No two pages share their sines."""
     k, v = make_states(1, 1, 700, 32, torch.float32)
     k[..., 1:3] /= 10
+    torch.manual_seed(0)
     cache = KVCache(4, rope=make_rope(32), rotate="on_read")
     cache.append(k, v, torch.rand(700).cumsum(0) + torch.randint(0, 1000, (700,)))
     for rows in (1, 40):
         check(cache, make_queries(cache, 2, rows))
+
+
+EVERY = torch.arange(700.0)
+UNEVEN = torch.randint(0, 3, (700,), generator=torch.Generator().manual_seed(0)).cumsum(0)
+# name -> (positions, largest difference of a weighted sum of values)
+TURNS = {
+    "even": (EVERY, 2e-5),
+    "fractions": (EVERY * 0.7, 2e-5),
+    "uneven": (UNEVEN, 2e-5),
+    "even to 6e4": (EVERY + 6e4, 4e-3),
+    "fractions to 6e4": (EVERY * 0.7 + 6e4, 4e-3),
+    "uneven to 6e4": (UNEVEN + 6e4, 2e-5),
+    "across the limit": (EVERY + 65200, 4e-3),
+    "even beyond": (EVERY + 1e5, 2e-5),
+    "fractions beyond": (EVERY * 0.7 + 1e5, 2e-5),
+    "even at 9e6": (EVERY + 9e6, 2e-5),
+    "uneven at 9e6": (UNEVEN + 9e6, 2e-5),
+    "fractions at 9e6": (EVERY * 0.7 + 9e6, 2e-5),
+    "below zero": (EVERY - 9e6, 2e-5),
+}
+
+
+@pytest.mark.parametrize("fastest", [1.0, 3.0])
+@pytest.mark.parametrize("case", TURNS)
+def test_decode_turns_keys_as_prefill_does(case, fastest):
+    """And both as the definition does, which has angles in float32 too."""
+    positions, most = TURNS[case]
+    k, v = make_states(1, 1, 700, 32, torch.float32)
+    k[..., 1:3] /= 10
+    rope = make_rope(32)
+    rope = intp_ext.Rope(rope.inv_freq * fastest, 1.1)
+    cache = KVCache(8, rope=rope, rotate="on_read")
+    cache.append(k, v, positions)
+    q = make_queries(cache, 2, 40)
+    prefill, decode = (cached_attention(q[:, :, -rows:], cache)[:, :, -1] for rows in (40, 1))
+    found_k, found_v = cache.dequantize()
+    options = {"positions": cache.positions, "rope": rope, "q_offset": 699}
+    definition = reference.attention(q[:, :, -1:], found_k, found_v, **options)[:, :, 0]
+    torch.testing.assert_close(prefill, definition, rtol=0, atol=2e-5)
+    torch.testing.assert_close(decode, definition, rtol=0, atol=most)
 
 
 def test_the_number_of_threads_changes_no_bit():

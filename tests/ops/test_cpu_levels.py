@@ -14,7 +14,7 @@ BEST = intp_ext.build_info()["cpu_level"]
 LEVELS = ["portable", "avx2", "avx512", "avx512_bf16"]  # each includes the ones before it
 KERNEL_TESTS = (
     "as_good_as_eager or special or sixteen or elsewhere or large_outputs or axes or bitwise"
-    " or maximum"
+    " or maximum or turns"
 )
 
 
