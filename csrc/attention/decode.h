@@ -306,7 +306,8 @@ class Decode {
         if (j + kWidth < padded) store(weights + j + kWidth, b);
       }
     };
-    const float rescale = softmax_row<kPairs<Element>>(scores, padded, scale_.factor, state, write);
+    const float rescale =
+        softmax_row<kPairs<Element>>(scores, padded, scale_.weights, state, write);
     if (rescale != 1.0f) scale_row(to.sums + row * columns_, columns_, rescale);
   }
 
@@ -336,7 +337,7 @@ void merge_partials_of(const AttentionParams& p, const AttentionPlan& plan, int6
                        const float* scratch) {
   const Head<T> head(p, index);
   const int64_t rows = attention_rows(p), columns = round_up(p.head_dim, kWidth);
-  const float factor = scale_of(p).factor;
+  const float factor = scale_of(p).weights.factor;
   const auto partial = [&](int64_t split) {
     const int64_t at = (index * plan.splits + split) * decode_partial(rows, columns);
     return Partial(p, const_cast<float*>(scratch) + at);

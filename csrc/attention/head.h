@@ -33,11 +33,12 @@ constexpr bool kPairs = !std::is_same_v<Element, Float32>;
 // scale as the sign of queries, times a positive factor of the scores, as powers of two: the
 // largest score is found before scaling.
 struct Scale {
-  float sign, factor;
+  float sign;
+  WeightScale weights;
 };
 Scale scale_of(const AttentionParams& p) {
-  if (p.scale == 0.0f) return {0.0f, 1.0f};
-  return {p.scale < 0.0f ? -1.0f : 1.0f, std::fabs(p.scale) * kLog2E};
+  if (p.scale == 0.0f) return {0.0f, weight_scale(1.0f)};
+  return {p.scale < 0.0f ? -1.0f : 1.0f, weight_scale(std::fabs(p.scale) * kLog2E)};
 }
 
 // One key head: b * Hkv + h.

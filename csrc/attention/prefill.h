@@ -184,12 +184,12 @@ class Prefill {
     float rescale;
     if constexpr (kPairs<Element>) {
       Element* weights = elements(s_.pairs + (local * kTiles.keys + used.begin) / 2);
-      rescale = weigh_scores<true>(scores, count, largest, scale_.factor, state,
+      rescale = weigh_scores<true>(scores, count, largest, scale_.weights, state,
                                    [&](int64_t j, Floats first, Floats second) {
                                      store_pairs(weights + j / 2, first, second);
                                    });
     } else {
-      rescale = weigh_scores<false>(scores, count, largest, scale_.factor, state,
+      rescale = weigh_scores<false>(scores, count, largest, scale_.weights, state,
                                     [&](int64_t j, Floats first, Floats second) {
                                       store_floats(scores + j, first);
                                       store_floats(scores + j + kWidth, second);

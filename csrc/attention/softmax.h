@@ -38,7 +38,7 @@ inline float largest_score(const float* scores, int64_t count) {
 }
 
 // Turns `count` scores (whole vectors), of which `largest` is the largest, into weights
-// 2^(factor * (score - maximum)), written by write(j, weights of two vectors) for j = 0, 2 *
+// 2^(scale.factor * (score - maximum)), written by write(j, weights of two vectors) for j = 0, 2 *
 // kWidth,
 // ... . Returns what earlier sums of the row are to be multiplied by.
 //
@@ -46,14 +46,14 @@ inline float largest_score(const float* scores, int64_t count) {
 // factor * maximum, of which one product is rounded, leaves half a digit of it: from 2^31 on as
 // much as any exponent.
 template <bool kCoarse, class Write>
-inline float weigh_scores(const float* scores, int64_t count, float largest, float factor,
-                          const RowState& row, Write write) {
+inline float weigh_scores(const float* scores, int64_t count, float largest,
+                          const WeightScale& scale, const RowState& row, Write write) {
   const float before = *row.maximum;
   const float maximum = before > largest ? before : largest;
   // of a row that has seen nothing yet: any finite number leaves every weight 0
   const float base = maximum == kUnseen ? 0.0f : maximum;
   const auto weight = [&](int64_t j) {
-    return exp2_weight<kCoarse>((load_floats(scores + j) - broadcast(base)) * factor);
+    return exp2_weight<kCoarse>(load_floats(scores + j) - broadcast(base), scale);
   };
   Floats total{};
   int64_t j = 0;
@@ -67,16 +67,16 @@ inline float weigh_scores(const float* scores, int64_t count, float largest, flo
     total += first;
     write(j, first, Floats{});
   }
-  const float rescale = before == maximum ? 1.0f : std::exp2((before - base) * factor);
+  const float rescale = before == maximum ? 1.0f : std::exp2((before - base) * scale.factor);
   *row.total = *row.total * rescale + lane_sum(total);
   *row.maximum = maximum;
   return rescale;
 }
 
 template <bool kCoarse, class Write>
-inline float softmax_row(const float* scores, int64_t count, float factor, const RowState& row,
-                         Write write) {
-  return weigh_scores<kCoarse>(scores, count, largest_score(scores, count), factor, row, write);
+inline float softmax_row(const float* scores, int64_t count, const WeightScale& scale,
+                         const RowState& row, Write write) {
+  return weigh_scores<kCoarse>(scores, count, largest_score(scores, count), scale, row, write);
 }
 
 inline void scale_row(float* sums, int64_t columns, float factor) {

@@ -2,6 +2,7 @@
 
 // Arithmetic on the vectors of cpu/vec.h, for the instruction set this file is compiled for.
 
+#include <cfloat>
 #include <cstdint>
 #include <utility>
 
@@ -49,38 +50,77 @@ inline Floats max(Floats a, Floats b) {
 #endif
 }
 
-// Minimax polynomial for 2^f, |f| <= 1/2: relative error 1e-4 (1/20 of what rounding the weight to
+// Minimax polynomials for 2^f, |f| <= 1/2: relative error 1e-4 (1/20 of what rounding the weight to
 // bfloat16 costs), or 1e-7.
 template <bool kCoarse>
-inline Floats exp2_fraction(Floats f) {
-  Floats p;
-  if constexpr (kCoarse) {
-    p = fma(broadcast(0.05500893f), f, broadcast(0.24221095f));
-    p = fma(p, f, broadcast(0.6932829f));
-  } else {
-    p = fma(broadcast(1.3264727e-3f), f, broadcast(9.671513e-3f));
-    p = fma(p, f, broadcast(0.055507336f));
-    p = fma(p, f, broadcast(0.24022242f));
-    p = fma(p, f, broadcast(0.693147f));
+struct Exp2Fraction {
+  static constexpr int kDegree = kCoarse ? 3 : 5;
+  struct Terms {
+    double of[kDegree + 1];
+  };
+  static constexpr Terms of_f() {
+    if constexpr (kCoarse) {
+      return {{1.0, 0.6932829, 0.24221095, 0.05500893}};
+    } else {
+      return {{1.0, 0.693147, 0.24022242, 0.055507336, 9.671513e-3, 1.3264727e-3}};
+    }
   }
-  return fma(p, f, broadcast(1.0f));
+  // Of 2^(g - 1/2), 0 <= g < 1, by powers of g.
+  static constexpr Terms of_g() {
+    Terms terms{};
+    for (int k = 0; k <= kDegree; ++k) {
+      double choose = 1.0, power = 1.0;  // n over k, (-1/2)^(n - k)
+      for (int n = k; n <= kDegree; ++n) {
+        terms.of[k] += of_f().of[n] * choose * power;
+        choose = choose * (n + 1) / (n + 1 - k);
+        power *= -0.5;
+      }
+    }
+    return terms;
+  }
+  static constexpr Terms kF = of_f(), kG = of_g();
+};
+
+template <int kDegree, class Terms>
+inline Floats polynomial(const Terms& terms, Floats x) {
+  Floats p = broadcast(static_cast<float>(terms.of[kDegree]));
+#pragma GCC unroll 5
+  for (int k = kDegree - 1; k >= 0; --k) p = fma(p, x, broadcast(static_cast<float>(terms.of[k])));
+  return p;
 }
 
-// 2^x for x <= 0: exactly 0 below 2^-126 and for -infinity, NaN for NaN.
+// Weights are 2^(factor * d), for d <= 0; those of d below `lost` are 0.
+struct WeightScale {
+  float factor, lost;
+};
+
+// A weight below 2^-126 is lost, and that of -infinity whatever the factor.
+inline WeightScale weight_scale(float factor) {
+  const float lost = -126.0f / factor;
+  return {factor, lost > -FLT_MAX ? lost : -FLT_MAX};
+}
+
+// 2^(factor * d): exactly 1 for 0, exactly 0 below 2^-126 and for -infinity, NaN for NaN.
 template <bool kCoarse>
-inline Floats exp2_weight(Floats x) {
+inline Floats exp2_weight(Floats d, const WeightScale& scale) {
+  using P = Exp2Fraction<kCoarse>;
+  const Floats factor = broadcast(scale.factor);
 #if defined(__AVX512F__)
-  const __m512 at = bit_cast<__m512>(x);
-  const __mmask16 kept = _mm512_cmp_ps_mask(at, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-  const __m512 n = _mm512_roundscale_ps(at, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const Floats p = exp2_fraction<kCoarse>(x - bit_cast<Floats>(n));
-  return bit_cast<Floats>(_mm512_maskz_scalef_ps(kept, bit_cast<__m512>(p), n));
+  const __mmask16 kept =
+      _mm512_cmp_ps_mask(bit_cast<__m512>(d), _mm512_set1_ps(scale.lost), _CMP_NLT_UQ);
+  // y = n + g with an integer n, which scalef finds by itself, and 0 <= g < 1: 2^(y - 1/2)
+  const Floats y = fma(d, factor, broadcast(0.5f));
+  constexpr int kBelow = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+  const Floats g = bit_cast<Floats>(_mm512_reduce_ps(bit_cast<__m512>(y), kBelow));
+  const Floats p = polynomial<P::kDegree>(P::kG, g);
+  return bit_cast<Floats>(_mm512_maskz_scalef_ps(kept, bit_cast<__m512>(p), bit_cast<__m512>(y)));
 #else
   constexpr float kRoundToInteger = 0x1.8p+23f;  // adding it leaves the integer in the low bits
-  const Floats shifted = x + kRoundToInteger;
-  const Floats p = exp2_fraction<kCoarse>(x - (shifted - kRoundToInteger));
+  const Floats shifted = fma(d, factor, broadcast(kRoundToInteger));
+  const Floats n = shifted - kRoundToInteger;
+  const Floats p = polynomial<P::kDegree>(P::kF, fma(d, factor, -n));
   const Floats power = bit_cast<Floats>((bit_cast<Words>(shifted) + 127) << 23);
-  const Words lost = bit_cast<Words>(x < -126.0f);
+  const Words lost = bit_cast<Words>(d < scale.lost);
   return bit_cast<Floats>(bit_cast<Words>(p * power) & ~lost);
 #endif
 }

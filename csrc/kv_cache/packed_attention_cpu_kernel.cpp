@@ -418,7 +418,7 @@ class PackedDecode {
       mask_scores(at, begin, count, head_.visible(head_.queries(row, row + 1)));
       const RowState state{partial_.maxima + row, partial_.totals + row};
       const float rescale =
-          softmax_row<false>(at, count, scale_.factor, state, [&](int64_t j, Floats a, Floats b) {
+          softmax_row<false>(at, count, scale_.weights, state, [&](int64_t j, Floats a, Floats b) {
             store_floats(at + j, a);
             store_floats(at + j + kWidth, b);
           });

@@ -35,7 +35,9 @@ void check_lanes() {
 
 template <bool kCoarse>
 void check_exp2(double tolerance) {
-  const auto exp2 = [](float x) { return exp2_weight<kCoarse>(broadcast(x))[kWidth - 1]; };
+  const auto exp2 = [](float x) {
+    return exp2_weight<kCoarse>(broadcast(x), weight_scale(1.0f))[kWidth - 1];
+  };
   for (float x = 0.0f; x >= -126.0f; x -= 0.0137f) {
     const double exact = std::exp2(static_cast<double>(x));
     CHECK(std::fabs(exp2(x) - exact) <= tolerance * exact);
@@ -43,6 +45,13 @@ void check_exp2(double tolerance) {
   CHECK(exp2(0.0f) == 1.0f && exp2(-1.0f) == 0.5f);
   for (float x : {-126.5f, -1000.0f, -3e38f, -INFINITY}) CHECK(exp2(x) == 0.0f);
   CHECK(std::isnan(exp2(NAN)));
+  for (float factor : {1e-38f, 0.3f, 2e38f}) {
+    const WeightScale scale = weight_scale(factor);
+    CHECK(exp2_weight<kCoarse>(Floats{}, scale)[0] == 1.0f);
+    CHECK(exp2_weight<kCoarse>(broadcast(-INFINITY), scale)[0] == 0.0f);
+  }
+  const float scaled = exp2_weight<kCoarse>(broadcast(-3.7f), weight_scale(2.5f))[0];
+  CHECK(std::fabs(scaled - std::exp2(-9.25)) <= 2 * tolerance * std::exp2(-9.25));
 }
 
 #if defined(__AVX512BF16__)
