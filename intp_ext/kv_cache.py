@@ -282,7 +282,8 @@ class KVCache:
             self.value_group,
             *(buffers[name] for name in _BUFFERS),
         )
-        mark_written(*buffers.values())
+        names = _BUFFERS if end // self.key_group > begin // self.key_group else _BUFFERS[4:]
+        mark_written(*(buffers[name] for name in names))  # pages are written by whole groups
         self._held = _Held(buffers, kept, bounds, end)
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
@@ -522,7 +523,7 @@ class KVCache:
         else:
             pages = size // self.key_group * pages_in_group
             enough = self._buffers and self._buffers["k_codes"].shape[2] >= pages
-        if enough and all(map(_checks.may_write, self._buffers.values())):
+        if enough and _checks.may_write(self._buffers["k_rows"]):
             # a group that is complete makes room for the tokens after it, in the rows it came from
             complete = self.bits != 16 and length // self.key_group * self.key_group > self.packed
             overwritten = complete and self.length > self.packed

@@ -25,19 +25,6 @@ inline Floats round_up(Floats x) {
   }
 }
 
-// scale, or the next smaller T where zero + scale * largest is beyond the largest T.
-template <class T>
-inline Floats finite_end(Floats scale, Floats zero, float largest) {
-  T end[kWidth];
-  store(end, zero + scale * largest);
-  const Words beyond = bit_cast<Words>(load(end) == kInfinity);
-  // the last digit of a T, in a float
-  constexpr uint32_t kDigit = std::is_same_v<T, Float32>    ? 1
-                              : std::is_same_v<T, BFloat16> ? 1 << 16
-                                                            : 1 << 13;
-  return bit_cast<Floats>(bit_cast<Words>(scale) - (beyond & kDigit));
-}
-
 struct Range {
   Floats zero, scale;
 };
@@ -48,7 +35,23 @@ inline Range range_of(Floats low, Floats high, float largest) {
   const auto some = low <= high;
   low = some ? low : Floats{};
   high = some ? high : Floats{};
-  return {low, finite_end<T>(round_up<T>(high / largest - low / largest), low, largest)};
+  return {low, round_up<T>(high / largest - low / largest)};
+}
+
+// What is rounded to an infinite T, and values below which no range ends there.
+template <class T>
+constexpr float kBeyond = std::is_same_v<T, Float32>    ? kInfinity
+                          : std::is_same_v<T, BFloat16> ? 0x1.ffp+127f
+                                                        : 65520.0f;
+template <class T>
+constexpr float kNearBeyond = std::is_same_v<T, Float16> ? 64000.0f : 3.3e38f;
+
+// The next smaller T as scale where the last code would be infinite.
+template <class T>
+inline Range finite_range(const Range& range, float largest) {
+  constexpr int kDigit = std::is_same_v<T, Float32> ? 0 : std::is_same_v<T, BFloat16> ? 16 : 13;
+  const Words beyond = bit_cast<Words>(range.zero + range.scale * largest >= kBeyond<T>);
+  return {range.zero, bit_cast<Floats>(bit_cast<Words>(range.scale) - (beyond & 1u << kDigit))};
 }
 
 inline Words code_of(Floats x, const Range& range, float largest) {
@@ -197,7 +200,7 @@ class Append {
         strange += x - x;
       }
       Range& found = range[c / kWidth];
-      found = range_of<T>(low, high, largest);
+      found = finite_range<T>(range_of<T>(low, high, largest), largest);
       if (some) strange += (high - low) * 0.0f;  // NaN where a range is not finite
       store(ranges + c, found.scale);
       store(ranges + dim_ + c, found.zero);
@@ -249,7 +252,8 @@ class Append {
           }
           const float least = -lane_max(-low), most = lane_max(high);
           good &= all_zero(strange + (most - least) * 0.0f);
-          const Range range = range_of<T>(broadcast(least), broadcast(most), largest);
+          Range range = range_of<T>(broadcast(least), broadcast(most), largest);
+          if (most >= kNearBeyond<T>) range = finite_range<T>(range, largest);
           store_one(ranges + (g * 2 + 0) * kPageTokens + t, range.scale[0]);
           store_one(ranges + (g * 2 + 1) * kPageTokens + t, range.zero[0]);
           for (int64_t c = begin; c < end; c += kWidth) {
