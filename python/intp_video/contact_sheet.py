@@ -115,7 +115,7 @@ class _Sheet:
         y = self._heading(
             y,
             "1   Frames in time order",
-            f"The middle of each of {len(self.clip)} equal segments. "
+            f"What is on screen in the middle of each of {len(self.clip)} equal segments. "
             f"The colour is the group that a frame is encoded in. {rule}",
         )
         step = self.thumbnail[1] + 42

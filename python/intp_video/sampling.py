@@ -1,8 +1,8 @@
 """Which frames of a video are shown to the model.
 
-A video is cut into as many equal segments as frames are wanted, and the middle of each segment is
-taken. No segment is favoured, the first and the last frame (often black) are not forced in, and a
-video with fewer frames than asked for simply repeats some.
+The time of a video is cut into as many equal segments as frames are wanted, and the frame on screen
+in the middle of each segment is taken. No segment is favoured, the first and the last frame (often
+black) are not forced in, and a video with fewer frames than asked for simply repeats some.
 
     12 frames, 4 wanted      |. x .|. x .|. x .|. x .|      indices 1 4 7 10
 """
@@ -14,14 +14,20 @@ import numpy as np
 __all__ = [
     "MAX_FRAMES",
     "check_frames",
+    "has_constant_rate",
     "repeat_to_groups",
     "round_up_to_groups",
     "sample_indices",
+    "sample_on_screen",
     "sample_times",
 ]
 
 MAX_FRAMES = 100_000
 """More frames than this is taken for a mistake: at 257 tokens each they are 25 million tokens."""
+
+
+_CLOCK = 1.1e-3  # seconds: Matroska and FLV round to milliseconds, on both ends of a distance
+_LAST = 0.1  # seconds: many files tell the length of their last frame wrongly, by a frame or so
 
 
 def check_frames(frames: int, *, function: str, name: str = "frames", least: int = 1) -> int:
@@ -41,7 +47,7 @@ def check_frames(frames: int, *, function: str, name: str = "frames", least: int
 
 
 def sample_indices(count: int, frames: int) -> np.ndarray:
-    """The frames to read from a video of `count` frames: the middle of each of `frames` segments.
+    """The frames to read from `count` evenly spaced ones: the middle of each of `frames` segments.
 
     Index i is ``floor((i + 1/2) * count / frames)``, in whole numbers and so exact for any length.
 
@@ -69,9 +75,60 @@ def sample_times(duration: float, frames: int) -> np.ndarray:
         TypeError, ValueError: `frames` is no positive integer, `duration` negative or not finite.
     """
     frames = check_frames(frames, function="sample_times")
-    if not (np.isfinite(duration) and duration >= 0):
-        raise ValueError(f"sample_times: duration must be finite and >= 0, got {duration}")
+    _check_duration(duration, "sample_times")
     return (np.arange(frames, dtype=np.float64) + 0.5) * (duration / frames)
+
+
+def sample_on_screen(starts: np.ndarray, duration: float, frames: int) -> np.ndarray:
+    """The frames on screen in the middle of each of `frames` segments of the time of a video.
+
+    At a constant rate these are exactly those of :func:`sample_indices`, however the container
+    rounds its clock.
+
+    Args:
+        starts: float64 ``[count]``, ascending, seconds since the first frame: when each is shown.
+        duration: seconds from the first frame to the end of the last.
+        frames: how many to take.
+
+    Returns:
+        int64 ``[frames]``, never decreasing; a frame that stays for several segments repeats.
+
+    Raises:
+        TypeError, ValueError: `frames` is no positive integer, `duration` negative or not finite,
+            no `starts`.
+    """
+    frames = check_frames(frames, function="sample_on_screen")
+    _check_duration(duration, "sample_on_screen")
+    if len(starts) == 0:
+        raise ValueError("sample_on_screen: starts must hold at least one frame, got none")
+    if has_constant_rate(starts, duration):
+        return sample_indices(len(starts), frames)
+    # A frame that begins in the very middle is on screen, whatever its float says.
+    middles = sample_times(duration, frames) + 1e-6 + _single_precision(duration)
+    return np.searchsorted(starts, middles, side="right") - 1
+
+
+def has_constant_rate(starts: np.ndarray, duration: float) -> bool:
+    """Whether frames that begin at `starts` (seconds, ascending) are evenly spaced, up to rounding.
+
+    The end counts as well: a last picture that stays on screen is no constant rate.
+    """
+    if len(starts) == 1:
+        return True
+    period = (starts[-1] - starts[0]) / (len(starts) - 1)
+    off = np.abs(starts - starts[0] - period * np.arange(len(starts))).max()
+    last = duration - (starts[-1] - starts[0])
+    return bool(off <= _CLOCK + _single_precision(duration) and abs(last - period) <= _LAST)
+
+
+def _single_precision(seconds: float) -> float:
+    """How far a float32 may be from a time of so many seconds: some decoders keep them so."""
+    return seconds * 2.0**-23
+
+
+def _check_duration(duration: float, function: str) -> None:
+    if not (np.isfinite(duration) and duration >= 0):
+        raise ValueError(f"{function}: duration must be finite and >= 0, got {duration}")
 
 
 def round_up_to_groups(frames: int, frames_per_group: int) -> int:

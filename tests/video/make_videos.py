@@ -40,7 +40,7 @@ def write_video(
     count: int,
     *,
     codec: str = "h264",
-    fps: int = 10,
+    fps: int | Fraction = 10,
     gop: int = 12,
     b_frames: int = 0,
     rotation: int = 0,
@@ -54,7 +54,7 @@ def write_video(
     with av.open(str(path), "w", container_options=container_options) as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, fps)
+        stream.codec_context.time_base = 1 / Fraction(fps)
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
         if rotation:
@@ -64,7 +64,7 @@ def write_video(
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(numbered_image(number), format="rgb24")
             frame.pts = pts[number] if pts else number
-            frame.time_base = Fraction(1, fps)
+            frame.time_base = 1 / Fraction(fps)
             container.mux(stream.encode(frame))
         container.start_encoding()  # writes the header also where no frame does
         container.mux(stream.encode())

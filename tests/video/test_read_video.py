@@ -44,7 +44,6 @@ def test_a_clip(plain, backend):
         "short_groups.mp4": {"b_frames": 1, "gop": 3},
         "one_group.mkv": {"b_frames": 3, "gop": 1000},
         "late.mkv": {"b_frames": 3, "pts": [50 + i for i in range(60)]},
-        "variable_rate.mp4": {"b_frames": 3, "pts": [i + i * i // 4 for i in range(60)]},
         "mpeg4.mp4": {"codec": "mpeg4"},
     }.items(),
 )

@@ -22,6 +22,8 @@ __all__ = [
     "VideoStream",
     "backend_status",
     "default_threads",
+    "first_line",
+    "length_of",
     "load_backend",
 ]
 
@@ -49,6 +51,7 @@ class VideoStream(Protocol):
 
     count: int
     start: float  # when the first frame is shown, by the container's clock
+    starts: np.ndarray | None  # float64 [count], seconds since the first; None: not to be had
     duration: float
     fps: float
 
@@ -115,6 +118,16 @@ def default_threads() -> int:
     """Decoding gains little beyond eight threads and costs memory for each."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cpus or 1, 8)
+
+
+def length_of(starts: np.ndarray, told_end: float) -> float:
+    """Seconds from the first frame to the end of the last, of frames that begin at `starts`.
+
+    A container that tells no length of its last frame gives it that of most.
+    """
+    if told_end > starts[-1] or len(starts) == 1:
+        return max(told_end, 0.0)
+    return float(starts[-1] + np.median(np.diff(starts)))
 
 
 def first_line(error: object) -> str:

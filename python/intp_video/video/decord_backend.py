@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .backend import BackendFailure, first_line
+from .backend import BackendFailure, first_line, length_of
 
 __all__ = ["open_stream"]
 
@@ -43,7 +43,8 @@ class DecordStream:
             raise BackendFailure("its frames have no timestamps")
         self._seconds = spans[:, 0]
         self.start = float(spans[0, 0])
-        self.duration = float(spans[-1, 1] - spans[0, 0])
+        self.starts = self._seconds - self.start
+        self.duration = length_of(self.starts, float(spans[-1, 1] - spans[0, 0]))
         self.fps = float(self._reader.get_avg_fps())
 
     def _open(self):

@@ -2,11 +2,12 @@
 
 import bisect
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .backend import BackendFailure, first_line
+from .backend import BackendFailure, first_line, length_of
 
 __all__ = ["open_stream"]
 
@@ -47,7 +48,7 @@ class PyavStream:
 
     def _index(self) -> None:
         """Reads all packets, decoding none: which frames there are, and where one can start."""
-        pts, keys, last_end = [], [], 0
+        pts, keys, last = [], [], (-math.inf, 0)
         for packet in self._packets():
             when = packet.pts if packet.pts is not None else packet.dts
             if when is None:
@@ -55,7 +56,8 @@ class PyavStream:
             if packet.is_discard:  # outside the part that the container says to show
                 continue
             pts.append(when)
-            last_end = max(last_end, when + (packet.duration or 0))
+            # Only that of the last: the others' are distances in the order of the file.
+            last = max(last, (when, packet.duration or 0))
             if packet.is_keyframe:
                 keys.append(when)
         if not pts:
@@ -64,8 +66,10 @@ class PyavStream:
         self._keys = sorted(set(keys)) or self._pts[:1]
         self._tick = float(self._stream.time_base)
         self.count = len(self._pts)
-        self.start = self._pts[0] * self._tick
-        self.duration = (last_end - self._pts[0]) * self._tick
+        first = self._pts[0]
+        self.start = first * self._tick
+        self.starts = np.array([when - first for when in self._pts]) * self._tick
+        self.duration = length_of(self.starts, (sum(last) - first) * self._tick)
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else self.count / (self.duration or 1.0)
 

@@ -3,16 +3,18 @@
 import math
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import VideoError
-from ..sampling import check_frames, sample_indices
+from ..sampling import check_frames, has_constant_rate, sample_indices, sample_on_screen
 from .backend import (
     BACKENDS,
     BackendFailure,
     BackendMissing,
+    VideoStream,
     default_threads,
     load_backend,
 )
@@ -20,6 +22,8 @@ from .clip import Clip
 from .diagnose import looks_like_text, missing_bytes
 
 __all__ = ["read_video"]
+
+_MOST = 6  # times or ranges that one note names
 
 
 def read_video(
@@ -29,9 +33,10 @@ def read_video(
     *,
     num_threads: int | None = None,
 ) -> Clip:
-    """Reads `frames` frames, spread evenly over a video, in presentation order.
+    """Reads `frames` frames, spread evenly over the time of a video, in presentation order.
 
-    The video is cut into `frames` equal segments and the middle frame of each is decoded. Only the
+    The video is cut into `frames` segments of equal length, and the frame on screen in the middle
+    of each is decoded; at a constant rate this is the middle frame of each. Only the
     packets from the keyframe before a sampled frame up to it are decoded, and only the sampled
     frames are kept: memory is ``frames * H * W * 3`` bytes, whatever the length of the video.
 
@@ -98,9 +103,9 @@ def read_video(
 
 def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, int]:
     """The clip as one backend reads it, and how many of its frames that backend has lost."""
-    stream = load_backend(name).open_stream(path, num_threads)
+    stream = load_backend(name).open_stream(os.path.abspath(path), num_threads)
     try:
-        indices = sample_indices(stream.count, frames)  # [T]
+        indices = _sample(stream, frames)  # [T]
         # Each frame is decoded once and stands in the slots first[k]:last[k] of the clip.
         wanted, first = np.unique(indices, return_index=True)
         last = np.append(first[1:], frames)
@@ -123,16 +128,11 @@ def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, 
         if images is None:
             raise BackendFailure(f"it could not decode any of {len(wanted)} frames")
 
-        notes = stream.notes()
-        if len(wanted) < frames:
-            notes.append(
-                f"the video has {stream.count} frames, {frames} were asked for: some are repeated"
-            )
+        notes = [*stream.notes(), *_timing_notes(name, stream, indices, seconds, decoded)]
         lost = np.flatnonzero(~decoded)
         if len(lost):
             kept = np.flatnonzero(decoded)
-            # [lost, kept] distances in frames of the video; the earlier one wins a tie
-            nearest = kept[np.abs(indices[lost, None] - indices[kept]).argmin(axis=1)]
+            nearest = kept[_nearest(_places(stream, indices), lost, kept)]
             for slot, source in zip(lost, nearest, strict=True):
                 images[slot] = images[source]
             seconds[lost], indices[lost] = seconds[nearest], indices[nearest]
@@ -153,6 +153,54 @@ def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, 
         return clip, len(lost)
     finally:
         stream.close()
+
+
+def _sample(stream: VideoStream, frames: int) -> np.ndarray:
+    """int64 ``[frames]``: by time, or by count where the decoder tells no times."""
+    if stream.starts is None:
+        return sample_indices(stream.count, frames)
+    return sample_on_screen(stream.starts, stream.duration, frames)
+
+
+def _places(stream: VideoStream, indices: np.ndarray) -> np.ndarray:
+    """Where the frames at `indices` lie: in frames at a constant rate, else in seconds."""
+    if stream.starts is None or has_constant_rate(stream.starts, stream.duration):
+        return indices
+    return stream.starts[indices]
+
+
+def _nearest(places: np.ndarray, lost: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """For each lost slot which of the kept ones lies nearest; the earlier one wins a tie."""
+    return np.abs(places[lost, None] - places[kept]).argmin(axis=1)  # [lost, kept]
+
+
+def _timing_notes(
+    name: str,
+    stream: VideoStream,
+    indices: np.ndarray,
+    seconds: np.ndarray,
+    decoded: np.ndarray,
+) -> Iterator[str]:
+    """What is to be said of a video with few frames, or with frames that are unevenly spaced."""
+    frames = len(indices)
+    if stream.count < frames:
+        yield f"the video has {stream.count} frames, {frames} were asked for: some are repeated"
+    if stream.starts is None:
+        expected = indices[decoded] * (stream.duration / stream.count)
+        if (np.abs(seconds[decoded] - expected) > stream.duration / stream.count).any():
+            yield (
+                f"the frame rate varies and {name} does not tell when frames are shown: they were "
+                "taken by count, not by time"
+            )
+    elif stream.count >= frames and (np.diff(indices) == 0).any():
+        held = np.unique(indices[1:][np.diff(indices) == 0])
+        ends = np.append(stream.starts[1:], stream.duration)
+        spans = [f"from {stream.starts[k]:.1f} to {ends[k]:.1f} s" for k in held[:_MOST]]
+        spans += ["..."] * (len(held) > _MOST)
+        yield (
+            f"frames that stay on screen for longer than a segment ({stream.duration / frames:.1f} "
+            f"s) are repeated: {', '.join(spans)}"
+        )
 
 
 def _allocate(frames: int, shape: tuple[int, ...], path: str) -> np.ndarray:
@@ -208,7 +256,7 @@ def _why_unreadable(path: str, unusable: dict[str, Exception]) -> str:
     return f"cannot read video {path!r}: {cause} ({reasons})"
 
 
-def _ranges(slots: np.ndarray, most: int = 6) -> str:
+def _ranges(slots: np.ndarray, most: int = _MOST) -> str:
     """Ascending numbers in words: "3, 7-9"; "..." after `most` ranges."""
     runs = np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1)
     words = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]

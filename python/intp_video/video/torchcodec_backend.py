@@ -24,6 +24,7 @@ class TorchcodecStream:
         if self.count == 0:
             raise BackendFailure("its video stream has no frames")
         self.start = float(metadata.begin_stream_seconds)
+        self.starts = None  # it tells the time of a frame only with its picture
         self.duration = float(metadata.end_stream_seconds) - self.start
         self.fps = float(metadata.average_fps)
 
