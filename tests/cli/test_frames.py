@@ -191,7 +191,7 @@ def slow(*_, **__):
     time.sleep(60)
 """
 STAGES = {
-    "decode": "from intp_video.video.pyav_backend import PyavStream; PyavStream._upright = slow",
+    "decode": "from intp_video.video.pyav_backend import PyavStream; PyavStream._shown = slow",
     "draw": "import intp_video.contact_sheet as c; c.contact_sheet = slow",
     "write": "from PIL import Image; Image.Image.save = slow",
 }

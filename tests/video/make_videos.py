@@ -46,28 +46,48 @@ def write_video(
     rotation: int = 0,
     pts: list[int] | None = None,
     container_options: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
+    context: dict[str, object] | None = None,
+    pix_fmt: str = "yuv420p",
+    images: list[np.ndarray] | None = None,
 ) -> Path:
     """Writes `count` numbered frames. `pts` are in units of ``1 / fps``; 0, 1, 2, ... by default.
 
     `rotation`: how many degrees a player turns the picture counter-clockwise, as metadata.
+    `options`, `context`: options and attributes of the encoder. `images`: other frames than those
+    with numbers.
     """
+    images = images or [numbered_image(number) for number in range(count)]
     with av.open(str(path), "w", container_options=container_options) as container:
-        stream = container.add_stream(codec, rate=fps)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream = container.add_stream(codec, rate=fps, options=options or {})
+        height, width, _ = images[0].shape if images else (HEIGHT, WIDTH, 3)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = 1 / Fraction(fps)
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
+        for name, value in (context or {}).items():
+            setattr(stream.codec_context, name, value)
         if rotation:
             if not hasattr(stream, "set_display_rotation"):
                 pytest.skip("this PyAV cannot write rotation metadata")
             stream.set_display_rotation(rotation)
-        for number in range(count):
-            frame = av.VideoFrame.from_ndarray(numbered_image(number), format="rgb24")
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = pts[number] if pts else number
             frame.time_base = 1 / Fraction(fps)
             container.mux(stream.encode(frame))
         container.start_encoding()  # writes the header also where no frame does
         container.mux(stream.encode())
+    return path
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Writes into an MP4 how a player shows it: the pixel x, y goes to a x + c y, b x + d y."""
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    rows = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in rows)
+    path.write_bytes(data)
     return path
 
 

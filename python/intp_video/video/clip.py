@@ -13,7 +13,7 @@ class Clip:
     """Frames sampled from a video, in presentation order, and how they were come by.
 
     Attributes:
-        frames: uint8 ``[T, H, W, 3]``, RGB, upright (rotation metadata applied).
+        frames: uint8 ``[T, H, W, 3]``, RGB, as a player shows them: upright, with square pixels.
         timestamps: float64 ``[T]``, seconds since the first frame of the video.
         indices: int64 ``[T]``, which frame of the video each one is, counted from 0.
         fps: average frames per second of the video (not of the sample).

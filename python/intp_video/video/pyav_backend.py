@@ -8,12 +8,29 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .backend import BackendFailure, first_line, length_of
+from .picture import Pictures, Traits
 
-__all__ = ["open_stream"]
+__all__ = ["open_stream", "traits_of"]
 
 
 def open_stream(path: str, num_threads: int) -> "PyavStream":
     return PyavStream(path, num_threads)
+
+
+def traits_of(path: str) -> Traits | None:
+    """How the first frame of a file is to be shown, for decoders that do not ask; None where
+    nothing can be learnt."""
+    import av
+
+    try:
+        with av.open(path, metadata_errors="replace") as container:
+            stream = container.streams.best("video")
+            if stream is None or stream.codec_context is None:
+                return None
+            frame = next(container.decode(stream), None)
+            return None if frame is None else Traits.of(frame, stream)
+    except av.FFmpegError:
+        return None
 
 
 class PyavStream:
@@ -22,6 +39,7 @@ class PyavStream:
         self._container = self._stream = None
         self._open()
         self._failed_packets = 0
+        self._pictures = Pictures()
         try:
             self._index()
         except BaseException:
@@ -88,7 +106,7 @@ class PyavStream:
             if frame is None or frame.pts != target:  # the decoder went past it
                 yield None
                 continue
-            yield self._upright(frame), frame.pts * self._tick
+            yield self._shown(frame), frame.pts * self._tick
 
     def _frames_from(self, key: int) -> Iterator:
         """Decoded frames in presentation order, from keyframe `key` or some way before it.
@@ -127,20 +145,18 @@ class PyavStream:
                 if packet.size or flush:
                     yield packet
 
-    def _upright(self, frame) -> np.ndarray:
-        """uint8 ``[H, W, 3]``, all of one size even where the stream changes its own."""
-        context = self._stream.codec_context
-        image = frame.to_ndarray(format="rgb24", width=context.width, height=context.height)
-        quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, like rot90
-        return np.rot90(image, quarter_turns) if quarter_turns else image
+    def _shown(self, frame) -> np.ndarray:
+        """uint8 ``[H, W, 3]``, as a player shows it."""
+        return self._pictures.show(frame, Traits.of(frame, self._stream))
 
     def notes(self) -> list[str]:
-        if not self._failed_packets:
-            return []
-        return [
-            f"damaged packets met: {self._failed_packets}; frames from there to the next keyframe "
-            "may show remains of others"
-        ]
+        notes = self._pictures.notes()
+        if self._failed_packets:
+            notes.append(
+                f"damaged packets met: {self._failed_packets}; frames from there to the next "
+                "keyframe may show remains of others"
+            )
+        return notes
 
     def close(self) -> None:
         if self._container is not None:

@@ -96,6 +96,7 @@ def read_video(
         for name, count in lost.items()
         if name != best.backend
     ]
+    notes += _ignored_traits(best.backend, path)
     if missing := missing_bytes(path):
         notes.append(f"the file is truncated: {missing:,} bytes are missing at its end")
     return replace(best, notes=(*notes, *best.notes))
@@ -201,6 +202,17 @@ def _timing_notes(
             f"frames that stay on screen for longer than a segment ({stream.duration / frames:.1f} "
             f"s) are repeated: {', '.join(spans)}"
         )
+
+
+def _ignored_traits(name: str, path: str) -> list[str]:
+    """What PyAV knows of how the file is to be shown, and the decoder `name` does not do."""
+    if name == "pyav":
+        return []
+    try:
+        traits = load_backend("pyav").traits_of(os.path.abspath(path))
+    except BackendMissing:
+        return []
+    return [] if traits is None else traits.ignored_by(name)
 
 
 def _allocate(frames: int, shape: tuple[int, ...], path: str) -> np.ndarray:
