@@ -2,7 +2,8 @@
 
 Two bands. The first shows the frames in time order, each framed in the colour of its group. The
 second shows them as the encoder sees them, group after group, with a line from each to its place
-in time.
+in time. What the model's centre crop cuts off is faded in the first band and left out of the
+second.
 """
 
 import colorsys
@@ -27,7 +28,10 @@ _PAPER, _INK, _GREY = (255, 255, 255), (28, 32, 42), (108, 114, 128)
 
 
 def contact_sheet(
-    clip: Clip, frames_per_group: int = 8, grouping: str = "interleaved"
+    clip: Clip,
+    frames_per_group: int = 8,
+    grouping: str = "interleaved",
+    seen: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
     """Draws the picture.
 
@@ -36,6 +40,8 @@ def contact_sheet(
             `repeat_to_groups` makes it.
         frames_per_group: N, how many frames the encoder takes at a time.
         grouping: ``"interleaved"`` or ``"contiguous"``.
+        seen: left, top, right, bottom of what the model sees of a frame, in its pixels
+            (`FrameProcessor.seen`); None: all.
 
     Raises:
         TypeError, ValueError: as `encoder_order`, and for more than `MAX_SHEET_FRAMES` frames.
@@ -45,7 +51,7 @@ def contact_sheet(
             f"contact_sheet: at most {MAX_SHEET_FRAMES} frames can be told apart, got {len(clip):,}"
         )
     order = encoder_order(len(clip), frames_per_group, grouping).numpy()
-    sheet = _Sheet.lay_out(clip, order.reshape(-1, frames_per_group), grouping)
+    sheet = _Sheet.lay_out(clip, order.reshape(-1, frames_per_group), grouping, seen)
     return sheet.draw()
 
 
@@ -61,9 +67,16 @@ class _Sheet:
     thumbnail: tuple[int, int]
     width: int
     decimals: int  # of the seconds shown
+    seen: tuple[float, float, float, float]  # pixels of the clip
 
     @classmethod
-    def lay_out(cls, clip: Clip, groups: np.ndarray, grouping: str) -> "_Sheet":
+    def lay_out(
+        cls,
+        clip: Clip,
+        groups: np.ndarray,
+        grouping: str,
+        seen: tuple[float, float, float, float] | None,
+    ) -> "_Sheet":
         count, (m, per_group) = len(clip), groups.shape
         group_of = np.empty(count, dtype=np.int64)
         group_of[groups.ravel()] = np.repeat(np.arange(m), per_group)
@@ -82,6 +95,7 @@ class _Sheet:
             thumbnail=(max(1, round(width * scale)), max(1, round(height * scale))),
             width=max(columns * cell, 1240) + 2 * _MARGIN,
             decimals=1 if clip.duration / count >= 0.1 else 2,
+            seen=seen or (0, 0, width, height),
         )
 
     def draw(self) -> Image.Image:
@@ -118,6 +132,10 @@ class _Sheet:
             f"What is on screen in the middle of each of {len(self.clip)} equal segments. "
             f"The colour is the group that a frame is encoded in. {rule}",
         )
+        if self._is_cropped:
+            note = "Faded: what the model's centre crop cuts off."
+            self._text(_MARGIN, y - 12, note, 17, _GREY)
+            y += 22
         step = self.thumbnail[1] + 42
         for frame in range(len(self.clip)):
             row, column = divmod(frame, self.columns)
@@ -136,7 +154,7 @@ class _Sheet:
         seconds = _clock(self.clip.timestamps[frame], self.decimals)
         self._text(x + width + 3, y + 16, seconds, size, _GREY, anchor="rs")
         self.pen.rectangle([x - 4, y + 22, x + width + 3, y + 29 + height], fill=color)
-        self.image.paste(self._picture(frame, self.thumbnail), (x, y + 26))
+        self.image.paste(self._thumbnail(frame), (x, y + 26))
         tag = f"g{group}"
         box = self.pen.textbbox((0, 0), tag, font=_font(size))
         self.pen.rectangle([x - 4, y + 22, x + 4 + box[2], y + 30 + size], fill=color)
@@ -223,13 +241,30 @@ class _Sheet:
     def _text(self, x: float, y: float, text: str, size: int, fill, anchor: str = "la") -> None:
         self.pen.text((x, y), text, fill=fill, font=_font(size), anchor=anchor)
 
-    def _picture(self, frame: int, size: tuple[int, int]) -> Image.Image:
-        """The frame, cut to the shape of `size` around its middle, and scaled to it."""
+    @property
+    def _is_cropped(self) -> bool:
+        height, width = self.clip.frames.shape[1:3]
+        return self.seen != (0, 0, width, height)
+
+    def _thumbnail(self, frame: int) -> Image.Image:
+        """The whole frame; what the model does not see of it is faded."""
         image = Image.fromarray(self.clip.frames[frame])
-        scale = min(image.width / size[0], image.height / size[1])
+        image = image.resize(self.thumbnail, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        if not self._is_cropped:
+            return image
+        scale = self.thumbnail[0] / self.clip.frames.shape[2]
+        box = tuple(round(edge * scale) for edge in self.seen)
+        faded = Image.blend(image, Image.new("RGB", image.size, _PAPER), 0.7)
+        faded.paste(image.crop(box), box[:2])
+        return faded
+
+    def _picture(self, frame: int, size: tuple[int, int]) -> Image.Image:
+        """What the model sees, cut to the shape of `size` around its middle, and scaled to it."""
+        left, top, right, bottom = self.seen
+        scale = min((right - left) / size[0], (bottom - top) / size[1])
         width, height = size[0] * scale, size[1] * scale
-        x, y = (image.width - width) / 2, (image.height - height) / 2
-        return image.resize(
+        x, y = (left + right - width) / 2, (top + bottom - height) / 2
+        return Image.fromarray(self.clip.frames[frame]).resize(
             size, Image.Resampling.LANCZOS, box=(x, y, x + width, y + height), reducing_gap=2.0
         )
 

@@ -114,15 +114,30 @@ class FrameProcessor:
             result[start : start + CHUNK] = (self._crop(pixels).float() * self.rescale - mean) / std
         return result
 
-    def _resize(self, pixels: torch.Tensor) -> torch.Tensor:
-        height, width = pixels.shape[-2:]
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """The part of a frame that survives the crop: left, top, right, bottom, in its pixels."""
+        resized = self._resized(height, width)
+        cut = [max(0.0, (have - keep) / 2) for have, keep in zip(resized, self._size, strict=True)]
+        y, x = (
+            c * side / have for c, side, have in zip(cut, (height, width), resized, strict=True)
+        )
+        return x, y, width - x, height - y
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width before the crop."""
         if self.shortest_edge is None:
-            size = (self.height, self.width)
-        elif height <= width:
-            size = (self.shortest_edge, int(self.shortest_edge * width / height))
-        else:
-            size = (int(self.shortest_edge * height / width), self.shortest_edge)
-        if size == (height, width):
+            return self._size
+        if height <= width:
+            return self.shortest_edge, int(self.shortest_edge * width / height)
+        return int(self.shortest_edge * height / width), self.shortest_edge
+
+    def _resize(self, pixels: torch.Tensor) -> torch.Tensor:
+        size = self._resized(*pixels.shape[-2:])
+        if size == pixels.shape[-2:]:
             return pixels
         # in uint8, like PIL, which rounds between the horizontal and the vertical pass
         return F.interpolate(pixels, size, mode=self.resample, antialias=self.resample != "nearest")

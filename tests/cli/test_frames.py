@@ -7,11 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from intp_video.contact_sheet import contact_sheet
+from intp_video.frame_processor import FrameProcessor
 from intp_video.grouping import encoder_order
+from intp_video.random_model import make_random_model
+from intp_video.sampling import sample_indices
 from intp_video.video import read_video
 from PIL import Image
 from video.make_videos import write_audio, write_video
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return make_random_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def test_it_draws_a_picture(cli, video, tmp_path):
@@ -44,8 +53,38 @@ def test_frames_are_rounded_up_to_whole_groups(cli, video):
     outcome = cli("frames", video, "--frames", 13, "--json")
     result = json.loads(outcome.out)
     assert len(result["frames"]) == 16
-    assert len({frame["index"] for frame in result["frames"]}) == 13
+    assert [frame["index"] for frame in result["frames"]] == sample_indices(40, 16).tolist()
     assert "13 frames do not fill groups of 8: rounded up to 16" in outcome.err
+
+
+@pytest.mark.parametrize("frames", [5, 13, 16])
+def test_the_sheet_has_the_frames_that_ask_shows(cli, video, model_dir, monkeypatch, frames):
+    """Also of a model whose crop is not that of Video-LLaVA."""
+    from intp_video.preparation import Preparer
+
+    asked, prepare = [], Preparer.__call__
+    monkeypatch.setattr(
+        Preparer, "__call__", lambda self, clip, q: asked.append(clip) or prepare(self, clip, q)
+    )
+    options = ["--model", model_dir, "--frames", frames]
+    assert cli("ask", video, "What?", *options, "--max-new-tokens", 1).code == 0
+    result = json.loads(cli("frames", video, *options, "--json").out)
+    assert [frame["index"] for frame in result["frames"]] == asked[0].indices.tolist()
+    assert [frame["seconds"] for frame in result["frames"]] == pytest.approx(asked[0].timestamps)
+
+
+def test_the_crop_is_told(cli, video, model_dir):
+    """128x64 pixels; Video-LLaVA, and the model here, see the square in the middle."""
+    square = {"left": 32, "top": 0, "right": 96, "bottom": 64}
+    assert json.loads(cli("frames", video, "--frames", 8, "--json").out)["seen"] == square
+    with_model = cli("frames", video, "--frames", 8, "--json", "--model", model_dir)
+    assert json.loads(with_model.out)["seen"] == square
+
+
+def test_the_model_decides_about_groups(cli, video, model_dir):
+    outcome = cli("frames", video, "--model", model_dir, "--frames-per-group", 4)
+    assert outcome.code == 2
+    assert "--frames-per-group: expected without --model, which says it (8)" in outcome.err
 
 
 def test_what_is_repeated_is_said(cli, tmp_path):
@@ -84,6 +123,41 @@ def test_every_frame_and_every_group_is_in_the_picture(tmp_path, frames, groupin
     assert (pixels == 100).all(axis=-1).sum() > frames * smallest_thumbnail
     colorful = pixels[np.ptp(pixels, axis=-1) > 60]
     assert len(np.unique(colorful, axis=0)) >= frames // per_group
+
+
+PROCESSORS = {
+    "square": (32, 32, 32),
+    "a wide crop": (32, 48, 40),
+    "a crop beyond the picture": (48, 96, 32),
+    "no crop": (32, 32, None),
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize(("height", "width"), [(64, 128), (128, 64), (90, 90)])
+def test_the_model_sees_what_lies_in_the_box_and_nothing_else(name, height, width):
+    h, w, shortest = PROCESSORS[name]
+    processor = FrameProcessor(h, w, shortest, "nearest", 1.0, (0, 0, 0), (1, 1, 1))
+    left, top, right, bottom = processor.seen(height, width)
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    inside = np.zeros((1, height, width, 3), dtype=np.uint8)
+    inside[:, round(top) : round(bottom), round(left) : round(right)] = 255
+    values, everything = processor(inside), processor(np.full_like(inside, 255))
+    edge = slice(1, -1)  # a pixel of rounding
+    assert torch.equal(values[:, :, edge, edge], everything[:, :, edge, edge])
+    assert (processor(255 - inside)[:, :, edge, edge] == 0).all()
+
+
+def test_what_the_crop_cuts_off_is_faded(tmp_path):
+    clip = read_video(write_video(tmp_path / "v.mp4", 8), 8)
+    clip.frames[:] = 100
+    whole, cropped = (
+        (np.asarray(contact_sheet(clip, seen=box)) == 100).all(axis=-1).sum()
+        for box in (None, (32, 0, 96, 64))
+    )
+    faded = (np.asarray(contact_sheet(clip, seen=(32, 0, 96, 64))) == 208).all(axis=-1).sum()
+    half_of_a_band = 8 * 174 * 87 / 2
+    assert whole - cropped == faded == pytest.approx(half_of_a_band, rel=0.1)
 
 
 def test_a_sheet_has_a_limit(cli, video):

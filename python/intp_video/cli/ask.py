@@ -7,7 +7,7 @@ from typing import Any
 
 from ..sampling import round_up_to_groups
 from ..video import BACKENDS, read_video
-from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say
+from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say, say_rounding
 from .model_arguments import (
     add_grouping_argument,
     add_kv_argument,
@@ -149,12 +149,7 @@ def run(args: argparse.Namespace) -> int:
         stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"
     for note in clip.notes:
         say(f"note: {note}", quiet=args.quiet)
-    if frames > args.frames:
-        say(
-            f"note: {args.frames} frames do not fill groups of {preparer.frames_per_group}: "
-            f"rounded up to {frames}",
-            quiet=args.quiet,
-        )
+    say_rounding(args.frames, frames, preparer.frames_per_group, quiet=args.quiet)
     with stages.stage("load") as stage:
         model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
         parameters = sum(p.numel() for p in model.parameters()) / 1e6

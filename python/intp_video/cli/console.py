@@ -20,6 +20,7 @@ __all__ = [
     "frame_count",
     "print_json",
     "say",
+    "say_rounding",
     "write_atomically",
 ]
 
@@ -45,6 +46,15 @@ def say(message: str, *, quiet: bool = False) -> None:
     """One line of talk."""
     if not quiet:
         print(message, file=sys.stderr, flush=True)
+
+
+def say_rounding(asked: int, shown: int, per_group: int, *, quiet: bool) -> None:
+    """That more frames are shown than asked for, if so."""
+    if shown > asked:
+        say(
+            f"note: {asked} frames do not fill groups of {per_group}: rounded up to {shown}",
+            quiet=quiet,
+        )
 
 
 def print_json(result: Any) -> None:

@@ -1,9 +1,10 @@
 """``intp-video frames``: a picture of the frames that would be shown to the model."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from ..sampling import repeat_to_groups, round_up_to_groups
+from ..sampling import round_up_to_groups
 from ..video import BACKENDS, Clip, read_video
 from .console import (
     Stages,
@@ -11,23 +12,30 @@ from .console import (
     frame_count,
     print_json,
     say,
+    say_rounding,
     write_atomically,
 )
-from .model_arguments import add_grouping_argument
+from .model_arguments import add_grouping_argument, quiet_transformers
 
 __all__ = ["add_arguments", "run"]
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+_FRAMES_PER_GROUP = 8  # Video-LLaVA's
 
 _DESCRIPTION = """\
 Draw the frames that a model would be shown: sampled evenly over the video, each with its time and
 in the colour of the group it is encoded in; and below, how the groups' output is rearranged into
-time order. No model is needed.
+time order. What a model does not see, because it crops to the middle, is faded. No model is needed:
+without one, groups and crop are those of Video-LLaVA.
 
-A number of frames that does not fill whole groups is rounded up by showing some frames twice.
-What was lost or repeated is said, in the picture too.
+As in `ask`, a number of frames that does not fill whole groups is rounded up. What was lost or
+repeated is said, in the picture too.
 
 examples:
   intp-video frames video.mp4                          64 frames -> video.frames.png
   intp-video frames video.mp4 --frames 128 --out sheet.png
+  intp-video frames video.mp4 --model DIR              with the groups and the crop of this model
   intp-video frames video.mp4 --frames 16 --json       times and groups, for programs
 """
 
@@ -45,14 +53,16 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         type=frame_count,
         default=64,
         metavar="M",
-        help="how many frames to sample (default: 64; a picture holds up to 512)",
+        help="frames to show; rounded up to whole groups (default: 64; a picture holds up to 512)",
     )
     parser.add_argument(
         "--frames-per-group",
         type=frame_count,
-        default=8,
         metavar="N",
-        help="how many frames the encoder takes at a time (default: 8, Video-LLaVA's)",
+        help="how many frames the encoder takes at a time (default: the model's, or 8)",
+    )
+    parser.add_argument(
+        "--model", metavar="DIR_OR_ID", help="whose groups and crop (default: Video-LLaVA's)"
     )
     add_grouping_argument(parser)
     parser.add_argument(
@@ -70,39 +80,60 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..contact_sheet import MAX_SHEET_FRAMES, contact_sheet
 
-    if round_up_to_groups(args.frames, args.frames_per_group) > MAX_SHEET_FRAMES:
+    per_group, seen_of = _model(args)
+    frames = round_up_to_groups(args.frames, per_group)
+    if frames > MAX_SHEET_FRAMES:
         raise ValueError(f"--frames: a picture holds at most {MAX_SHEET_FRAMES} frames")
     stages = Stages()
     with stages.stage("decode") as stage:
-        clip = read_video(args.video, args.frames, args.backend)
-        stage.detail = f"{args.frames} of {clip.duration:.1f} s, with {clip.backend}"
+        clip = read_video(args.video, frames, args.backend)
+        stage.detail = f"{frames} frames of {clip.duration:.1f} s, with {clip.backend}"
     for note in clip.notes:
         say(f"note: {note}", quiet=args.quiet)
-    clip = clip.take(repeat_to_groups(args.frames, args.frames_per_group))
-    if len(clip) > args.frames:
-        say(
-            f"note: {args.frames} frames do not fill groups of {args.frames_per_group}: "
-            f"rounded up to {len(clip)}, some are repeated",
-            quiet=args.quiet,
-        )
+    say_rounding(args.frames, frames, per_group, quiet=args.quiet)
+    seen = seen_of(*clip.frames.shape[1:3])
     out = args.out or Path(args.video).with_suffix(".frames.png").name
     with stages.stage("draw") as stage:
-        image = contact_sheet(clip, args.frames_per_group, args.grouping)
+        image = contact_sheet(clip, per_group, args.grouping, seen)
         stage.detail = f"{image.width}x{image.height} pixels"
     with stages.stage("write"), write_atomically(out) as file:
         image.save(file, format="PNG")
     stages.print_table(quiet=args.quiet)
     if args.json:
-        print_json(_as_json(clip, args, out) | {"stages": stages.as_json()})
+        print_json(
+            _as_json(clip, per_group, args.grouping, seen, out) | {"stages": stages.as_json()}
+        )
     else:
         print(out)
     return 0
 
 
-def _as_json(clip: Clip, args: argparse.Namespace, out: str) -> dict:
+def _model(args: argparse.Namespace) -> tuple[int, Callable[[int, int], Box]]:
+    """Frames per group, and what is seen of a frame of some height and width."""
+    if args.model is None:
+        return args.frames_per_group or _FRAMES_PER_GROUP, _centre_square
+    from ..preparation import Preparer
+
+    quiet_transformers()
+    preparer = Preparer.from_pretrained(args.model)
+    if args.frames_per_group is not None:
+        raise ValueError(
+            "--frames-per-group: expected without --model, which says it "
+            f"({preparer.frames_per_group}), got both"
+        )
+    return preparer.frames_per_group, preparer.frame_processor.seen
+
+
+def _centre_square(height: int, width: int) -> Box:
+    side = min(height, width)
+    x, y = (width - side) / 2, (height - side) / 2
+    return x, y, width - x, height - y
+
+
+def _as_json(clip: Clip, per_group: int, grouping: str, seen: Box, out: str) -> dict:
     from ..grouping import encoder_order
 
-    order = encoder_order(len(clip), args.frames_per_group, args.grouping)
+    order = encoder_order(len(clip), per_group, grouping)
     place = order.argsort()  # of each frame, in encoder order
     return {
         "video": clip.path,
@@ -111,15 +142,16 @@ def _as_json(clip: Clip, args: argparse.Namespace, out: str) -> dict:
         "fps": clip.fps,
         "duration_seconds": clip.duration,
         "size": {"width": clip.frames.shape[2], "height": clip.frames.shape[1]},
-        "grouping": args.grouping,
-        "frames_per_group": args.frames_per_group,
-        "groups": len(clip) // args.frames_per_group,
+        "seen": dict(zip(("left", "top", "right", "bottom"), seen, strict=True)),
+        "grouping": grouping,
+        "frames_per_group": per_group,
+        "groups": len(clip) // per_group,
         "frames": [
             {
                 "index": int(clip.indices[frame]),
                 "seconds": round(float(clip.timestamps[frame]), 6),
-                "group": int(place[frame]) // args.frames_per_group,
-                "place_in_group": int(place[frame]) % args.frames_per_group,
+                "group": int(place[frame]) // per_group,
+                "place_in_group": int(place[frame]) % per_group,
             }
             for frame in range(len(clip))
         ],
