@@ -17,6 +17,7 @@ from .hook import extend
 from .models import video_model_for
 from .planning import load_config
 from .preparation import Preparer
+from .reasons import in_one_line
 from .sampling import round_up_to_groups
 from .video import Clip, read_video
 
@@ -75,9 +76,25 @@ def load_model(
     try:
         model = model_class.from_pretrained(directory, dtype=dtype or "auto")
     except Exception as error:  # whatever is wrong with the files: OSError, SafetensorError, ...
-        reason = str(error).strip().splitlines()
-        raise ModelError(f"{directory}: no weights: {reason[0] if reason else error!r}") from error
+        raise ModelError(f"{directory}: no weights: {in_one_line(error)}") from error
     return model.to(device).eval()
+
+
+def check_options(directory: str | Path, frames: int, **options: Any) -> None:
+    """Says what is wrong with options of :func:`extend`, without reading the weights.
+
+    Raises:
+        ModelError: config.json describes no model.
+        TypeError, ValueError: as :func:`extend`.
+    """
+    config = load_config(directory)
+    model_class = video_model_for(config).model_class(config)
+    try:
+        with torch.device("meta"):
+            model = model_class(config)
+    except Exception as error:  # whatever a number in a config can lead to
+        raise ModelError(f"{directory}: no model in config.json: {in_one_line(error)}") from error
+    extend(model, frames, **options).restore()
 
 
 def ask(
@@ -115,6 +132,7 @@ def ask(
     # a bad question and bad options are said before minutes of decoding
     preparer.check_question(question, "ask")
     with extend(model, frames, **options) as handle:
+        preparer.check_question(question)
         if not isinstance(video, Clip):
             clock.begin("decode")
             wanted = round_up_to_groups(frames, preparer.frames_per_group)

@@ -6,6 +6,7 @@ transformers' video processors need torchvision; resizing and normalising do not
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ class FrameProcessor:
                 values = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ModelError(f"{path}: not valid JSON: {error}") from error
-            values = values.get("video_processor", values.get("image_processor", values))
+            if isinstance(values, dict):
+                values = values.get("video_processor", values.get("image_processor", values))
+            if not isinstance(values, dict):
+                raise ModelError(f"{path}: expected a JSON object, got {type(values).__name__}")
             if "image_mean" in values:
                 return cls.from_values(values, str(path))
         raise ModelError(
@@ -68,29 +72,32 @@ class FrameProcessor:
     def from_values(cls, values: dict[str, Any], source: str = "processor") -> FrameProcessor:
         """From the entries of a preprocessor_config.json (``size``, ``crop_size``, ``image_mean``,
         ...)."""
-        try:
-            size = _as_dict(values["size"])
-            shortest = size.get("shortest_edge")
-            crop = (
-                _as_dict(values.get("crop_size") or {})
-                if values.get("do_center_crop", True)
-                else {}
-            )
-            height = crop.get("height") or size.get("height") or shortest
-            width = crop.get("width") or size.get("width") or shortest
-            if "height" in size:
-                shortest = None
-            return cls(
-                height=int(height),
-                width=int(width),
-                shortest_edge=shortest,
-                resample=RESAMPLE[int(values.get("resample", 3))],
-                rescale=float(values.get("rescale_factor", 1 / 255)),
-                mean=tuple(values["image_mean"]),
-                std=tuple(values["image_std"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{source}: no complete preprocessor values: {error!r}") from error
+        size = _sides(values, "size", source)
+        shortest = size.get("shortest_edge")
+        crop = {}
+        if values.get("do_center_crop", True) and values.get("crop_size"):
+            crop = _sides(values, "crop_size", source)
+        height = crop.get("height") or size.get("height") or shortest
+        width = crop.get("width") or size.get("width") or shortest
+        if height is None or width is None:
+            raise _wrong(source, "size", "shortest_edge, or height and width", values["size"])
+        if "height" in size:
+            shortest = None
+        resample = values.get("resample", 3)
+        if isinstance(resample, bool) or resample not in list(RESAMPLE):
+            raise _wrong(source, "resample", f"one of {', '.join(map(str, RESAMPLE))}", resample)
+        rescale = values.get("rescale_factor", 1 / 255)
+        if not _is_number(rescale):
+            raise _wrong(source, "rescale_factor", "a finite number", rescale)
+        return cls(
+            height=height,
+            width=width,
+            shortest_edge=shortest,
+            resample=RESAMPLE[resample],
+            rescale=float(rescale),
+            mean=_channels(values, "image_mean", source),
+            std=_channels(values, "image_std", source, least=1e-12),
+        )
 
     def __call__(self, frames: np.ndarray | torch.Tensor) -> torch.Tensor:
         """uint8 ``[T, H, W, 3]`` RGB -> float32 ``[T, 3, height, width]``.
@@ -153,7 +160,42 @@ class FrameProcessor:
         return pixels[..., top : top + self.height, left : left + self.width]
 
 
-def _as_dict(size: Any) -> dict[str, int]:
-    if isinstance(size, int):
-        return {"shortest_edge": size}
-    return {key: value for key, value in dict(size).items() if value is not None}
+def _sides(values: dict[str, Any], name: str, source: str) -> dict[str, int]:
+    """Pixels by the name of the side; a number alone is the shortest edge."""
+    given = values.get(name)
+    try:
+        sides = {"shortest_edge": given} if _is_number(given) else dict(given)  # or a SizeDict
+    except (TypeError, ValueError):
+        sides = {}
+    sides = {side: pixels for side, pixels in sides.items() if pixels is not None}
+    if not sides:
+        raise _wrong(source, name, "pixels by side", given)
+    for pixels in sides.values():
+        if not _is_number(pixels) or pixels != int(pixels) or pixels < 1:
+            raise _wrong(source, name, "whole pixels, at least 1", given)
+    return {side: int(pixels) for side, pixels in sides.items()}
+
+
+def _channels(
+    values: dict[str, Any], name: str, source: str, least: float = -math.inf
+) -> tuple[float, float, float]:
+    """A number for each of red, green and blue."""
+    given = values.get(name)
+    if (
+        not isinstance(given, list | tuple)
+        or len(given) != 3
+        or not all(_is_number(value) and value >= least for value in given)
+    ):
+        above = " above 0" if least > 0 else ""
+        raise _wrong(source, name, f"three numbers{above}", given)
+    return tuple(map(float, given))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _wrong(source: str, name: str, expected: str, got: Any) -> ModelError:
+    return ModelError(
+        f"{source}: no complete preprocessor values: {name}: expected {expected}, got {got!r}"
+    )

@@ -13,6 +13,7 @@ import intp_ext
 
 from .errors import ModelError
 from .models import video_model_for
+from .reasons import in_one_line
 from .sampling import check_frames, round_up_to_groups
 
 TEXT_RESERVE = 256
@@ -185,9 +186,8 @@ def load_config(source: nn.Module | Any | str | Path) -> Any:
         raise ModelError(f"{source}: no config.json there: not a Hugging Face model directory")
     try:
         return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{source}: no model to be had there: {reason}") from error
+    except Exception as error:  # JSON that is no config fails in ways of its own
+        raise ModelError(f"{source}: no model to be had there: {in_one_line(error)}") from error
 
 
 def parameter_count(config: Any) -> int:

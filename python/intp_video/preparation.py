@@ -13,6 +13,7 @@ from .frame_processor import FrameProcessor
 from .models import video_model_for
 from .planning import load_config
 from .questions import checked_question
+from .reasons import in_one_line
 from .sampling import repeat_to_groups, round_up_to_groups
 from .video import Clip, read_video
 
@@ -49,9 +50,8 @@ class Preparer:
         video_model_for(config)  # an unknown model type is said before what it may lack
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory)
-        except (OSError, ValueError, ImportError) as error:  # ImportError: a slow tokenizer's needs
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{directory}: no tokenizer: {reason}") from error
+        except Exception as error:  # whatever is wrong with the files: KeyError, TypeError, ...
+            raise ModelError(f"{directory}: no tokenizer: {in_one_line(error)}") from error
         return cls._build(tokenizer, FrameProcessor.from_directory(_local(directory)), config)
 
     @classmethod

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .errors import ModelError
 from .model_files import CHAT_TEMPLATE, write_json, write_processors
+from .reasons import in_one_line
 
 __all__ = ["SIZES", "RandomModelSize", "make_random_model"]
 
@@ -100,7 +101,7 @@ def make_random_model(
         )
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    draft = Path(tempfile.mkdtemp(prefix=".intp-video-", dir=target.parent))
     try:
         silent = _write_tokenizer(draft, SIZES[size])
         _write_model(draft, SIZES[size], seed, silent)
@@ -108,9 +109,18 @@ def make_random_model(
         target.mkdir(exist_ok=True)
         for path in draft.iterdir():
             os.replace(path, target / path.name)
+    except Exception as error:
+        if _is_about_writing(error):
+            raise OSError(f"cannot write {str(target)!r}: {in_one_line(error)}") from error
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _is_about_writing(error: Exception) -> bool:
+    """A full disk and the like. The libraries in Rust have no OSError, only its words."""
+    return isinstance(error, OSError) or "os error" in str(error)
 
 
 def _write_model(directory: Path, size: RandomModelSize, seed: int, silent: list[int]) -> None:

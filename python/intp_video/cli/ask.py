@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from ..sampling import round_up_to_groups
-from ..video import BACKENDS, read_video
+from ..video import BACKENDS, check_video_file, read_video
 from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say, say_rounding
 from .model_arguments import (
     add_grouping_argument,
@@ -133,18 +133,22 @@ METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..answering import ask, load_model
+    from ..answering import ask, check_options, load_model
     from ..preparation import Preparer
 
+    # Nothing long begins before all of this is known to be right.
+    check_video_file(args.video)
+    device = device_of(args.device)
     quiet_transformers()
+    options = {name: getattr(args, name) for name in METHOD}
+    preparer = Preparer.from_pretrained(args.model)
+    preparer.check_question(args.question)
+    frames = round_up_to_groups(args.frames, preparer.frames_per_group)
+    check_options(args.model, frames, **options)
+
     logging.getLogger("intp_video").addHandler(_Talk(args.quiet))
     stages = Stages()
-    with stages.stage(
-        "decode"
-    ) as stage:  # before gigabytes of weights: a wrong path is said at once
-        device = device_of(args.device)
-        preparer = Preparer.from_pretrained(args.model)
-        frames = round_up_to_groups(args.frames, preparer.frames_per_group)
+    with stages.stage("decode") as stage:
         clip = read_video(args.video, frames, args.backend)
         stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"
     for note in clip.notes:
@@ -166,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
             on_stage=watch.stage,
             on_encode=watch.encoded,
             on_token=watch.generated,
-            **{name: getattr(args, name) for name in METHOD},
+            **options,
         )
     finally:
         watch.close()
@@ -196,9 +200,15 @@ def device_of(name: str) -> Any:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device: this torch sees no CUDA device")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda":
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if seen == 0:
+            raise ValueError("--device: this torch sees no CUDA device")
+        if (device.index or 0) >= seen:
+            raise ValueError(f"--device: expected cuda:0 to cuda:{seen - 1}, got {name!r}")
     return device
 
 

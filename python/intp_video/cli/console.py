@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -17,6 +18,7 @@ from ..sampling import MAX_FRAMES
 __all__ = [
     "Stages",
     "add_talk_arguments",
+    "check_writable",
     "frame_count",
     "print_json",
     "say",
@@ -107,6 +109,21 @@ class Stages:
         ]
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Says what is wrong with a path that `write_atomically` is to write to later.
+
+    Raises:
+        OSError: naming `path`.
+    """
+    path = os.fspath(path)
+    with _naming(path):
+        mode = _mode(path)
+        folder = os.path.dirname(os.path.realpath(path))
+        os.stat(folder)
+        if not os.access(path if _is_special(mode) else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 @contextlib.contextmanager
 def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` when the block ends well, and vanishes otherwise.
@@ -117,19 +134,15 @@ def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
         OSError: naming `path`.
     """
     path = os.fspath(path)
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        mode = None
-    try:
-        if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    with _naming(path):
+        mode = _mode(path)
+        if _is_special(mode):
             with open(path, "wb") as file:
                 yield file
             return
-        if mode is not None and stat.S_ISDIR(mode):
-            raise IsADirectoryError("it is a directory")
         folder, name = os.path.split(os.path.realpath(path))  # through a link, not over it
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}-", delete=False) as file:
+        # Its own name is no part of the draft's, which might be too long then.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".intp-video-", delete=False) as file:
             try:
                 yield file
                 file.flush()
@@ -138,8 +151,29 @@ def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
             except BaseException:
                 os.unlink(file.name)
                 raise
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OSError(f"cannot write {path!r}: {error.strerror or error}") from error
+
+
+def _mode(path: str) -> int | None:
+    """Kind and rights of what is at `path`; None if nothing is. A directory is an error."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError("it is a directory")
+    return mode
+
+
+def _is_special(mode: int | None) -> bool:
+    return mode is not None and not stat.S_ISREG(mode)
 
 
 def _umask() -> int:

@@ -51,11 +51,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..answering import load
+    from ..answering import load_model
     from ..contact_sheet import contact_sheet
     from ..evaluation import Arm, is_right
     from ..evaluation.question_file import SHAPES_FRAMES, VideoQuestion
     from ..evaluation.run import ask_all
+    from ..preparation import Preparer
     from ..sampling import sample_indices
     from ..shapes import held_out_world, write_world
     from ..shipped import SMALL_MODEL
@@ -63,16 +64,14 @@ def run(args: argparse.Namespace) -> int:
 
     quiet_transformers()
     out, stages = Path(args.out), Stages()
-    out.mkdir(parents=True, exist_ok=True)
+    device, directory = device_of(args.device), args.model or SMALL_MODEL
     seed = _first_with_four() if args.seed is None else args.seed
     world, questions = held_out_world(seed, 1 / 32)
+    preparer = Preparer.from_pretrained(directory)
+    out.mkdir(parents=True, exist_ok=True)
     video = out / "video.mp4"
     with stages.stage("load") as stage:
-        model, preparer = load(
-            args.model or SMALL_MODEL,
-            dtype=torch_dtype(args.dtype),
-            device=device_of(args.device),
-        )
+        model = load_model(directory, dtype=torch_dtype(args.dtype), device=device)
         stage.detail = f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
     with stages.stage("render") as stage:
         write_world(video, world, frames=SHAPES_FRAMES, size=128)

@@ -1,14 +1,16 @@
 """``intp-video frames``: a picture of the frames that would be shown to the model."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from ..sampling import round_up_to_groups
-from ..video import BACKENDS, Clip, read_video
+from ..video import BACKENDS, Clip, check_video_file, read_video
 from .console import (
     Stages,
     add_talk_arguments,
+    check_writable,
     frame_count,
     print_json,
     say,
@@ -22,6 +24,8 @@ __all__ = ["add_arguments", "run"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 _FRAMES_PER_GROUP = 8  # Video-LLaVA's
+_LONGEST_NAME = 255  # bytes, of a file on any common file system
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", "": "PNG"}
 
 _DESCRIPTION = """\
 Draw the frames that a model would be shown: sampled evenly over the video, each with its time and
@@ -70,8 +74,9 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--out",
-        metavar="PNG",
-        help="the picture (default: the video's name with .frames.png, in the current directory)",
+        metavar="FILE",
+        help="the picture, .png, .jpg or .webp (default: the video's name with .frames.png, in the "
+        "current directory)",
     )
     add_talk_arguments(parser)
     parser.set_defaults(run=run)
@@ -80,6 +85,10 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..contact_sheet import MAX_SHEET_FRAMES, contact_sheet
 
+    check_video_file(args.video)
+    out = args.out or _default_name(args.video)
+    picture = _format_of(out)
+    check_writable(out)
     per_group, seen_of = _model(args)
     frames = round_up_to_groups(args.frames, per_group)
     if frames > MAX_SHEET_FRAMES:
@@ -92,12 +101,11 @@ def run(args: argparse.Namespace) -> int:
         say(f"note: {note}", quiet=args.quiet)
     say_rounding(args.frames, frames, per_group, quiet=args.quiet)
     seen = seen_of(*clip.frames.shape[1:3])
-    out = args.out or Path(args.video).with_suffix(".frames.png").name
     with stages.stage("draw") as stage:
         image = contact_sheet(clip, per_group, args.grouping, seen)
         stage.detail = f"{image.width}x{image.height} pixels"
     with stages.stage("write"), write_atomically(out) as file:
-        image.save(file, format="PNG")
+        image.save(file, format=picture)
     stages.print_table(quiet=args.quiet)
     if args.json:
         print_json(
@@ -106,6 +114,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(out)
     return 0
+
+
+def _default_name(video: str) -> str:
+    """The video's with another ending, shortened where no file may have so long a name."""
+    stem, ending = Path(video).stem, ".frames.png"
+    while len(os.fsencode(stem + ending)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem + ending
+
+
+def _format_of(out: str) -> str:
+    """PIL's name of the kind of picture; a device without an ending gets PNG."""
+    ending = Path(out).suffix.lower()
+    if ending not in _FORMATS:
+        known = ", ".join(filter(None, _FORMATS))
+        raise ValueError(f"--out: expected a name that ends in {known}, got {out!r}")
+    return _FORMATS[ending]
 
 
 def _model(args: argparse.Namespace) -> tuple[int, Callable[[int, int], Box]]:

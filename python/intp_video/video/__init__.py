@@ -2,6 +2,6 @@
 
 from .backend import BACKENDS, BackendStatus, backend_status
 from .clip import Clip
-from .reader import read_video
+from .reader import check_video_file, read_video
 
-__all__ = ["BACKENDS", "BackendStatus", "Clip", "backend_status", "read_video"]
+__all__ = ["BACKENDS", "BackendStatus", "Clip", "backend_status", "check_video_file", "read_video"]

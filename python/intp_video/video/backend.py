@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..reasons import in_one_line
+
 __all__ = [
     "BACKENDS",
     "BackendFailure",
@@ -22,7 +24,6 @@ __all__ = [
     "VideoStream",
     "backend_status",
     "default_threads",
-    "first_line",
     "length_of",
     "load_backend",
 ]
@@ -96,7 +97,9 @@ def load_backend(name: str) -> ModuleType:
     except (ImportError, OSError, RuntimeError) as error:
         cause = error.__cause__ or error  # torch hides which library is missing in the cause
         hint = getattr(backend, "LOAD_HINT", f"reinstall it with pip install {package}")
-        raise BackendMissing(f"installed but does not load: {first_line(cause)}; {hint}") from error
+        raise BackendMissing(
+            f"installed but does not load: {in_one_line(cause)}; {hint}"
+        ) from error
     return backend
 
 
@@ -128,9 +131,3 @@ def length_of(starts: np.ndarray, told_end: float) -> float:
     if told_end > starts[-1] or len(starts) == 1:
         return max(told_end, 0.0)
     return float(starts[-1] + np.median(np.diff(starts)))
-
-
-def first_line(error: object) -> str:
-    """The first line of an error message: decoders append stack traces to theirs."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

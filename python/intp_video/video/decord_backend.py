@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .backend import BackendFailure, first_line, length_of
+from ..reasons import in_one_line
+from .backend import BackendFailure, length_of
 
 __all__ = ["open_stream"]
 
@@ -115,4 +116,4 @@ def _no_stderr() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Drops time and source location: "[12:00:00] /x/video_reader.cc:151: Check failed: ..."."""
-    return first_line(error).rpartition(".cc:")[2].partition(": ")[2] or first_line(error)
+    return in_one_line(error).rpartition(".cc:")[2].partition(": ")[2] or in_one_line(error)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .backend import BackendFailure, first_line, length_of
+from ..reasons import in_one_line
+from .backend import BackendFailure, length_of
 from .picture import Pictures, Traits
 
 __all__ = ["open_stream", "traits_of"]
@@ -54,7 +55,7 @@ class PyavStream:
         try:
             self._container = av.open(self._path, metadata_errors="replace")
         except av.FFmpegError as error:
-            raise BackendFailure(error.strerror or first_line(error)) from error
+            raise BackendFailure(error.strerror or in_one_line(error)) from error
         self._stream = self._container.streams.best("video")
         if self._stream is None:
             kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "none"

@@ -21,7 +21,7 @@ from .backend import (
 from .clip import Clip
 from .diagnose import looks_like_text, missing_bytes
 
-__all__ = ["read_video"]
+__all__ = ["check_video_file", "read_video"]
 
 _MOST = 6  # times or ranges that one note names
 
@@ -70,9 +70,7 @@ def read_video(
         raise ValueError(
             f"read_video: backend must be auto, {', '.join(BACKENDS)}, got {backend!r}"
         )
-    _check_file(path)
-    if looks_like_text(path):
-        raise VideoError(f"cannot read video {path!r}: it is a text file")
+    check_video_file(path)
 
     best: Clip | None = None
     lost: dict[str, int] = {}  # by backend that could decode something
@@ -238,8 +236,12 @@ def _check_path(path: str | os.PathLike) -> str:
     return path
 
 
-def _check_file(path: str) -> None:
-    """Says what is wrong with a path that names no file with something in it."""
+def check_video_file(path: str) -> None:
+    """Says what is wrong with a path that names no file with something in it, decoding nothing.
+
+    Raises:
+        VideoError: no such file, a directory, not readable, empty, or text.
+    """
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
@@ -253,6 +255,8 @@ def _check_file(path: str) -> None:
         raise VideoError(f"cannot open video {path!r}: permission denied")
     if os.path.getsize(path) == 0:
         raise VideoError(f"cannot read video {path!r}: the file is empty")
+    if looks_like_text(path):
+        raise VideoError(f"cannot read video {path!r}: it is a text file")
 
 
 def _why_unreadable(path: str, unusable: dict[str, Exception]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .backend import BackendFailure, first_line
+from ..reasons import in_one_line
+from .backend import BackendFailure
 
 __all__ = ["LOAD_HINT", "open_stream"]
 
@@ -64,5 +65,5 @@ class TorchcodecStream:
 
 def _reason(error: Exception) -> str:
     """Drops the source location: "function, /x/SingleStreamDecoder.cpp:52, Could not open ..."."""
-    line = first_line(error)
+    line = in_one_line(error)
     return line.rpartition(".cpp:")[2].partition(", ")[2] or line
