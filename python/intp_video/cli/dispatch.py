@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import ask, demo, eval, frames, info, plan, random_model
+from .streams import prepare_streams
 
 __all__ = ["main"]
 
@@ -42,8 +43,10 @@ class _Version(argparse.Action):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``intp-video`` and returns its exit code. `argv`: without the program's name."""
-    args = _parser().parse_args(argv)
+    args = None
     try:
+        prepare_streams()
+        args = _parser().parse_args(argv)
         code = args.run(args)
         sys.stdout.flush()
         return code
@@ -54,12 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()  # the reader of the pipe has gone (`| head`): nothing to say
         return 0
     except (ValueError, TypeError, OSError, MemoryError) as error:
-        if args.traceback:
+        if args is not None and args.traceback:
             traceback.print_exc()
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"intp-video: error: {message}", file=sys.stderr)
         try:
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except OSError:
             _abandon_stdout()
         return 2
