@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .grouping import encoder_order
+from .lettering import legible
 from .video import Clip
 
 __all__ = ["MAX_SHEET_FRAMES", "contact_sheet"]
@@ -112,7 +113,7 @@ class _Sheet:
 
     def _title(self, y: int) -> int:
         count, (m, per_group) = len(self.clip), self.groups.shape
-        self._text(_MARGIN, y, Path(self.clip.path).name, 34, _INK)
+        self._text(_MARGIN, y, self._fitting(Path(self.clip.path).name, 34), 34, _INK)
         groups = f"{m} groups of {per_group}, {self.grouping}" if m > 1 else f"1 group of {count}"
         summary = f"{count} frames from {self.clip.duration:.1f} s of video    {groups}"
         self._text(_MARGIN, y + 46, summary, 20, _GREY)
@@ -156,7 +157,7 @@ class _Sheet:
         self.pen.rectangle([x - 4, y + 22, x + width + 3, y + 29 + height], fill=color)
         self.image.paste(self._thumbnail(frame), (x, y + 26))
         tag = f"g{group}"
-        box = self.pen.textbbox((0, 0), tag, font=_font(size))
+        box = self.pen.textbbox((0, 0), tag, font=ImageFont.load_default(size))
         self.pen.rectangle([x - 4, y + 22, x + 4 + box[2], y + 30 + size], fill=color)
         self._text(x, y + 24, tag, size, _on(color))
 
@@ -239,7 +240,20 @@ class _Sheet:
         return y + 86
 
     def _text(self, x: float, y: float, text: str, size: int, fill, anchor: str = "la") -> None:
-        self.pen.text((x, y), text, fill=fill, font=_font(size), anchor=anchor)
+        font, text = legible(text, size)
+        self.pen.text((x, y), text, fill=fill, font=font, anchor=anchor)
+
+    def _fitting(self, text: str, size: int) -> str:
+        """`text`, or its two ends, so that it fits between the margins."""
+        kept = len(text)
+        shown = text
+        while kept > 1:
+            font, drawn = legible(shown, size)
+            if font.getlength(drawn) <= self.width - 2 * _MARGIN:
+                break
+            kept -= 1
+            shown = f"{text[: -(-kept // 2)]}...{text[len(text) - kept // 2 :]}"
+        return shown
 
     @property
     def _is_cropped(self) -> bool:
@@ -325,7 +339,3 @@ def _clock(seconds: float, decimals: int) -> str:
 def _ordinal(number: int) -> str:
     suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{'th' if number % 100 in (11, 12, 13) else suffix}"
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)

@@ -44,8 +44,7 @@ def cli_process(tmp_path):
             [sys.executable, "-c", f"{listen}\n{prelude}\n{program}", *map(str, arguments)],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            text=True,
-            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options),
         )
 
     return start

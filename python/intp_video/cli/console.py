@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -61,7 +62,9 @@ def say_rounding(asked: int, shown: int, per_group: int, *, quiet: bool) -> None
 
 def print_json(result: Any) -> None:
     """The result, for programs. Anything that is no JSON is an error here, not a string."""
-    print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    # Half a character stands for a byte of a file name that is no UTF-8: JSON has it as an escape.
+    print(re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text))
 
 
 @dataclass

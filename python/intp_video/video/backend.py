@@ -23,6 +23,7 @@ __all__ = [
     "BackendStatus",
     "VideoStream",
     "backend_status",
+    "check_utf8",
     "default_threads",
     "length_of",
     "load_backend",
@@ -121,6 +122,18 @@ def default_threads() -> int:
     """Decoding gains little beyond eight threads and costs memory for each."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cpus or 1, 8)
+
+
+def check_utf8(path: str) -> None:
+    """For decoders that take a path as text.
+
+    Raises:
+        BackendFailure: its bytes are no UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise BackendFailure("it takes no name that is not UTF-8: rename the file") from None
 
 
 def length_of(starts: np.ndarray, told_end: float) -> float:

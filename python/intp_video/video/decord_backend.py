@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..reasons import in_one_line
-from .backend import BackendFailure, length_of
+from .backend import BackendFailure, check_utf8, length_of
 
 __all__ = ["open_stream"]
 
@@ -22,6 +22,7 @@ _NO_TIMESTAMP = 1e9
 
 
 def open_stream(path: str, num_threads: int) -> "DecordStream":
+    check_utf8(path)
     return DecordStream(path, num_threads)
 
 

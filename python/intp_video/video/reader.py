@@ -102,6 +102,7 @@ def read_video(
 
 def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, int]:
     """The clip as one backend reads it, and how many of its frames that backend has lost."""
+    # An absolute path: what is before a colon in another one is a protocol for FFmpeg.
     stream = load_backend(name).open_stream(os.path.abspath(path), num_threads)
     try:
         indices = _sample(stream, frames)  # [T]

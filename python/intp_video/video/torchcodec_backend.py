@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..reasons import in_one_line
-from .backend import BackendFailure
+from .backend import BackendFailure, check_utf8
 
 __all__ = ["LOAD_HINT", "open_stream"]
 
@@ -13,6 +13,7 @@ LOAD_HINT = "torchcodec needs FFmpeg's shared libraries and a build that fits th
 
 
 def open_stream(path: str, num_threads: int) -> "TorchcodecStream":
+    check_utf8(path)
     return TorchcodecStream(path, num_threads)
 
 

@@ -38,7 +38,8 @@ def write_video(
     except ImportError as error:
         raise VideoError("writing a video needs PyAV (pip install av)") from error
 
-    with av.open(os.fspath(path), "w") as container:
+    # An absolute path: what is before a colon in another one is a protocol for FFmpeg.
+    with av.open(os.path.abspath(path), "w") as container:
         # x264's macroblock tree reads memory that it never wrote (core 165, AVX-512): about one
         # file in a hundred came out a few bytes different.
         stream = container.add_stream("h264", rate=fps, options={"mbtree": "0"})
