@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from typing import Any
 
 from ..sampling import round_up_to_groups
@@ -15,6 +14,7 @@ from .model_arguments import (
     quiet_transformers,
     torch_dtype,
 )
+from .progress import Progress
 
 __all__ = ["add_answer_arguments", "add_arguments", "device_of", "run"]
 
@@ -146,8 +146,9 @@ def run(args: argparse.Namespace) -> int:
     frames = round_up_to_groups(args.frames, preparer.frames_per_group)
     check_options(args.model, frames, **options)
 
-    logging.getLogger("intp_video").addHandler(_Talk(args.quiet))
-    stages = Stages()
+    progress = Progress(args.quiet)
+    logging.getLogger("intp_video").addHandler(_Talk(args.quiet, progress))
+    stages = Stages(progress)
     with stages.stage("decode") as stage:
         clip = read_video(args.video, frames, args.backend)
         stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"
@@ -158,7 +159,11 @@ def run(args: argparse.Namespace) -> int:
         model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
         parameters = sum(p.numel() for p in model.parameters()) / 1e6
         stage.detail = f"{parameters:.1f} M parameters, {str(model.dtype)[6:]} on {device}"
-    watch = _Watch(args.max_new_tokens, args.quiet)
+
+    def generated(count: int) -> None:
+        if count > 1:  # the first one ends the prefill
+            progress.update(count, args.max_new_tokens, "token")
+
     try:
         answer = ask(
             model,
@@ -167,13 +172,13 @@ def run(args: argparse.Namespace) -> int:
             args.question,
             frames,
             max_new_tokens=args.max_new_tokens,
-            on_stage=watch.stage,
-            on_encode=watch.encoded,
-            on_token=watch.generated,
+            on_stage=progress.begin,
+            on_encode=lambda done, total: progress.update(done, total, "group"),
+            on_token=generated,
             **options,
         )
     finally:
-        watch.close()
+        progress.end()
     say(f"extended: {answer.extension}", quiet=args.quiet)
     details = {
         "encode": f"{answer.frames // preparer.frames_per_group} groups of "
@@ -231,46 +236,10 @@ def _as_json(args: argparse.Namespace, answer: Any, stages: Stages) -> dict[str,
 class _Talk(logging.Handler):
     """What the package says of its choices, as notes on stderr."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, progress: Progress) -> None:
         super().__init__(logging.WARNING)
-        self.quiet = quiet
+        self.quiet, self.progress = quiet, progress
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.progress.end()
         say(f"note: {record.getMessage()}", quiet=self.quiet)
-
-
-class _Watch:
-    """One progress bar on a terminal: groups while encoding, tokens while generating."""
-
-    def __init__(self, max_new_tokens: int, quiet: bool) -> None:
-        self.max_new_tokens = max_new_tokens
-        self.shown = not quiet and sys.stderr.isatty()
-        self.bar: Any = None
-
-    def stage(self, name: str) -> None:
-        self.close()
-        if self.shown and name == "generate":
-            self._open(name, self.max_new_tokens, "token")
-        elif self.shown:
-            self._open(name, None, "group")
-
-    def encoded(self, done: int, total: int) -> None:
-        if self.bar is not None:
-            self.bar.total = total
-            self.bar.update(done - self.bar.n)
-
-    def generated(self, count: int) -> None:
-        if self.bar is not None and count > 1:
-            self.bar.update(count - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-
-    def _open(self, name: str, total: int | None, unit: str) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            desc=name, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True
-        )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..sampling import MAX_FRAMES
+from .progress import Progress
 
 __all__ = [
     "Stages",
@@ -76,25 +77,28 @@ class Stage:
 
 @dataclass
 class Stages:
-    """Times the stages of a command and shows them as a table.
+    """Times the stages of a command, shows each while it runs, and all of them as a table.
 
-    stages = Stages()
+    stages = Stages(Progress(args.quiet))
     with stages.stage("decode") as stage:
         clip = read_video(...)
         stage.detail = f"{len(clip)} frames"
     stages.print_table()
     """
 
+    progress: Progress
     stages: list[Stage] = field(default_factory=list)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
         stage = Stage(name)
         self.stages.append(stage)
+        self.progress.begin(name)
         begin = time.perf_counter()
         try:
             yield stage
         finally:
+            self.progress.end()
             stage.seconds = time.perf_counter() - begin
 
     def print_table(self, *, quiet: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from .ask import device_of
 from .console import Stages, add_talk_arguments, print_json, say, write_atomically
 from .model_arguments import add_model_arguments, quiet_transformers, torch_dtype
+from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from ..video import read_video
 
     quiet_transformers()
-    out, stages = Path(args.out), Stages()
+    out, stages = Path(args.out), Stages(Progress(args.quiet))
     device, directory = device_of(args.device), args.model or SMALL_MODEL
     seed = _first_with_four() if args.seed is None else args.seed
     world, questions = held_out_world(seed, 1 / 32)
@@ -90,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
         times = (sample_indices(SHAPES_FRAMES, arm.frames) + 0.5) / SHAPES_FRAMES
         seen.append(int(world.visible(times)[0].any(axis=0).sum()))
         with stages.stage("picture") as stage, write_atomically(picture := _picture(out, arm)) as f:
-            seen = preparer.frame_processor.seen(*clip.frames.shape[1:3])
-            contact_sheet(clip, preparer.frames_per_group, seen=seen).save(f, format="PNG")
+            box = preparer.frame_processor.seen(*clip.frames.shape[1:3])
+            contact_sheet(clip, preparer.frames_per_group, seen=box).save(f, format="PNG")
             stage.detail = picture
     right = [
         [is_right(text, q.answer, q.options) for text, q in zip(texts, asked, strict=True)]

@@ -18,6 +18,7 @@ from .console import (
     write_atomically,
 )
 from .model_arguments import add_grouping_argument, quiet_transformers
+from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
 
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     frames = round_up_to_groups(args.frames, per_group)
     if frames > MAX_SHEET_FRAMES:
         raise ValueError(f"--frames: a picture holds at most {MAX_SHEET_FRAMES} frames")
-    stages = Stages()
+    stages = Stages(Progress(args.quiet))
     with stages.stage("decode") as stage:
         clip = read_video(args.video, frames, args.backend)
         stage.detail = f"{frames} frames of {clip.duration:.1f} s, with {clip.backend}"
