@@ -102,7 +102,7 @@ def ask(
     preparer: Preparer,
     video: str | Path | Clip,
     question: str,
-    frames: int = 64,
+    frames: int | None = None,
     *,
     max_new_tokens: int = 64,
     backend: str = "auto",
@@ -117,7 +117,8 @@ def ask(
         model, preparer: from :func:`load`, or your own.
         video: a file, or a clip that was read already.
         question: in words.
-        frames: frames to show, rounded up to whole groups.
+        frames: frames to show, rounded up to whole groups; None: 64 of a file, all of a clip. RoPE
+            is stretched for so many, shown or not.
         max_new_tokens: length of the answer at most.
         backend: video decoder, see :func:`read_video`.
         on_stage, on_encode, on_token: called with the name of a stage as it begins, with (groups
@@ -131,8 +132,9 @@ def ask(
     clock = _Stages(on_stage)
     # a bad question and bad options are said before minutes of decoding
     preparer.check_question(question, "ask")
+    if frames is None:
+        frames = len(video) if isinstance(video, Clip) else 64
     with extend(model, frames, **options) as handle:
-        preparer.check_question(question)
         if not isinstance(video, Clip):
             clock.begin("decode")
             wanted = round_up_to_groups(frames, preparer.frames_per_group)

@@ -129,3 +129,12 @@ def test_the_kernels_and_their_definition_give_the_same_answer(loaded, prompt, m
     assert len(calls) == model.config.text_config.num_hidden_layers
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     assert found.argmax() == expected.argmax()
+
+
+def test_a_clip_is_stretched_for_its_own_frames(loaded, worlds):
+    """8 frames were trained: nothing has to be stretched for them."""
+    path, _, questions = worlds[0]
+    clip = intp_video.read_video(path, 8)
+    answer = intp_video.ask(*loaded, clip, questions[0].text, max_new_tokens=2)
+    assert (answer.frames, answer.factor) == (8, 1.0)
+    assert intp_video.ask(*loaded, clip, questions[0].text, 64, max_new_tokens=2).factor > 1
