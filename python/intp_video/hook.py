@@ -410,6 +410,11 @@ class Handle:
                 self.groups_per_chunk,
                 self.on_encode,
             )  # [V, M*P, C] in storage order
+            if features.shape[1] != frames * self.tokens_per_frame:
+                raise ModelError(
+                    f"the video encoder made {features.shape[1] / frames:g} tokens of a frame, not "
+                    f"the {self.tokens_per_frame} of its config (patches and a class token)"
+                )
             if self.rearrange == "features":
                 order = self._storage_order(frames).to(features.device)
                 features = intp_ext.rearrange(features, order)

@@ -188,20 +188,6 @@ def the_rotation_goes_by_another_name(model, monkeypatch):
     monkeypatch.setattr(module, "apply_rotary_pos_emb", partial)
 
 
-def lose_a_video_feature(model, monkeypatch):
-    """Fewer features than visual tokens, and nobody compares them."""
-    outer = model.model
-    features = outer.get_video_features
-
-    @functools.wraps(features)
-    def fewer(*args, **kwargs):
-        output = features(*args, **kwargs)
-        pooled = compat.pooled_features(output)[:, :-1]
-        return compat.output_with_features(output, pooled, 8)
-
-    monkeypatch.setattr(outer, "get_video_features", fewer)
-
-
 BREACHES = {
     lose_the_cache: "did not return|without a mask or with packed keys",
     return_another_cache: "was given a DynamicCache and returned another one",
@@ -289,6 +275,23 @@ def test_features_and_visual_tokens_are_counted(monkeypatch):
         pytest.raises(ModelError, match="80 video features stand for 81 visual tokens"),
     ):
         model(**inputs)
+
+
+def test_an_encoder_without_a_class_token_is_refused(monkeypatch):
+    model = make_model()
+    stock = model.model.get_video_features
+
+    @functools.wraps(stock)
+    def patches_alone(*args, **kwargs):
+        output = stock(*args, **kwargs)
+        return compat.output_with_features(output, compat.pooled_features(output)[:, 1:], 8)
+
+    monkeypatch.setattr(model.model, "get_video_features", patches_alone)
+    with (
+        intp_video.extend(model, 8, rope="none"),
+        pytest.raises(ModelError, match="made 4 tokens of a frame, not the 5 of its config"),
+    ):
+        model(**make_inputs(8))
 
 
 @pytest.mark.parametrize("bits", [None, 16, 4, 2])
