@@ -102,8 +102,8 @@ INTP_DEVICE TileShare share_tiles(const AttentionArgs& args, const KeySpans32& s
   return {list, cut(split), cut(split + 1)};
 }
 
-// The partial result of a row: its largest score, sum of weights and weighted sums of v, relative
-// to that score.
+// The partial result of a row: its largest score (times scale, as a power of two), sum of weights
+// and weighted sums of v, relative to that score.
 struct Partial {
   float2* stats;  // {maximum, total}
   float* sums;    // [D]
@@ -119,16 +119,9 @@ INTP_DEVICE Partial partial_of(const AttentionArgs& args, int head, int split, i
 
 constexpr float kUnseen = -INFINITY;
 
-// What scores are reduced by, for a row whose largest is `maximum`: nothing for a row that has seen
-// no key, where -inf - -inf would be NaN.
+// What scores are reduced by before 2^x, for a row whose largest is `maximum`: nothing for a row
+// that has seen no key, where -inf - -inf would be NaN.
 INTP_DEVICE float score_base(float maximum) { return maximum == kUnseen ? 0.0f : maximum; }
-
-// The weight of a score is 2^x of this x. The base is taken off before scaling, so the largest
-// score has a weight of 1 to the bit. score * factor - base * factor, of which one product is
-// rounded, leaves half a digit of it: from 2^31 on as much as any exponent.
-INTP_DEVICE float weight_exponent(float score, float base, float factor) {
-  return (score - base) * factor;
-}
 
 // What a row's sums are multiplied by in the end. Without a weight it is 0 for a row that sees no
 // key, and NaN for one that does, all of whose scores are -infinity; view() gives the keys it sees.
@@ -143,10 +136,6 @@ INTP_DEVICE float inverse_total(float total, const View& view) {
 INTP_DEVICE float scale_factor(float scale) {
   constexpr float kLog2E = 1.4426950408889634f;
   return scale == 0.0f ? 1.0f : fabsf(scale) * kLog2E;
-}
-
-INTP_DEVICE float scale_sign(float scale) {
-  return scale == 0.0f ? 0.0f : scale < 0.0f ? -1.0f : 1.0f;
 }
 
 // A pair of 16-bit elements of q, to q'.

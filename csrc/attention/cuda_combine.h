@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
   for (int split = 0; split < args.splits; ++split) {
     maximum = fmaxf(maximum, partial_of(args, task.head, split, task.row).stats->x);
   }
-  const float base = score_base(maximum), factor = scale_factor(p.scale);
+  const float base = score_base(maximum);
   const auto view = [&] {
     const RowBounds bounds = p.bounds[task.b];
     const QuerySpan query = attention_queries(p, bounds, task.row, task.row + 1);
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
     for (int split = 0; split < args.splits; ++split) {
       const Partial from = partial_of(args, task.head, split, task.row);
       const float2 stats = *from.stats;
-      const float weight = exp2f(weight_exponent(stats.x, base, factor));
+      const float weight = exp2f(stats.x - base);
       total += weight * stats.y;
       sum += weight * from.sums[channel];
     }

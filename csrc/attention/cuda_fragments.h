@@ -183,7 +183,7 @@ INTP_DEVICE float row_sum(float x) {
 template <int kM, int kDim>
 struct RunningSums {
   float o[kM][kDim / 8][4];
-  float maximum[kM][2];  // of the scores
+  float maximum[kM][2];  // of the scores, times scale, as a power of two
   float total[kM][2];    // this thread's part of the sum of weights
 
   INTP_DEVICE void clear() {
@@ -202,6 +202,21 @@ struct RunningSums {
     }
   }
 
+  // Are the scores of this row so large that half a digit of `base`, a product that was rounded, is
+  // an exponent that counts? Then they are scaled and rounded as it was: the largest is `base`.
+  template <int kKeys8>
+  INTP_DEVICE static bool round_large(float (&s)[kKeys8][4], int half, float base, float factor) {
+    if (fabsf(base) < 0x1p23f) return false;
+#pragma unroll
+    for (int j = 0; j < kKeys8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        s[j][2 * half + e] = multiply_rounded(s[j][2 * half + e], factor);
+      }
+    }
+    return true;
+  }
+
   // Scores to weights; what was summed before is brought to the new maximum.
   template <int kKeys8>
   INTP_DEVICE void weigh(float (&s)[kM][kKeys8][4], float factor) {
@@ -215,19 +230,21 @@ struct RunningSums {
           found = fmaxf(found, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
         }
         const float before = maximum[m][half];
-        const float now = fmaxf(before, row_maximum(found));
+        const float now = fmaxf(before, row_maximum(found) * factor);
         const float base = score_base(now);
-        const float rescale = fast_exp2(weight_exponent(before, base, factor));
+        const float scale = round_large<kKeys8>(s[m], half, base, factor) ? 1.0f : factor;
         float sum = 0.0f;
 #pragma unroll
         for (int j = 0; j < kKeys8; ++j) {
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
             float& x = s[m][j][2 * half + e];
-            x = fast_exp2(weight_exponent(x, base, factor));
+            x = fast_exp2(fmaf(x, scale, -base));
             sum += x;
           }
         }
+        // here, not above: at D = 128 there is no register for it before
+        const float rescale = fast_exp2(before - base);
         maximum[m][half] = now;
         total[m][half] = total[m][half] * rescale + sum;
 #pragma unroll

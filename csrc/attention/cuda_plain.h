@@ -131,7 +131,8 @@ class PlainBlock {
 
   // Scores to weights in shared memory; the 16 threads of a row are a half of a warp.
   INTP_DEVICE void weigh(float (&scores)[kRows][kKeys], int begin) {
-    const float factor = scale_factor(p_.scale), sign = scale_sign(p_.scale);
+    constexpr float kLog2E = 1.4426950408889634f;
+    const float factor = p_.scale * kLog2E;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int row = kRows * ty_ + i;
@@ -140,7 +141,7 @@ class PlainBlock {
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
         const bool seen = contains(view, begin + tx_ + kSide * j);
-        scores[i][j] = seen ? scores[i][j] * sign : kUnseen;
+        scores[i][j] = seen ? multiply_rounded(scores[i][j], factor) : kUnseen;
         found = fmaxf(found, scores[i][j]);
       }
 #pragma unroll
@@ -149,14 +150,14 @@ class PlainBlock {
       }
       const float now = fmaxf(maximum_[i], found);
       const float base = score_base(now);
-      const float rescale = exp2f(weight_exponent(maximum_[i], base, factor));
+      const float rescale = exp2f(maximum_[i] - base);
       maximum_[i] = now;
       total_[i] *= rescale;
 #pragma unroll
       for (int c = 0; c < kChannels; ++c) sums_[i][c] *= rescale;
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
-        const float weight = exp2f(weight_exponent(scores[i][j], base, factor));
+        const float weight = exp2f(scores[i][j] - base);
         total_[i] += weight;
         shared_.weights[row][tx_ + kSide * j] = weight;
       }
@@ -224,7 +225,7 @@ class PlainBlock {
   const int channel_;  // first of the slice
   const int tx_, ty_;
   float sums_[kRows][kChannels];
-  float maximum_[kRows];  // of the scores
+  float maximum_[kRows];  // of the scores, times scale, as a power of two
   float total_[kRows];    // this thread's part of the sum of weights
 };
 

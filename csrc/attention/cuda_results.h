@@ -52,12 +52,12 @@ struct WarpResults {
       float maximum = kUnseen;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, warps[w].maxima[row]);
-      const float base = score_base(maximum), scale = scale_factor(p.scale);
+      const float base = score_base(maximum);
       float total = 0.0f, low = 0.0f, high = 0.0f;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
         const Result& from = warps[w];
-        const float weight = fast_exp2(weight_exponent(from.maxima[row], base, scale));
+        const float weight = fast_exp2(from.maxima[row] - base);
         const float2 sums = *reinterpret_cast<const float2*>(from.sums + row * kPitch + channel);
         total += weight * from.totals[row];
         low += weight * sums.x;

@@ -110,6 +110,9 @@ INTP_DEVICE uint32_t spread_bytes(uint32_t x, bool upper) {
   return __byte_perm(x, 0, upper ? 0x4342 : 0x4140);
 }
 
+// a b, never part of a fused multiply-add.
+INTP_DEVICE float multiply_rounded(float a, float b) { return __fmul_rn(a, b); }
+
 // 2^x to 2 ulp, results below 2^-126 as zero, in one instruction (exp2f takes four).
 INTP_DEVICE float fast_exp2(float x) {
   float y;

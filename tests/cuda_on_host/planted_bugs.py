@@ -187,6 +187,13 @@ WRONG_RESULT = [
         (WINDOW,),
     ),
     Bug(
+        "attention: the rounding of a large product taken for an exponent",
+        FRAGMENTS,
+        "if (fabsf(base) < 0x1p23f) return false;",
+        "return false;",
+        (AttentionCase(rows=40, scale=1e9),),
+    ),
+    Bug(
         "attention: another query head's key head",
         BLOCK,
         "(task.h * p.group + row % group)",
@@ -308,8 +315,8 @@ WRONG_RESULT = [
     Bug(
         "append: quantised against a scale that was not rounded",
         APPEND,
-        "if (static_cast<float>(near) < x) {",
-        "if (false) {",
+        "static_cast<float>(near) < x ? append_step(near, 1) : near",
+        "near",
         (ROTATED,),
     ),
     Bug(
