@@ -45,7 +45,7 @@ class DecordStream:
             raise BackendFailure("its frames have no timestamps")
         self._seconds = spans[:, 0]
         self.start = float(spans[0, 0])
-        self.starts = self._seconds - self.start
+        self.starts = np.maximum.accumulate(self._seconds - self.start)  # damage may turn it back
         self.duration = length_of(self.starts, float(spans[-1, 1] - spans[0, 0]))
         self.fps = float(self._reader.get_avg_fps())
 
