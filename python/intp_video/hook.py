@@ -494,9 +494,7 @@ class Handle:
                 now = CURRENT.now
                 if now is not before:
                     now.finish(output, self._text.rotary_emb is self._rotary)
-            except (
-                BaseException
-            ):  # Ctrl-C too: a cache with layers of different lengths is no cache
+            except BaseException:  # Ctrl-C too: layers of different lengths are no cache
                 undo.close()
                 raise
             finally:
