@@ -55,14 +55,21 @@ def test_gradient_checkpointing_takes_no_cache():
 
 def test_a_model_in_training_mode_generates():
     """Before 5.17 at the latest, checkpointed layers then lose the cache: an error, here."""
+
+    def generate():
+        return model.generate(**inputs, **options)
+
     model = make_model()
     inputs, options = make_inputs(8), {"max_new_tokens": 5, "do_sample": False}
-    expected = model.generate(**inputs, **options)
+    expected = generate()
     model.train().gradient_checkpointing_enable()
-    stock_is_right = torch.equal(model.generate(**inputs, **options), expected)
+    try:
+        stock_is_right = torch.equal(generate(), expected)
+    except RuntimeError:
+        stock_is_right = False
     with intp_video.extend(model, 8, rope="none"):
         if stock_is_right:
-            assert torch.equal(model.generate(**inputs, **options), expected)
+            assert torch.equal(generate(), expected)
         else:
             with pytest.raises(ModelError, match="did not return"):
-                model.generate(**inputs, **options)
+                generate()
