@@ -178,11 +178,12 @@ class _Sheet:
         # Two rows of slots: top[i] for place i in encoder order, with a gap after each group, and
         # bottom[f] for frame f.
         left, right, gap = _MARGIN + _GUTTER, self.width - _MARGIN, 8 if m > 1 else 0
-        slot = min((right - left - gap * (m - 1)) / count, self.cell)
+        ratio = self.thumbnail[1] / self.thumbnail[0]
+        slot = min((right - left - gap * (m - 1)) / count, self.cell, 110 / ratio)
         top = [left + i * slot + i // per_group * gap for i in range(count)]
         wide = slot + gap * (m - 1) / count
         bottom = [left + f * wide for f in range(count)]
-        height = max(26, min(round(slot * self.thumbnail[1] / self.thumbnail[0]), 110))
+        height = max(26, round(slot * ratio))
         numbers = 20 if slot >= 24 else 0
         top_y = y + 24
         curves_y = top_y + height + 12 + numbers

@@ -752,8 +752,9 @@ class Handle:
             frames, rest = divmod(count, self.tokens_per_frame)
             if rest or frames % self.frames_per_group:
                 raise ModelError(
-                    f'row {row}: rearrange="attention" needs whole groups of visual tokens, got '
-                    f"{count}"
+                    f'row {row}: rearrange="attention" needs the whole video in one pass, got '
+                    f"{count} visual tokens, which are no whole groups; use "
+                    'rearrange="features" for a prompt in chunks'
                 )
             if count:
                 order[row, first : first + count] = (

@@ -280,6 +280,7 @@ class ForwardPass:
         """
         self.over = True
         if self._attended != self.decoder.layers:
+            self._say_other_implementation()
             raise broken(self._who_did_not_attend())
         if not frequencies_are_ours or self._rotary_calls != 1:
             raise broken(
@@ -308,10 +309,20 @@ class ForwardPass:
                 f"{int(self.cache.get_seq_length())}"
             )
 
+    def _say_other_implementation(self) -> None:
+        names = {module.config._attn_implementation for module in self.decoder.layers}
+        if names != {"intp"}:
+            raise ModelError(
+                f"the attention implementation of the extended model was set to "
+                f"{', '.join(sorted(names))}, which knows nothing of the extension: restore() first"
+            )
+
     def _who_did_not_attend(self) -> str:
         layers = self.decoder.layers
         calls = [sum(module is seen for seen in self._attended) for module in layers]
-        wrong = [f"{self._name(x)} {n} times" for x, n in zip(layers, calls, strict=True) if n != 1]
+        wrong = [
+            f"{self._name(x)}: {n} times" for x, n in zip(layers, calls, strict=True) if n != 1
+        ]
         return (
             f'not every decoder layer called the attention function "intp" once: '
             f"{', '.join(wrong[:4]) or 'the layers were called in another order'}"

@@ -187,7 +187,10 @@ def load_config(source: nn.Module | Any | str | Path) -> Any:
     try:
         return AutoConfig.from_pretrained(source)
     except Exception as error:  # JSON that is no config fails in ways of its own
-        raise ModelError(f"{source}: no model to be had there: {in_one_line(error)}") from error
+        where = (
+            "" if path.exists() else "there is no such folder, and no model was found on the hub: "
+        )
+        raise ModelError(f"{source}: {where}{in_one_line(error)}") from error
 
 
 def parameter_count(config: Any) -> int:

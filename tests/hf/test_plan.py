@@ -71,7 +71,7 @@ def test_frames_out_of_range(model, frames):
 def test_no_model_there(tmp_path):
     with pytest.raises(intp_video.ModelError, match=r"no config\.json"):
         intp_video.plan(tmp_path)
-    with pytest.raises(intp_video.ModelError, match="no model to be had"):
+    with pytest.raises(intp_video.ModelError, match="no such folder"):
         intp_video.plan(tmp_path / "nowhere")
 
 

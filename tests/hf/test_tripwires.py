@@ -200,7 +200,7 @@ BREACHES = {
     replace_rotary_emb: "rotary_emb is not the extended one|keys that our rotary embedding",
     ask_for_angles_in_every_layer: "rotary embedding 3 times",
     bypass_get_video_features: "not encoded by the get_video_features|encoded before this pass",
-    a_layer_attends_by_itself: "not every decoder layer called .*layer 1 0 times",
+    a_layer_attends_by_itself: "not every decoder layer called .*layer 1: 0 times",
     a_layer_attends_twice: "layer 1",
     a_layer_leaves_out_the_cache: "layer 1 attends to keys that its cache layer did not return",
     the_interface_has_a_new_argument: "takes temperature",
@@ -211,7 +211,7 @@ BREACHES = {
 @pytest.mark.parametrize("breach", BREACHES, ids=lambda breach: breach.__name__)
 def test_a_breach_is_an_error(breach, variant, monkeypatch):
     if breach is the_rotation_goes_by_another_name and variant.get("fused") is False:
-        pytest.skip("unfused, the model's own rotation is in use, whatever it is called")
+        pytest.skip("breaches of the fused rotation, tried unfused")
     model = make_model()
     inputs = make_inputs(8)
     with intp_video.extend(model, **variant), monkeypatch.context() as patch:
@@ -275,6 +275,15 @@ def test_features_and_visual_tokens_are_counted(monkeypatch):
         pytest.raises(ModelError, match="80 video features stand for 81 visual tokens"),
     ):
         model(**inputs)
+
+
+def test_another_attention_implementation_names_the_way_out():
+    model = make_model()
+    inputs = make_inputs(8)
+    with intp_video.extend(model, 8, rope="none"):
+        model.set_attn_implementation("eager")
+        with pytest.raises(ModelError, match=r"was set to eager, .*: restore\(\) first"):
+            model(**inputs)
 
 
 def test_an_encoder_without_a_class_token_is_refused(monkeypatch):

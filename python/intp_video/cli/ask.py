@@ -11,6 +11,7 @@ from .model_arguments import (
     add_grouping_argument,
     add_kv_argument,
     add_model_arguments,
+    model_directory,
     quiet_transformers,
     torch_dtype,
 )
@@ -44,10 +45,11 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("question", metavar="QUESTION", help="in words, in quotes")
     parser.add_argument(
         "--model",
+        type=model_directory,
         required=True,
         metavar="DIR_OR_ID",
         help="a Hugging Face Video-LLM (`intp-video info` lists the known types; "
-        "`intp-video random-model` makes a small one)",
+        "`intp-video random-model` makes one), or small: the one of this package",
     )
     add_answer_arguments(parser)
     parser.set_defaults(run=run)

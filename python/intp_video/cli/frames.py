@@ -17,7 +17,7 @@ from .console import (
     say_rounding,
     write_atomically,
 )
-from .model_arguments import add_grouping_argument, quiet_transformers
+from .model_arguments import add_grouping_argument, model_directory, quiet_transformers
 from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
@@ -67,7 +67,10 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         help="how many frames the encoder takes at a time (default: the model's, or 8)",
     )
     parser.add_argument(
-        "--model", metavar="DIR_OR_ID", help="whose groups and crop (default: Video-LLaVA's)"
+        "--model",
+        type=model_directory,
+        metavar="DIR_OR_ID",
+        help="whose groups and crop (default: Video-LLaVA's)",
     )
     add_grouping_argument(parser)
     parser.add_argument(

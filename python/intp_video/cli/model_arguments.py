@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from ..shipped import SMALL_MODEL
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -13,6 +15,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="of weights and cache (default: auto, what the checkpoint was saved in)",
     )
+
+
+def model_directory(name: str) -> str:
+    """The directory or hub id that ``--model`` names; "small" is the model of the package."""
+    return str(SMALL_MODEL) if name == "small" else name
 
 
 def add_grouping_argument(parser: argparse._ActionsContainer) -> None:
@@ -44,7 +51,9 @@ def torch_dtype(name: str) -> Any:
 
 def quiet_transformers() -> None:
     """Its loading bars and advice are not ours to show."""
+    import huggingface_hub
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

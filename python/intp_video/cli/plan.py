@@ -3,7 +3,13 @@
 import argparse
 
 from .console import add_talk_arguments, frame_count, print_json
-from .model_arguments import add_kv_argument, add_model_arguments, quiet_transformers, torch_dtype
+from .model_arguments import (
+    add_kv_argument,
+    add_model_arguments,
+    model_directory,
+    quiet_transformers,
+    torch_dtype,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,7 +31,11 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--model", required=True, metavar="DIR_OR_ID", help="a model, or its config"
+        "--model",
+        type=model_directory,
+        required=True,
+        metavar="DIR_OR_ID",
+        help="a model, its config, or small: the one of this package",
     )
     parser.add_argument(
         "--frames", type=frame_count, default=64, metavar="M", help="frames to show (default: 64)"
