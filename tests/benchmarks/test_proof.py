@@ -1,8 +1,19 @@
 """The proof of a pass is measured by passes that are proven."""
 
 import json
+from pathlib import Path
 
 import bench_proof
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_documented_cost_is_that_of_the_results():
+    results = ROOT / "benchmarks" / "results" / "amd-epyc-2core" / "proof.json"
+    found = json.loads(results.read_text())
+    documented = " ".join((ROOT / "docs" / "models.md").read_text().split())
+    cost = f"{found['us']:.0f} microseconds for a pass through {found['layers']} layers"
+    assert cost in documented and found["us"] <= found["goal_us"]
 
 
 def test_it_measures_a_pass_that_is_accepted(capsys, monkeypatch):
