@@ -113,7 +113,7 @@ def plan(
     frames = round_up_to_groups(frames, per_group)
     per_frame = family.tokens_per_frame(config)
     text, vision = config.text_config, config.vision_config
-    dtype = dtype or getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
+    dtype = dtype or getattr(config, "dtype", None)
     dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
     trained = text.max_position_embeddings
     total = frames * per_frame + text_reserve(family.frames_per_group(config), per_frame, trained)
