@@ -41,6 +41,8 @@ class Progress:
                 bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}",
             )
         self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.refresh()  # tqdm shows ten states a second, and this one is the last
 
     def end(self) -> None:
         if self._bar is not None:
