@@ -122,7 +122,7 @@ def length_after_crop(tokens: int, length: int) -> int:
 
 STATIC_CACHE = "_cache"
 """Where ``generate`` keeps its static cache for the next call, up to 5.10:
-``test_a_packed_static_cache_is_not_left_behind``."""
+``test_at_16_bits_generate_is_the_stock_one``."""
 
 
 # ---- masks ----

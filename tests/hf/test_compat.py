@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
+from pathlib import Path
 
 import intp_video
 import pytest
@@ -27,6 +30,15 @@ def test_a_version_beyond_the_tested_ones_is_named(version, untested):
     assert (note is not None) == untested
     if untested:
         assert version in note and compat.NEWEST_TESTED in note
+
+
+def test_the_tests_that_differences_name_are_there():
+    tests = Path(__file__).parent
+    named = re.findall(r"\btest_\w+(?:\.py)?", inspect.getsource(compat))
+    written = "".join(path.read_text() for path in tests.glob("test_*.py"))
+    assert len(named) > 8
+    for name in named:
+        assert (tests / name).is_file() if name.endswith(".py") else f"def {name}(" in written, name
 
 
 def test_extend_names_it_once(monkeypatch, caplog):
