@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from . import _checks, reference
+from . import _checks, compiled_cache, reference
 from ._attention import check_scale, check_window
 from .kv_cache import KVCache
 from .ops import apply_rope
@@ -52,6 +52,8 @@ def cached_attention(
     where = "cached_attention"
     if not isinstance(cache, KVCache):
         raise TypeError(f"{where}: cache: expected a KVCache, got {type(cache).__name__}")
+    if cache.capacity is not None and torch.compiler.is_compiling():
+        return compiled_cache.attention(q, cache, window, kv_bounds, scale)
     _check(where, q, cache)
     check_window(where, window, q.shape[0], q.device)
     check_scale(where, scale)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import _checks, reference_kv
+from . import _checks, compiled_cache, reference_kv
 from ._autograd import mark_written
 from .rope import Rope
 
@@ -26,7 +26,8 @@ class _Held(NamedTuple):
     buffers: dict[str, torch.Tensor]
     positions: torch.Tensor | None = None  # float32 [B, R] or [3, B, R]
     bounds: torch.Tensor | None = None  # int32 [B, 2]: what is no padding
-    length: int = 0
+    length: int | None = 0  # None: a graph wrote it, and `place` knows
+    place: torch.Tensor | None = None  # int64 [] on the CPU, with a capacity: for a graph to read
 
 
 class KVCache:
@@ -51,7 +52,9 @@ class KVCache:
             the rotation of everything cached.
         key_group: tokens, a multiple of 64.
         value_group: channels, a multiple of 16; the last group of a head may be narrower.
-        capacity: most tokens it may hold, reserved at once; None: it grows by a quarter.
+        capacity: most tokens it may hold, reserved at once; None: it grows by a quarter. Under
+            ``torch.compile`` a cache with a capacity is compiled once for each shape of the new
+            tokens; one that grows is compiled again as it grows.
 
     Attributes:
         bits, rope, rotate, key_group, value_group, capacity: as given.
@@ -88,7 +91,7 @@ class KVCache:
         self.bits, self.rotate = bits, rotate
         self.key_group, self.value_group, self.capacity = key_group, value_group, capacity
         self.rope: Rope | None = None
-        self._held = _Held({})
+        self._hold({})
         self._set_rope(rope)
 
     def __repr__(self) -> str:
@@ -99,7 +102,8 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        return self._held.length
+        held = self._held
+        return int(held.place) if held.length is None else held.length
 
     @property
     def _buffers(self) -> dict[str, torch.Tensor]:
@@ -133,7 +137,7 @@ class KVCache:
 
     def _kept_positions(self) -> torch.Tensor | None:
         held = self._held
-        return None if held.positions is None else held.positions[..., : held.length]
+        return None if held.positions is None else held.positions[..., : self.length]
 
     @property
     def kv_bounds(self) -> torch.Tensor | None:
@@ -239,6 +243,8 @@ class KVCache:
                 for its scale and zero: attention that sees it gives NaN.
         """
         where = "KVCache.append"
+        if self.capacity is not None and torch.compiler.is_compiling():
+            return self._append_in_graph(k, v, positions, order, kv_bounds)
         count = self._check_states(where, k, v, order)
         rope, begin = self.rope, self.length
         if rope is None and positions is not None:
@@ -284,7 +290,7 @@ class KVCache:
         )
         names = _BUFFERS if end // self.key_group > begin // self.key_group else _BUFFERS[4:]
         mark_written(*(buffers[name] for name in names))  # pages are written by whole groups
-        self._held = _Held(buffers, kept, bounds, end)
+        self._hold(buffers, kept, bounds, end)
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
         """Row b becomes what row ``beam_idx[b]`` was (beam search); rows may go, or repeat.
@@ -303,11 +309,11 @@ class KVCache:
         if index.device.type == "cpu" and bool(((index < 0) | (index >= batch)).any()):
             raise ValueError(f"{where}: beam_idx: expected rows 0 to {batch - 1}, got {index}")
         held = self._held
-        self._held = _Held(
+        self._hold(
             {name: x.index_select(0, index) for name, x in held.buffers.items()},
             None if held.positions is None else held.positions.index_select(-2, index),
             None if held.bounds is None else held.bounds.index_select(0, index),
-            held.length,
+            self.length,
         )
 
     def crop(self, length: int) -> None:
@@ -328,7 +334,7 @@ class KVCache:
             remainder = self._dequantize_groups(group, group + 1)
             buffers = self._with_rows([x[:, :, :rest] for x in remainder])
         bounds = None if held.bounds is None else held.bounds.clamp(max=length)
-        self._held = _Held(buffers, held.positions, bounds, length)
+        self._hold(buffers, held.positions, bounds, length)
 
     def mark(
         self, tokens: int | None = None
@@ -357,7 +363,7 @@ class KVCache:
             raise ValueError(
                 f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
             )
-        self._held = _Held(
+        self._hold(
             self._buffers if k is None else self._with_rows((k, v)),
             self._held.positions,
             None if bounds is None else bounds.clone(),
@@ -367,7 +373,7 @@ class KVCache:
     def reset(self) -> None:
         """Forget everything but the options; a fixed capacity stays reserved."""
         held = self._held
-        self._held = _Held({}) if self.capacity is None else _Held(held.buffers, held.positions)
+        self._hold(*(({},) if self.capacity is None else (held.buffers, held.positions)))
 
     def set_rope(self, rope: Rope) -> None:
         """Another rotation for everything that is cached (``rotate="on_read"``), and to come.
@@ -404,10 +410,10 @@ class KVCache:
             raise ValueError(f"{where}: expected tokens, got an empty cache")
         rows = held.buffers["k_rows"]
         _checks.positions(
-            where, positions, rows.shape[0], held.length, self.rope, "the cache", rows
+            where, positions, rows.shape[0], self.length, self.rope, "the cache", rows
         )
         moved = torch.empty_like(held.positions)
-        moved[:, : held.length] = positions
+        moved[:, : self.length] = positions
         self._held = held._replace(positions=moved)
 
     # ---- saving and loading ----
@@ -450,6 +456,42 @@ class KVCache:
         self._held = loaded._held
 
     # ---- inside ----
+
+    def _hold(
+        self,
+        buffers: dict[str, torch.Tensor],
+        positions: torch.Tensor | None = None,
+        bounds: torch.Tensor | None = None,
+        length: int = 0,
+    ) -> None:
+        place = None if self.capacity is None else torch.tensor(length)
+        self._held = _Held(buffers, positions, bounds, length, place)
+
+    def _append_in_graph(
+        self,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        positions: torch.Tensor | None,
+        order: torch.Tensor | None,
+        kv_bounds: torch.Tensor | None,
+    ) -> None:
+        """:meth:`append` under ``torch.compile``: memory is made here, everything else is done
+        inside an operator, whose graph fits every length."""
+        where, held = "KVCache.append", self._held
+        self._check_states(where, k, v, order)
+        if kv_bounds is not None:
+            _checks.kv_bounds(where, kv_bounds, k.shape[0], "k", k)
+        kept = held.positions
+        if self.rope is not None:
+            three = positions is not None and positions.dim() == 3
+            if kept is None or (three and kept.dim() == 2):
+                lead = (3, k.shape[0]) if three else (k.shape[0],)
+                larger = k.new_empty((*lead, self.capacity), dtype=torch.float32)
+                kept = larger if kept is None else larger.copy_(kept)
+        bounds = held.bounds if kv_bounds is None else kv_bounds.clone()
+        buffers = held.buffers or self._reserve(k, self.capacity)
+        self._held = _Held(buffers, kept, bounds, None, held.place)
+        compiled_cache.append(self, k, v, positions, order, kv_bounds)
 
     def _set_rope(self, rope: Rope | None) -> None:
         if rope is not None and not isinstance(rope, Rope):
@@ -584,7 +626,7 @@ class KVCache:
                 f"{where}: tensors['k_rows']: expected [B, Hkv, S, D], got {list(like.shape)}"
             )
         _checks.tensor(where, "tensors['k_rows']", like, _checks.FLOATS)
-        self._held = _Held(self._reserve(like, length), length=length)
+        self._hold(self._reserve(like, length), length=length)
         for name, x in self._used().items():
             self._load_tensor(where, f"tensors[{name!r}]", state["tensors"].get(name), x)
         positions, bounds = state["positions"], state["bounds"]

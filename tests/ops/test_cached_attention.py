@@ -15,6 +15,7 @@ from ops.kv_checks import make_queries
 from ops.kv_inputs import dequantized, fill, make_states
 from ops.magnitudes import MAGNITUDES, make_winners
 from tolerance import assert_as_good_as_eager
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import intp_ext
 from intp_ext import KVCache, Window, attention, cached_attention, reference
@@ -268,26 +269,51 @@ def test_operator_passes_opcheck(rotate):
     )
 
 
-@pytest.mark.parametrize("bits", [4, 16])
-def test_compiles_whole(bits):
-    """A decode step: append and attend, in one graph; the length may change."""
-    k, v = make_states(1, 2, 200, 32, torch.bfloat16)
-    rope = make_rope(32)
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_compiles_once_for_the_prompt_and_once_for_every_token(bits, rotate):
+    """Append and attend in one graph, over the ends of groups; then the eager calls go on."""
+    window = Window(64, sink=4)
 
-    def step(cache, q, k, v):
-        cache.append(k, v)
-        return cached_attention(q, cache)
+    def step(cache, q, k, v, kv_bounds=None):
+        cache.append(k, v, kv_bounds=kv_bounds)
+        return cached_attention(q, cache, window=window)
 
     torch._dynamo.reset()
-    compiled = torch.compile(step, fullgraph=True, backend="eager")
-    caches = [KVCache(bits, rope=rope, capacity=256) for _ in range(2)]
-    for cache in caches:
-        fill(cache, k, v)
-    for token in range(3):
-        new = [torch.full((1, heads, 1, 32), token + 0.5).bfloat16() for heads in (4, 2, 2)]
-        out = [f(cache, *new) for f, cache in zip((step, compiled), caches, strict=True)]
+    graphs = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(step, fullgraph=True, backend=graphs)
+    caches = [KVCache(bits, rope=make_rope(32), rotate=rotate, capacity=256) for _ in range(2)]
+    generator = torch.Generator().manual_seed(5)
+
+    def check(count, function, **options):
+        shapes = [(2, heads, count, 32) for heads in (4, 2, 2)]
+        new = [torch.randn(shape, generator=generator).bfloat16() for shape in shapes]
+        out = [f(c, *new, **options) for f, c in zip((step, function), caches, strict=True)]
         assert torch.equal(*out)
-    assert caches[0].length == caches[1].length == 203
+
+    padding = torch.tensor([[0, 60], [7, 60]], dtype=torch.int32)
+    check(60, compiled, kv_bounds=padding)
+    for _ in range(75):  # groups end after 4 tokens and after 68
+        check(1, compiled)
+    assert graphs.frame_count == 2
+    check(1, step)
+    assert caches[0].length == caches[1].length == 136
+    assert torch.equal(caches[0].kv_bounds, caches[1].kv_bounds)
+    assert torch.equal(caches[0].positions, caches[1].positions)
+    check(1, compiled)
+    assert graphs.frame_count == 2
+
+
+def test_a_compiled_append_beyond_the_capacity_leaves_the_cache_as_it_was():
+    k, v = make_states(1, 2, 64, 32, torch.bfloat16)
+    cache = KVCache(4, capacity=64)
+    append = torch.compile(lambda k, v: cache.append(k, v), fullgraph=True, backend="aot_eager")
+    append(k, v)
+    before = cache.dequantize()
+    with pytest.raises(ValueError, match="expected at most 64 tokens"):
+        append(k, v)
+    assert cache.length == 64
+    assert all(torch.equal(a, b) for a, b in zip(before, cache.dequantize(), strict=True))
 
 
 def tensors(**changes):
