@@ -4,19 +4,23 @@ Token rearrangement, interpolated RoPE and windowed attention, as PyTorch operat
 """
 
 from . import _loader as _loader  # first: the operators must exist before the rest describes them
-from ._attention import attention
-from ._cached_attention import cached_attention
 from .info import build_info
 from .kv_cache import KVCache
-from .ops import apply_rope, rearrange, token_order, validate
+from .operators import cache_in_graph as cache_in_graph  # registered, for compiled code
+from .operators.apply_rope import apply_rope
+from .operators.attention import attention
+from .operators.cached_attention import cached_attention
+from .operators.rearrange import rearrange
+from .operators.token_order import token_order, validate
 from .plan import AttentionPlan, attention_plan
 from .rope import Rope, rope_frequencies
-from .window import Window
+from .window import Bounds, Window
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AttentionPlan",
+    "Bounds",
     "KVCache",
     "Rope",
     "Window",

@@ -146,12 +146,13 @@ def positions(
     return x
 
 
-def kv_bounds(op: str, x: object, batch: int, like_name: str, like: torch.Tensor) -> torch.Tensor:
+def kv_bounds(op: str, x: object, batch: int, device: torch.device) -> torch.Tensor:
     """int32 ``[B, 2]``."""
     x = tensor(op, "kv_bounds", x, (torch.int32,))
     if x.shape != (batch, 2):
         raise ValueError(f"{op}: kv_bounds: expected shape [{batch}, 2], got {list(x.shape)}")
-    same_device(op, "kv_bounds", x, like_name, like)
+    if x.device != device:
+        raise ValueError(f"{op}: kv_bounds: expected on {device}, got {x.device}")
     return x
 
 

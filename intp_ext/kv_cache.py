@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from . import _checks, compiled_cache, reference_kv
-from ._autograd import mark_written
+from . import _checks, reference_kv
+from ._written import mark_written
+from .kv_memory import BUFFERS, PAGE, Format, Memory
 from .rope import Rope
 
-PAGE = reference_kv.PAGE
 ROTATE = ("on_write", "on_read")
-_BUFFERS = ("k_codes", "v_codes", "k_ranges", "v_ranges", "k_rows", "v_rows")
+BITS = (*reference_kv.BITS, 16)
 _OPTIONS = ("bits", "rotate", "key_group", "value_group")
-GROWTH = 1.25  # of what is reserved: a token is copied 4 times on average, 1/5 is unused at most
-
-
-class _Held(NamedTuple):
-    """Everything that a cache holds. A change is prepared beside it, where nobody reads, and then
-    put in its place by one assignment: what fails or is interrupted before has changed nothing."""
-
-    buffers: dict[str, torch.Tensor]
-    positions: torch.Tensor | None = None  # float32 [B, R] or [3, B, R]
-    bounds: torch.Tensor | None = None  # int32 [B, 2]: what is no padding
-    length: int | None = 0  # None: a graph wrote it, and `place` knows
-    place: torch.Tensor | None = None  # int64 [] on the CPU, with a capacity: for a graph to read
 
 
 class KVCache:
@@ -76,7 +64,7 @@ class KVCache:
         capacity: int | None = None,
     ) -> None:
         where = "KVCache"
-        if _checks.integer(where, "bits", bits) not in (*reference_kv.BITS, 16):
+        if _checks.integer(where, "bits", bits) not in BITS:
             raise ValueError(f"{where}: bits: expected 2, 4, 8 or 16, got {bits!r}")
         if rotate not in ROTATE:
             raise ValueError(f"{where}: rotate: expected one of {ROTATE}, got {rotate!r}")
@@ -88,8 +76,8 @@ class KVCache:
                 raise ValueError(f"{where}: {name}: expected a multiple of {unit}, got {value}")
         if capacity is not None:
             _checks.count(where, "capacity", capacity, least=1)
-        self.bits, self.rotate = bits, rotate
-        self.key_group, self.value_group, self.capacity = key_group, value_group, capacity
+        self._format = Format(bits, key_group, value_group, capacity)
+        self.rotate = rotate
         self.rope: Rope | None = None
         self._hold({})
         self._set_rope(rope)
@@ -98,16 +86,33 @@ class KVCache:
         kept = "empty" if self.shape is None else f"{list(self.shape)} {self.dtype}"
         return f"KVCache(bits={self.bits}, rotate={self.rotate!r}, {kept}, {self.nbytes} bytes)"
 
+    # ---- what it is ----
+
+    @property
+    def bits(self) -> int:
+        return self._format.bits
+
+    @property
+    def key_group(self) -> int:
+        return self._format.key_group
+
+    @property
+    def value_group(self) -> int:
+        return self._format.value_group
+
+    @property
+    def capacity(self) -> int | None:
+        return self._format.capacity
+
     # ---- what it holds ----
 
     @property
     def length(self) -> int:
-        held = self._held
-        return int(held.place) if held.length is None else held.length
+        return self._memory.length
 
     @property
     def _buffers(self) -> dict[str, torch.Tensor]:
-        return self._held.buffers
+        return self._memory.buffers
 
     @property
     def shape(self) -> tuple[int, int, int, int] | None:
@@ -127,55 +132,40 @@ class KVCache:
     @property
     def packed(self) -> int:
         """Tokens in whole groups; those after them are in full precision."""
-        return 0 if self.bits == 16 else self.length // self.key_group * self.key_group
+        return self._memory.packed
 
     @property
     def positions(self) -> torch.Tensor | None:
         """float32 ``[B, length]``, or ``[3, B, length]``, where there is a rope."""
-        kept = self._kept_positions()
+        kept = self._memory.used_positions()
         return None if kept is None else kept.clone()
-
-    def _kept_positions(self) -> torch.Tensor | None:
-        held = self._held
-        return None if held.positions is None else held.positions[..., : self.length]
 
     @property
     def kv_bounds(self) -> torch.Tensor | None:
         """int32 ``[B, 2]``: tokens ``lo <= j < hi`` are no padding; None where none is."""
-        bounds = self._held.bounds
+        bounds = self._memory.bounds
         return None if bounds is None else bounds.clone()
 
     @property
     def nbytes(self) -> int:
         """Bytes in use: codes, scales, zeros, unfinished groups, positions and bounds."""
-        used = (*self._used().values(), self._kept_positions(), self._held.bounds)
+        memory = self._memory
+        used = (*memory.used().values(), memory.used_positions(), memory.bounds)
         return sum(x.numel() * x.element_size() for x in used if x is not None)
 
     @property
     def nbytes_allocated(self) -> int:
         """Bytes reserved."""
-        held = self._held
-        reserved = (*held.buffers.values(), held.positions, held.bounds)
-        return sum(x.numel() * x.element_size() for x in reserved if x is not None)
-
-    def _used(self) -> dict[str, torch.Tensor]:
-        """The buffers, without what is only reserved."""
-        if not self._buffers:
-            return {}
-        pages, groups = self.packed // PAGE, self.packed // self.key_group
-        ends = {"k_ranges": groups, "k_rows": self.length - self.packed}
-        ends["v_rows"] = ends["k_rows"]
-        return {name: x[:, :, : ends.get(name, pages)] for name, x in self._buffers.items()}
+        return sum(x.numel() * x.element_size() for x in self.held() if x is not None)
 
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v ``[B, Hkv, length - packed, D]`` of the tokens after ``packed``, as views."""
-        end = self.length - self.packed
-        return self._buffers["k_rows"][:, :, :end], self._buffers["v_rows"][:, :, :end]
+        return self._memory.rows()
 
     def pages(self) -> tuple[torch.Tensor, ...]:
         """Codes of keys and of values, scales and zeros of keys and of values: everything that is
         reserved."""
-        return tuple(self._buffers[name] for name in _BUFFERS[:4])
+        return tuple(self._buffers[name] for name in BUFFERS[:4])
 
     def dequantize(self) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v ``[B, Hkv, length, D]`` in the dtype of the states, in new memory.
@@ -188,24 +178,11 @@ class KVCache:
         """
         if not self._buffers:
             raise ValueError("KVCache.dequantize: expected tokens, got an empty cache")
-        used = self._used()
-        k, v = used["k_rows"], used["v_rows"]
+        k, v = self.rows()
         if not self.packed:
             return k.clone(), v.clone()
-        packed_k, packed_v = self._dequantize_groups(0, self.packed // self.key_group)
+        packed_k, packed_v = self._memory.dequantize(0, self.packed // self.key_group)
         return torch.cat((packed_k, k), dim=2), torch.cat((packed_v, v), dim=2)
-
-    def _dequantize_groups(self, begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        x, dim = self._buffers, self._buffers["k_rows"].shape[3]
-        pages = slice(*(group * self.key_group // PAGE for group in (begin, end)))
-        key_places = reference_kv.key_places(self.bits, dim)
-        value_places = reference_kv.value_places(self.bits, dim)
-        k = reference_kv.unpack(x["k_codes"][:, :, pages], self.bits, key_places)
-        v = reference_kv.unpack(x["v_codes"][:, :, pages], self.bits, value_places)
-        k_ranges, v_ranges = x["k_ranges"][:, :, begin:end], x["v_ranges"][:, :, pages]
-        k = reference_kv.dequantize_keys(k, k_ranges, self.key_group)
-        v = reference_kv.dequantize_values(v, v_ranges, self.value_group)
-        return k.to(self.dtype), v.to(self.dtype)
 
     # ---- growing and shrinking ----
 
@@ -268,7 +245,7 @@ class KVCache:
             )
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
             raise ValueError(f"{where}: expected k and v without grad: a cache is not a graph")
-        buffers = self._reserve(k, end)
+        buffers = self._memory.reserve(where, k, end)
         kept = None if rope is None else self._with_positions(positions, k, begin, end)
         write = rope if self.rotate == "on_write" else None
         sections = None if write is None or write.sections is None else list(write.sections)
@@ -286,9 +263,9 @@ class KVCache:
             self.bits,
             self.key_group,
             self.value_group,
-            *(buffers[name] for name in _BUFFERS),
+            *(buffers[name] for name in BUFFERS),
         )
-        names = _BUFFERS if end // self.key_group > begin // self.key_group else _BUFFERS[4:]
+        names = BUFFERS if end // self.key_group > begin // self.key_group else BUFFERS[4:]
         mark_written(*(buffers[name] for name in names))  # pages are written by whole groups
         self._hold(buffers, kept, bounds, end)
 
@@ -308,13 +285,7 @@ class KVCache:
         batch = self._buffers["k_rows"].shape[0]
         if index.device.type == "cpu" and bool(((index < 0) | (index >= batch)).any()):
             raise ValueError(f"{where}: beam_idx: expected rows 0 to {batch - 1}, got {index}")
-        held = self._held
-        self._hold(
-            {name: x.index_select(0, index) for name, x in held.buffers.items()},
-            None if held.positions is None else held.positions.index_select(-2, index),
-            None if held.bounds is None else held.bounds.index_select(0, index),
-            self.length,
-        )
+        self._memory = self._memory.index(index)
 
     def crop(self, length: int) -> None:
         """Forget all tokens from ``length`` on. Where that cuts a group, its remainder is
@@ -328,13 +299,13 @@ class KVCache:
             raise ValueError(f"{where}: length: expected at most {self.length}, got {length}")
         if length == self.length:
             return
-        held, buffers = self._held, self._held.buffers
+        memory, buffers = self._memory, self._buffers
         group, rest = divmod(length, self.key_group)
         if length < self.packed and rest:
-            remainder = self._dequantize_groups(group, group + 1)
-            buffers = self._with_rows([x[:, :, :rest] for x in remainder])
-        bounds = None if held.bounds is None else held.bounds.clamp(max=length)
-        self._hold(buffers, held.positions, bounds, length)
+            remainder = memory.dequantize(group, group + 1)
+            buffers = memory.with_rows([x[:, :, :rest] for x in remainder])
+        bounds = None if memory.bounds is None else memory.bounds.clamp(max=length)
+        self._hold(buffers, memory.positions, bounds, length)
 
     def mark(
         self, tokens: int | None = None
@@ -364,16 +335,18 @@ class KVCache:
                 f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
             )
         self._hold(
-            self._buffers if k is None else self._with_rows((k, v)),
-            self._held.positions,
+            self._buffers if k is None else self._memory.with_rows((k, v)),
+            self._memory.positions,
             None if bounds is None else bounds.clone(),
             length,
         )
 
     def reset(self) -> None:
         """Forget everything but the options; a fixed capacity stays reserved."""
-        held = self._held
-        self._hold(*(({},) if self.capacity is None else (held.buffers, held.positions)))
+        if self.capacity is None:
+            self._hold({})
+        else:
+            self._hold(self._buffers, self._memory.positions)
 
     def set_rope(self, rope: Rope) -> None:
         """Another rotation for everything that is cached (``rotate="on_read"``), and to come.
@@ -405,16 +378,16 @@ class KVCache:
             raise ValueError(
                 f'{where}: the cached keys are rotated already; use rotate="on_read" to move them'
             )
-        held = self._held
-        if held.positions is None:
+        memory = self._memory
+        if memory.positions is None:
             raise ValueError(f"{where}: expected tokens, got an empty cache")
-        rows = held.buffers["k_rows"]
+        rows = self._buffers["k_rows"]
         _checks.positions(
             where, positions, rows.shape[0], self.length, self.rope, "the cache", rows
         )
-        moved = torch.empty_like(held.positions)
+        moved = torch.empty_like(memory.positions)
         moved[:, : self.length] = positions
-        self._held = held._replace(positions=moved)
+        self._memory = replace(memory, positions=moved)
 
     # ---- saving and loading ----
 
@@ -422,7 +395,7 @@ class KVCache:
         """Options, and tensors cut to what is in use: ``torch.save`` takes it."""
         state: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         state["length"] = self.length
-        state["tensors"] = {name: x.clone() for name, x in self._used().items()}
+        state["tensors"] = {name: x.clone() for name, x in self._memory.used().items()}
         state["positions"], state["bounds"] = self.positions, self.kv_bounds
         return state
 
@@ -453,19 +426,37 @@ class KVCache:
         loaded = KVCache(rope=self.rope, capacity=self.capacity, **{x: state[x] for x in _OPTIONS})
         if state["tensors"]:
             loaded._load(where, state, length)
-        self._held = loaded._held
+        self._memory = loaded._memory
 
-    # ---- inside ----
+    # ---- for the operators of a compiled graph ----
 
-    def _hold(
+    def held(self) -> tuple[torch.Tensor | None, ...]:
+        """Every tensor of it: buffers, positions, bounds."""
+        memory = self._memory
+        return (*memory.buffers.values(), memory.positions, memory.bounds)
+
+    def hold(
         self,
-        buffers: dict[str, torch.Tensor],
-        positions: torch.Tensor | None = None,
-        bounds: torch.Tensor | None = None,
-        length: int = 0,
+        buffers: Sequence[torch.Tensor],
+        positions: torch.Tensor | None,
+        bounds: torch.Tensor | None,
+        length: int,
     ) -> None:
-        place = None if self.capacity is None else torch.tensor(length)
-        self._held = _Held(buffers, positions, bounds, length, place)
+        """What :meth:`held` gave, of a cache of the same options."""
+        self._hold(dict(zip(BUFFERS, buffers, strict=True)), positions, bounds, length)
+
+    def graph_arguments(self) -> tuple[Any, ...]:
+        """Itself, as an operator's schema can say it."""
+        memory, rope = self._memory, self.rope
+        turn: tuple[Any, ...] = (None, 1.0, None, False)
+        if rope is not None:
+            sections = None if rope.sections is None else list(rope.sections)
+            turn = (rope.inv_freq, rope.attention_scaling, sections, rope.interleaved_sections)
+        buffers = list(memory.buffers.values())
+        return (
+            memory.place, buffers, memory.positions, memory.bounds, *turn,
+            self.bits, self.rotate, self.key_group, self.value_group, self.capacity,
+        )  # fmt: skip
 
     def _append_in_graph(
         self,
@@ -477,21 +468,33 @@ class KVCache:
     ) -> None:
         """:meth:`append` under ``torch.compile``: memory is made here, everything else is done
         inside an operator, whose graph fits every length."""
-        where, held = "KVCache.append", self._held
+        where, memory = "KVCache.append", self._memory
         self._check_states(where, k, v, order)
+        bounds = memory.bounds
         if kv_bounds is not None:
-            _checks.kv_bounds(where, kv_bounds, k.shape[0], "k", k)
-        kept = held.positions
+            bounds = _checks.kv_bounds(where, kv_bounds, k.shape[0], k.device).clone()
+        kept = memory.positions
         if self.rope is not None:
             three = positions is not None and positions.dim() == 3
             if kept is None or (three and kept.dim() == 2):
-                lead = (3, k.shape[0]) if three else (k.shape[0],)
-                larger = k.new_empty((*lead, self.capacity), dtype=torch.float32)
-                kept = larger if kept is None else larger.copy_(kept)
-        bounds = held.bounds if kv_bounds is None else kv_bounds.clone()
-        buffers = held.buffers or self._reserve(k, self.capacity)
-        self._held = _Held(buffers, kept, bounds, None, held.place)
-        compiled_cache.append(self, k, v, positions, order, kv_bounds)
+                kept = memory.reserve_positions(k, three, self.capacity, self.capacity)
+        buffers = memory.buffers or memory.reserve(where, k, self.capacity)
+        self._memory = Memory(self._format, buffers, kept, bounds, None, memory.place)
+        torch.ops.intp_ext.kv_cache_append(
+            k, v, positions, order, kv_bounds, *self.graph_arguments()
+        )
+
+    # ---- inside ----
+
+    def _hold(
+        self,
+        buffers: dict[str, torch.Tensor],
+        positions: torch.Tensor | None = None,
+        bounds: torch.Tensor | None = None,
+        length: int = 0,
+    ) -> None:
+        place = None if self.capacity is None else torch.tensor(length)
+        self._memory = Memory(self._format, buffers, positions, bounds, length, place)
 
     def _set_rope(self, rope: Rope | None) -> None:
         if rope is not None and not isinstance(rope, Rope):
@@ -546,75 +549,20 @@ class KVCache:
         self, where: str, kv_bounds: torch.Tensor | None, k: torch.Tensor, count: int
     ) -> torch.Tensor | None:
         if kv_bounds is not None:
-            _checks.kv_bounds(where, kv_bounds, k.shape[0], "k", k)
+            _checks.kv_bounds(where, kv_bounds, k.shape[0], k.device)
             return kv_bounds.clone(memory_format=torch.contiguous_format)
-        if self._held.bounds is None:
+        if self._memory.bounds is None:
             return None
-        lo, hi = self._held.bounds.unbind(1)
+        lo, hi = self._memory.bounds.unbind(1)
         return torch.stack((lo, torch.where(hi == self.length, hi + count, hi)), dim=1)
-
-    def _reserve(self, k: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
-        """Buffers for so many tokens, in which an append writes only where nothing is read yet:
-        those there are, or others with their content."""
-        size = length if self.capacity is None else self.capacity
-        pages_in_group = self.key_group // PAGE
-        dim, pages, rows = k.shape[3], 0, self.key_group
-        if self.bits == 16:
-            rows = size
-            enough = self._buffers and self._buffers["k_rows"].shape[2] >= rows
-        else:
-            pages = size // self.key_group * pages_in_group
-            enough = self._buffers and self._buffers["k_codes"].shape[2] >= pages
-        if enough and _checks.may_write(self._buffers["k_rows"]):
-            # a group that is complete makes room for the tokens after it, in the rows it came from
-            complete = self.bits != 16 and length // self.key_group * self.key_group > self.packed
-            overwritten = complete and self.length > self.packed
-            return self._with_rows(self.rows()) if overwritten else self._buffers
-        if self._buffers and self.capacity is None:
-            rows = max(rows, int(self._buffers["k_rows"].shape[2] * GROWTH) * (self.bits == 16))
-            pages = max(pages, int(self._buffers["k_codes"].shape[2] * GROWTH))
-            pages = -(-pages // pages_in_group) * pages_in_group
-        groups = pages // pages_in_group
-        code_bytes = PAGE * dim * self.bits // 8
-        shapes = {
-            "k_codes": (pages, code_bytes),
-            "v_codes": (pages, code_bytes),
-            "k_ranges": (groups, 2, dim),
-            "v_ranges": (pages, -(-dim // self.value_group), 2, PAGE),
-            "k_rows": (rows, dim),
-            "v_rows": (rows, dim),
-        }
-        larger = {}
-        for name, shape in shapes.items():
-            dtype = torch.uint8 if name.endswith("codes") else k.dtype
-            larger[name] = k.new_empty((*k.shape[:2], *shape), dtype=dtype)
-        for name, x in self._used().items():
-            larger[name][:, :, : x.shape[2]] = x
-        return larger
-
-    def _with_rows(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The buffers, with k and v ``[B, Hkv, T, D]`` in memory of their own as the first rows."""
-        buffers = dict(self._buffers)
-        for name, x in zip(("k_rows", "v_rows"), rows, strict=True):
-            buffers[name] = torch.empty_like(buffers[name])
-            buffers[name][:, :, : x.shape[2]] = x
-        return buffers
 
     def _with_positions(
         self, positions: torch.Tensor, k: torch.Tensor, begin: int, end: int
     ) -> torch.Tensor:
-        """Those of the first ``begin`` tokens, and then these: in the memory of those there are, or
-        in a larger one."""
-        kept = self._held.positions
-        three = positions.dim() == 3 or (begin > 0 and kept.dim() == 3)
-        lead = (3, k.shape[0]) if three else (k.shape[0],)
-        enough = kept is not None and kept.shape[:-1] == lead and kept.shape[-1] >= end
-        if not enough or not _checks.may_write(kept):
-            size = self.capacity or max(end, int((0 if kept is None else end) * GROWTH))
-            larger = k.new_empty((*lead, size), dtype=torch.float32)
-            if begin:
-                larger[..., :begin] = kept[..., :begin]
-            kept = larger
+        """Those of the first ``begin`` tokens, and then these."""
+        kept = self._memory.positions
+        three = positions.dim() == 3 or (begin > 0 and kept is not None and kept.dim() == 3)
+        kept = self._memory.reserve_positions(k, three, begin, end)
         kept[..., begin:end] = positions
         return kept
 
@@ -626,17 +574,17 @@ class KVCache:
                 f"{where}: tensors['k_rows']: expected [B, Hkv, S, D], got {list(like.shape)}"
             )
         _checks.tensor(where, "tensors['k_rows']", like, _checks.FLOATS)
-        self._hold(self._reserve(like, length), length=length)
-        for name, x in self._used().items():
+        self._hold(self._memory.reserve(where, like, length), length=length)
+        for name, x in self._memory.used().items():
             self._load_tensor(where, f"tensors[{name!r}]", state["tensors"].get(name), x)
         positions, bounds = state["positions"], state["bounds"]
         if positions is not None:
             _checks.positions(where, positions, like.shape[0], length, self.rope, "k_rows", like)
             positions = self._with_positions(positions, like, 0, length)
         if bounds is not None:
-            _checks.kv_bounds(where, bounds, like.shape[0], "k_rows", like)
+            _checks.kv_bounds(where, bounds, like.shape[0], like.device)
             bounds = bounds.clone()
-        self._held = self._held._replace(positions=positions, bounds=bounds)
+        self._memory = replace(self._memory, positions=positions, bounds=bounds)
 
     @staticmethod
     def _load_tensor(where: str, name: str, x: object, to: torch.Tensor) -> None:

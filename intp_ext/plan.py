@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from . import _checks, _info, reference
-from ._attention import check_offset, check_window
-from .window import Window
+from . import _checks, _info
+from .window import Bounds, Window
 
 
 @dataclass(frozen=True)
@@ -93,15 +92,24 @@ def attention_plan(
     for name, value in (("threads", threads), ("multiprocessors", multiprocessors)):
         if value is not None:
             _checks.count(where, name, value, least=1)
-    batch, cpu = q_shape[0], torch.device("cpu")
-    check_window(where, window, batch, cpu)
-    check_offset(where, q_offset, batch, q_shape[2], k_shape[2], cpu)
-    if kv_bounds is not None:
-        _checks.kv_bounds(where, kv_bounds, batch, "the plan", torch.empty(0))
-    bounds = reference.pack_bounds(batch, k_shape[2], cpu, window, q_offset, kv_bounds)
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    bounds = Bounds.of(
+        window,
+        batch=q_shape[0],
+        queries=q_shape[2],
+        keys=k_shape[2],
+        device=torch.device("cpu"),
+        q_offset=q_offset,
+        kv_bounds=kv_bounds,
+        where=where,
+    )
     problem = _info.AttentionProblem(
-        q_shape, k_shape, str(dtype).removeprefix("torch."), bounds.tolist(), size, block, sink
+        q_shape,
+        k_shape,
+        str(dtype).removeprefix("torch."),
+        bounds.rows.tolist(),
+        bounds.size,
+        bounds.block,
+        bounds.sink,
     )
     if device == "cpu":
         return AttentionPlan(

@@ -9,13 +9,9 @@ from __future__ import annotations
 import torch
 
 from .rope import Rope
-from .window import Window
+from .window import Q_OFFSET, Bounds, Window
 
 GROUPINGS = ("interleaved", "contiguous")
-
-# Columns of the int32 [B, 5] tensor that carries what differs from row to row of a batch.
-LO, HI, Q_OFFSET, BLOCK_START, DENSE_FROM = range(5)
-NEVER_DENSE = 2**31 - 1
 
 
 def token_order(
@@ -177,47 +173,27 @@ def attention(
     """The whole operator: into time order, rotate, attend, back into the rows they came from."""
     if order is not None:
         q, k, v = (gather_tokens(x, order) for x in (q, k, v))
-    bounds = pack_bounds(q.shape[0], k.shape[2], q.device, window, q_offset, kv_bounds)
+    bounds = Bounds.of(
+        window,
+        batch=q.shape[0],
+        queries=q.shape[2],
+        keys=k.shape[2],
+        device=q.device,
+        q_offset=q_offset,
+        kv_bounds=kv_bounds,
+    )
     if rope is not None and k.shape[2] > 0:
         angles = rope_angles(positions, rope, compute_dtype(q)).expand(q.shape[0], -1, -1)
         k = rotate(k, angles, rope.attention_scaling)
         row = torch.arange(q.shape[2], device=q.device)
-        rows = bounds[:, Q_OFFSET, None].long() + row  # [B, Sq]
+        rows = bounds.rows[:, Q_OFFSET, None].long() + row  # [B, Sq]
         q = rotate(q, angles.take_along_dim(rows[..., None], dim=1), rope.attention_scaling)
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    out = attention_core(q, k, v, bounds, size, block, sink, scale)
+    out = attention_core(q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale)
     if order is None:
         return out
     storage_rows = order.long().expand(q.shape[0], -1).argsort(dim=-1)  # the inverse permutation
     return gather_tokens(out, storage_rows)
-
-
-def pack_bounds(
-    batch: int,
-    keys: int,
-    device: torch.device,
-    window: Window | None,
-    q_offset: int | torch.Tensor,
-    kv_bounds: torch.Tensor | None,
-) -> torch.Tensor:
-    """int32 ``[B, 5]``, the columns above, of ints and tensors alike; never waits for a device."""
-
-    def column(value: int | torch.Tensor) -> torch.Tensor:
-        if isinstance(value, torch.Tensor):  # an int of a shape as well, where torch.jit traces
-            return value.to(device, torch.int32).expand(batch)
-        return torch.full((batch,), value, dtype=torch.int32, device=device)
-
-    if kv_bounds is None:
-        lo, hi = column(0), column(keys)
-    else:
-        lo, hi = kv_bounds.unbind(1)
-    if window is None:
-        block_start, dense_from = column(0), column(NEVER_DENSE)
-    else:
-        block_start = column(window.block_start)
-        dense_from = column(NEVER_DENSE if window.dense_from is None else window.dense_from)
-    return torch.stack((lo, hi, column(q_offset), block_start, dense_from), dim=1)
 
 
 def compute_dtype(x: torch.Tensor) -> torch.dtype:

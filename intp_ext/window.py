@@ -1,4 +1,5 @@
-"""The visibility window of :func:`intp_ext.attention`, as its caller writes it."""
+"""Which keys a query sees: the window as its caller writes it, and its bounds as kernels read
+them."""
 
 from __future__ import annotations
 
@@ -6,7 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
+from . import _checks
+
 RowIndex = int | torch.Tensor
+
+# Columns of the int32 [B, 5] tensor that carries what differs from row to row of a batch
+# (csrc/common/visibility.h).
+LO, HI, Q_OFFSET, BLOCK_START, DENSE_FROM = range(5)
+NEVER_DENSE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -67,3 +75,146 @@ class Window:
                 raise TypeError(
                     f"Window: {name}: expected an int or int32 [B], got {type(value).__name__}"
                 )
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A :class:`Window` with the numbers of every row of a batch on the device.
+
+    :func:`intp_ext.attention` makes one of its arguments at every call. A model makes one a pass,
+    by :meth:`of`, and gives it to all its layers: ``attention(q, k, v, bounds=bounds)``.
+
+    Args:
+        rows: int32 ``[B, 5]``: lo and hi (keys ``lo <= j < hi`` are no padding), the absolute index
+            of query row 0, ``block_start`` and ``dense_from`` of the window.
+        size: blocks a query sees; None for full causal attention.
+        block, sink: of the window.
+
+    Raises:
+        TypeError: ``rows`` is no int32 tensor.
+        ValueError: ``rows`` is not ``[B, 5]`` and contiguous.
+    """
+
+    rows: torch.Tensor
+    size: int | None = None
+    block: int = 1
+    sink: int = 0
+
+    def __post_init__(self) -> None:
+        rows = _checks.tensor("Bounds", "rows", self.rows, (torch.int32,))
+        if rows.dim() != 2 or rows.shape[1] != 5 or not rows.is_contiguous():
+            raise ValueError(
+                f"Bounds: rows: expected contiguous [B, 5], got {list(rows.shape)}, strides "
+                f"{list(rows.stride())}"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        window: Window | None,
+        *,
+        batch: int,
+        queries: int,
+        keys: int,
+        device: torch.device,
+        q_offset: RowIndex = 0,
+        kv_bounds: torch.Tensor | None = None,
+        where: str = "Bounds.of",
+    ) -> Bounds:
+        """The bounds of ``queries`` query rows over ``keys`` keys; never waits for a device.
+
+        Args:
+            window, q_offset, kv_bounds: as :func:`intp_ext.attention` takes them.
+            batch, queries, keys: sizes.
+            device: where the bounds are made.
+            where: begins the message of an error.
+
+        Raises:
+            TypeError, ValueError: an argument of another type, shape or device, or out of range.
+        """
+        _check_window(where, window, batch, device)
+        _check_offset(where, q_offset, batch, queries, keys, device)
+        lo: RowIndex = 0
+        hi: RowIndex = keys
+        if kv_bounds is not None:
+            lo, hi = _checks.kv_bounds(where, kv_bounds, batch, device).unbind(1)
+        block_start: RowIndex = 0
+        dense_from: RowIndex | None = None
+        size, block, sink = None, 1, 0
+        if window is not None:
+            block_start, dense_from = window.block_start, window.dense_from
+            size, block, sink = window.size, window.block, window.sink
+        dense_from = NEVER_DENSE if dense_from is None else dense_from
+        columns = (lo, hi, q_offset, block_start, dense_from)
+        return cls(_pack(columns, batch, device), size, block, sink)
+
+    def check(self, where: str, q: torch.Tensor) -> None:
+        """Raise ValueError unless they fit queries ``[B, Hq, Sq, D]``."""
+        if self.rows.shape[0] != q.shape[0]:
+            raise ValueError(
+                f"{where}: bounds: expected {q.shape[0]} rows, got {self.rows.shape[0]}"
+            )
+        _checks.same_device(where, "bounds", self.rows, "q", q)
+
+
+def _pack(columns: tuple[RowIndex, ...], batch: int, device: torch.device) -> torch.Tensor:
+    """int32 ``[B, 5]`` of ints and of tensors ``[]`` or ``[B]``."""
+    if device.type == "cpu" and all(type(x) is int for x in columns):
+        row = torch.tensor([columns], dtype=torch.int32)
+        return row if batch == 1 else row.repeat(batch, 1)
+
+    def column(value: RowIndex) -> torch.Tensor:
+        if isinstance(value, torch.Tensor):  # an int of a shape as well, where torch.jit traces
+            return value.to(device, torch.int32).expand(batch)
+        return torch.full((batch,), value, dtype=torch.int32, device=device)
+
+    return torch.stack([column(x) for x in columns], dim=1)
+
+
+def _check_window(where: str, window: Window | None, batch: int, device: torch.device) -> None:
+    if window is None:
+        return
+    if not isinstance(window, Window):
+        raise TypeError(f"{where}: window: expected a Window, got {type(window).__name__}")
+    for name in ("block_start", "dense_from"):
+        value = getattr(window, name)
+        _check_row_index(f"{where}: window.{name}", value, batch, device, scalar=False)
+
+
+def _check_offset(
+    where: str,
+    q_offset: int | torch.Tensor,
+    batch: int,
+    rows: int,
+    keys: int,
+    device: torch.device,
+) -> None:
+    if torch.jit.is_tracing():
+        return  # an int that comes from a shape is a tensor there
+    if not isinstance(q_offset, int) or isinstance(q_offset, bool):
+        return _check_row_index(f"{where}: q_offset", q_offset, batch, device, scalar=True)
+    if q_offset < 0 or q_offset + rows > max(keys, rows):
+        raise ValueError(
+            f"{where}: q_offset: expected 0 to {max(keys - rows, 0)} "
+            f"({rows} queries over {keys} keys), got {q_offset}"
+        )
+
+
+def _check_row_index(
+    name: str, value: int | torch.Tensor | None, batch: int, device: torch.device, *, scalar: bool
+) -> None:
+    """An int, or an int32 tensor with one entry per row of the batch."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not -(2**31) <= value < 2**31:
+            raise ValueError(f"{name}: expected an int32, got {value}")
+        return
+    if value is None:
+        return
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.int32:
+        got = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name}: expected an int or an int32 tensor, got {got}")
+    if value.shape != (batch,) and not (scalar and value.dim() == 0):
+        shapes = f"[] or [{batch}]" if scalar else f"[{batch}]"
+        raise ValueError(f"{name}: expected shape {shapes}, got {list(value.shape)}")
+    if value.device != device:
+        raise ValueError(f"{name}: expected on {device}, got {value.device}")

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 import intp_ext
-from intp_ext.reference import gather_tokens
+from intp_ext.operators.rearrange import gather_tokens
 
 from . import compat
 from .cache import PackedStates

@@ -18,7 +18,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 import intp_ext
-from intp_ext.reference import gather_tokens
+from intp_ext.operators.rearrange import gather_tokens
 
 from . import compat
 from .errors import ModelError

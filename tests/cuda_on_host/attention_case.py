@@ -10,7 +10,7 @@ from cuda_on_host.build import Library
 from ops.eager_attention import eager_attention
 from tolerance import assert_as_good_as_eager
 
-from intp_ext import Window, reference
+from intp_ext import Bounds, Window, reference
 
 LAYOUTS = ("transposed", "contiguous", "cache", "shifted")
 
@@ -93,6 +93,12 @@ class AttentionCase:
         kv_bounds = None
         if self.kv_bounds is not None:
             kv_bounds = torch.tensor(self.kv_bounds, dtype=torch.int32)
-        return reference.pack_bounds(
-            self.batch, self.keys, torch.device("cpu"), self.window, q_offset, kv_bounds
-        )
+        return Bounds.of(
+            self.window,
+            batch=self.batch,
+            queries=self.rows,
+            keys=self.keys,
+            device=torch.device("cpu"),
+            q_offset=q_offset,
+            kv_bounds=kv_bounds,
+        ).rows

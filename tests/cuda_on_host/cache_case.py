@@ -36,7 +36,7 @@ def cuda_operators(library: Library) -> Iterator[None]:
 def guard_buffers(cache: KVCache, like: torch.Tensor, length: int) -> list:
     """Reserves memory for so many tokens, poisoned and between guards."""
     guards = []
-    for name, x in cache._reserve(like, length).items():
+    for name, x in cache._memory.reserve("case", like, length).items():
         fill = 255 if x.dtype == torch.uint8 else float("nan")
         guards.append(comparisons.Guarded(x.shape, x.dtype, fill))
         cache._buffers[name] = guards[-1].tensor
@@ -104,7 +104,7 @@ class AppendCase:
             for guard in guards:
                 guard.assert_intact()
             for name, x in cache._buffers.items():  # what is only reserved was not written
-                rest = x[:, :, cache._used()[name].shape[2] :]
+                rest = x[:, :, cache._memory.used()[name].shape[2] :]
                 if not name.endswith("rows"):
                     assert (rest == 255).all() if x.dtype == torch.uint8 else rest.isnan().all()
 
@@ -213,7 +213,7 @@ class CachedCase:
         nan = float("nan")
         unseen = ~seen_keys(cache, self.rows, self.window).any(1)  # [B, length]
         for name, x in cache._buffers.items():
-            used = cache._used()[name].shape[2]
+            used = cache._memory.used()[name].shape[2]
             x[:, :, used:] = 255 if x.dtype == torch.uint8 else nan
             if name.endswith("rows"):
                 tokens, part = 1, unseen[:, cache.packed :]

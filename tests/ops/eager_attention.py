@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from intp_ext import reference
+from intp_ext import Bounds, reference
 
 
 def seen_keys(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
     """bool [B, Sq, Skv]"""
-    bounds = reference.pack_bounds(batch, keys, torch.device("cpu"), window, q_offset, kv_bounds)
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    return reference.visible(bounds, torch.arange(rows), torch.arange(keys), size, block, sink)
+    bounds = Bounds.of(
+        window,
+        batch=batch,
+        queries=rows,
+        keys=keys,
+        device=torch.device("cpu"),
+        q_offset=q_offset,
+        kv_bounds=kv_bounds,
+    )
+    sizes = (bounds.size, bounds.block, bounds.sink)
+    return reference.visible(bounds.rows, torch.arange(rows), torch.arange(keys), *sizes)
 
 
 def eager_attention(q, k, v, seen, scale=None):

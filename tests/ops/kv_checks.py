@@ -6,7 +6,7 @@ import torch
 from ops.kv_inputs import dequantized
 from tolerance import assert_as_good_as_eager
 
-from intp_ext import KVCache, cached_attention, reference, reference_kv
+from intp_ext import Bounds, KVCache, cached_attention, reference, reference_kv
 
 
 def assert_stores(cache: KVCache, k, v, kept=None) -> None:
@@ -76,9 +76,15 @@ def expected_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None)
 def seen_keys(cache: KVCache, rows: int, window=None) -> torch.Tensor:
     """bool ``[B, rows, length]``: which keys the last rows see."""
     batch, _, length, _ = cache.shape
-    bounds = reference.pack_bounds(
-        batch, length, cache.device, window, length - rows, cache.kv_bounds
+    bounds = Bounds.of(
+        window,
+        batch=batch,
+        queries=rows,
+        keys=length,
+        device=cache.device,
+        q_offset=length - rows,
+        kv_bounds=cache.kv_bounds,
     )
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
     index = torch.arange(length, device=cache.device)
-    return reference.visible(bounds, index[:rows], index, size, block, sink)
+    sizes = (bounds.size, bounds.block, bounds.sink)
+    return reference.visible(bounds.rows, index[:rows], index, *sizes)

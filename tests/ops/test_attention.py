@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
+from ops.eager_attention import seen_keys
 from ops.guarded import Guarded
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
-from intp_ext import Window, attention, reference, rope_frequencies
+from intp_ext import Bounds, Window, attention, reference, rope_frequencies
 
 CORE = torch.ops.intp_ext.attention_core
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -115,11 +116,18 @@ def problems(draw):
     return shape, {"window": window, "q_offset": q_offset, "kv_bounds": bounds}
 
 
-def core_arguments(batch, keys, window=None, q_offset=0, kv_bounds=None, scale=0.25):
+def core_arguments(batch, rows, keys, window=None, q_offset=0, kv_bounds=None, scale=0.25):
     """What follows q, k and v in attention_core."""
-    bounds = reference.pack_bounds(batch, keys, torch.device("cpu"), window, q_offset, kv_bounds)
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    return bounds, size, block, sink, scale
+    bounds = Bounds.of(
+        window,
+        batch=batch,
+        queries=rows,
+        keys=keys,
+        device=torch.device("cpu"),
+        q_offset=q_offset,
+        kv_bounds=kv_bounds,
+    )
+    return bounds.rows, bounds.size, bounds.block, bounds.sink, scale
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -271,11 +279,7 @@ def test_without_keys_every_row_is_zero(rows, dim, dtype, device):
 def test_nothing_unseen_is_read(options, device):
     """NaN in every key and value that no query of the row sees."""
     q, k, v = make(2, 2, 1, 20, 64)
-    window = options.get("window")
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    packed = {"window": None, "q_offset": 0, "kv_bounds": None, **options}
-    bounds = reference.pack_bounds(2, 64, q.device, **packed)
-    seen = reference.visible(bounds, torch.arange(20), torch.arange(64), size, block, sink).any(1)
+    seen = seen_keys(2, 20, 64, **options).any(1)
     assert not seen.all()
     expected = attend(device, q, k, v, **options)
     for x in (k, v):
@@ -309,7 +313,7 @@ def test_empty(shape, device):
 @pytest.mark.parametrize("window", [None, Window(3, block=2, sink=1)])
 def test_opcheck(window, device):
     q, k, v = to_device(make(2, 4, 2, 10, 12), device)
-    arguments = to_device(core_arguments(2, 12, window, 2), device)
+    arguments = to_device(core_arguments(2, 10, 12, window, 2), device)
     differentiable = [x.contiguous().requires_grad_() for x in (q, k, v)]
     torch.library.opcheck(CORE.default, (*differentiable, *arguments))
     torch.library.opcheck(CORE.out, (q, k, v, *arguments), {"out": torch.empty_like(q)})

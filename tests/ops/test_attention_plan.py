@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from intp_ext import Window, attention_plan, build_info, reference
+from intp_ext import Bounds, Window, attention_plan, build_info, reference
 
 FRAME = 257
 
@@ -19,7 +19,9 @@ def test_tiles_are_those_of_the_definition():
     window = Window(2, block=70, block_start=5, sink=40, dense_from=690)
     bounds = torch.tensor([[3, 700], [0, 600]], dtype=torch.int32)
     plan = attention_plan((2, 4, 700, 64), (2, 2, 700, 64), window=window, kv_bounds=bounds)
-    packed = reference.pack_bounds(2, 700, torch.device("cpu"), window, 0, bounds)
+    packed = Bounds.of(
+        window, batch=2, queries=700, keys=700, device=torch.device("cpu"), kv_bounds=bounds
+    ).rows
     queries, keys = torch.arange(700), torch.arange(700)
     seen = reference.visible(packed, queries, keys, 2, 70, 40)
     seen = seen.repeat_interleave(2, 1)  # rows: the two heads of a group, query by query

@@ -18,7 +18,7 @@ from tolerance import assert_as_good_as_eager
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import intp_ext
-from intp_ext import KVCache, Window, attention, cached_attention, reference
+from intp_ext import Bounds, KVCache, Window, attention, cached_attention, reference
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -136,7 +136,7 @@ def test_what_is_not_visible_is_not_read(bits, device):
     q = make_queries(cache, 2, 1)
     clean = cached_attention(q, cache, window=Window(130))
     for name, x in cache._buffers.items():
-        used, nan = cache._used()[name].shape[2], float("nan")
+        used, nan = cache._memory.used()[name].shape[2], float("nan")
         if x.dtype == torch.uint8:
             x[:, :, used:] = 255
         else:
@@ -261,7 +261,7 @@ def test_the_number_of_threads_changes_no_bit():
 def test_operator_passes_opcheck(rotate):
     cache = make_cache(4, torch.bfloat16, rotate=rotate, dim=32, length=150, batch=1)
     q, (k, v) = make_queries(cache, 2, 2), cache.rows()
-    bounds = reference.pack_bounds(1, 150, q.device, None, 148, None)
+    bounds = Bounds.of(None, batch=1, queries=2, keys=150, device=q.device, q_offset=148).rows
     rope = (cache.positions, cache.rope.inv_freq) if rotate == "on_read" else (None, None)
     torch.library.opcheck(
         torch.ops.intp_ext.kv_attention,

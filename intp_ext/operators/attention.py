@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import torch
 
-from . import _checks, reference
-from ._autograd import mark_written
-from .ops import apply_rope, rearrange
-from .rope import Rope
-from .window import Window
+from .. import _checks, reference
+from .._written import mark_written
+from ..rope import Rope
+from ..window import Bounds, Window
+from .apply_rope import apply_rope
+from .rearrange import gather_tokens, inverse_order
+from .token_order import check_permutation
 
 MOST_SCALE = 2.0**127  # times log2(e) it is a float32
 
@@ -28,6 +30,7 @@ def attention(
     window: Window | None = None,
     q_offset: int | torch.Tensor = 0,
     kv_bounds: torch.Tensor | None = None,
+    bounds: Bounds | None = None,
     scale: float | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -49,12 +52,14 @@ def attention(
             Given with ``rope``.
         order: int32 or int64 ``[S]`` or ``[B, S]``, a permutation: row ``order[t]`` of q, k and v
             is the token at time t. Attention is computed in time order and row ``order[t]`` of the
-            result belongs to
-            time t: storage order in, storage order out. Needs ``Sq == Skv`` and ``q_offset == 0``.
+            result belongs to time t: storage order in, storage order out. Needs ``Sq == Skv`` and
+            ``q_offset == 0``.
         window: :class:`Window`; None for full causal attention.
         q_offset: absolute index of query row 0 (cached keys before it): an int, or int32 ``[]`` or
             ``[B]``, which is read on the device.
         kv_bounds: int32 ``[B, 2]``: row b sees keys ``lo <= j < hi``; padding, and nothing else.
+        bounds: what ``window``, ``q_offset`` and ``kv_bounds`` make, in their place, for calls that
+            see the same (:class:`Bounds`); q and k come rotated, in time order.
         scale: factor on the scores; None for ``D ** -0.5``.
         out: ``[B, Hq, Sq, D]`` to write into; refused when an input requires grad.
 
@@ -70,43 +75,44 @@ def attention(
 
     Source: INTP (Shang et al., arXiv 2409.12963), sections 3.1 and 3.2; sink: arXiv 2309.17453.
     """
-    _check(q, k, v, rope, positions, order, window, q_offset, kv_bounds, scale, out)
-    batch, keys, dim = q.shape[0], k.shape[2], q.shape[3]
+    _check_states(q, k, v)
+    if bounds is None:
+        bounds = Bounds.of(
+            window,
+            batch=q.shape[0],
+            queries=q.shape[2],
+            keys=k.shape[2],
+            device=q.device,
+            q_offset=q_offset,
+            kv_bounds=kv_bounds,
+            where="attention",
+        )
+    else:
+        _check_bounds(bounds, q, rope, order, window, q_offset, kv_bounds)
+    check_scale("attention", scale)
+    _check_rope(q, k, rope, positions, q_offset)
+    if order is not None:
+        _check_order(order, q, k, q_offset)
+    if out is not None:
+        _checks.out("attention", "out", out, q.shape, q)
+        _checks.out_without_grad("attention", q, k, v, out)
+
     if rope is not None:
         q, k = _rotate(q, k, positions, rope, order, q_offset)
     elif order is not None:
-        q, k = _gather_tokens(q, order), _gather_tokens(k, order)
+        q, k = gather_tokens(q, order), gather_tokens(k, order)
     if order is not None:
-        v = _gather_tokens(v, order)
-
-    bounds = reference.pack_bounds(batch, keys, q.device, window, q_offset, kv_bounds)
-    size, block, sink = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-    scale = dim**-0.5 if scale is None else float(scale)
+        v = gather_tokens(v, order)
+    scale = q.shape[3] ** -0.5 if scale is None else float(scale)
+    visibility = (bounds.rows, bounds.size, bounds.block, bounds.sink)
     if order is None and out is not None:
-        torch.ops.intp_ext.attention_core.out(q, k, v, bounds, size, block, sink, scale, out=out)
+        torch.ops.intp_ext.attention_core.out(q, k, v, *visibility, scale, out=out)
         mark_written(out)
         return out
-    result = torch.ops.intp_ext.attention_core(q, k, v, bounds, size, block, sink, scale)
+    result = torch.ops.intp_ext.attention_core(q, k, v, *visibility, scale)
     if order is not None:
-        result = _gather_tokens(result, _inverse(order))
+        result = gather_tokens(result, inverse_order(order))
     return result if out is None else out.copy_(result)
-
-
-def _gather_tokens(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """``x[:, :, order]`` of x ``[B, H, S, D]``, by the operator that moves rows."""
-    batch, heads, _, dim = x.shape
-    if x.stride(1) < x.stride(2):  # [B, S, H, D] in memory: all heads of a token are one row
-        rows = rearrange(x.transpose(1, 2).flatten(2), order)
-        return rows.unflatten(2, (heads, dim)).transpose(1, 2)
-    if order.dim() == 2 and order.shape[0] > 1:
-        order = order.repeat_interleave(heads, 0)  # [B * H, S]
-    return rearrange(x.flatten(0, 1), order).unflatten(0, (batch, heads))
-
-
-def _inverse(order: torch.Tensor) -> torch.Tensor:
-    """The time position of each storage row: ``inverse[order[t]] = t``."""
-    time = torch.arange(order.shape[-1], dtype=order.dtype, device=order.device)
-    return torch.zeros_like(order).scatter(-1, order.long(), time.expand_as(order))
 
 
 def _rotate(
@@ -136,50 +142,58 @@ def _rotate(
     return q, k
 
 
-def _check(
+def _check_bounds(
+    bounds: Bounds,
     q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
     rope: Rope | None,
-    positions: torch.Tensor | None,
     order: torch.Tensor | None,
     window: Window | None,
     q_offset: int | torch.Tensor,
     kv_bounds: torch.Tensor | None,
-    scale: float | None,
-    out: torch.Tensor | None,
 ) -> None:
-    """All that can be checked without reading device memory, and on the CPU the rest."""
-    _check_states(q, k, v)
-    batch, _, rows, _ = q.shape
-    keys = k.shape[2]
+    if not isinstance(bounds, Bounds):
+        raise TypeError(f"attention: bounds: expected Bounds, got {type(bounds).__name__}")
+    offset = None if isinstance(q_offset, int) and q_offset == 0 else q_offset
+    for name, value in (
+        ("rope", rope),
+        ("order", order),
+        ("window", window),
+        ("q_offset", offset),
+        ("kv_bounds", kv_bounds),
+    ):
+        if value is not None:
+            raise ValueError(f"attention: {name}: expected none with bounds, got {value}")
+    bounds.check("attention", q)
+
+
+def _check_rope(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    rope: Rope | None,
+    positions: torch.Tensor | None,
+    q_offset: int | torch.Tensor,
+) -> None:
+    """What apply_rope does not check of its own arguments."""
+    rows, keys = q.shape[2], k.shape[2]
     if (rope is None) != (positions is None):
         given, missing = ("positions", "rope") if rope is None else ("rope", "positions")
         raise ValueError(f"attention: {missing}: expected together with {given}, got None")
-    if rope is not None and not isinstance(rope, Rope):
+    if rope is None:
+        return
+    if not isinstance(rope, Rope):
         raise TypeError(f"attention: rope: expected a Rope, got {type(rope).__name__}")
-    if positions is not None and _checks.tensor("attention", "positions", positions).dim() == 0:
+    if _checks.tensor("attention", "positions", positions).dim() == 0:
         raise ValueError("attention: positions: expected one for each key, got a scalar")
-    if positions is not None and positions.shape[-1] != keys:
+    if positions.shape[-1] != keys:
         raise ValueError(
             f"attention: positions: expected one for each of the {keys} keys, got "
             f"{list(positions.shape)}"
         )
-    check_window("attention", window, batch, q.device)
-    check_offset("attention", q_offset, batch, rows, keys, q.device)
-    if rope is not None and isinstance(q_offset, int) and rows > keys > 0:
+    if isinstance(q_offset, int) and rows > keys > 0:
         raise ValueError(
             f"attention: q: expected at most one row for each of the {keys} positions with "
             f"rope, got {rows} rows; give positions for all of them, or rotate q and k before"
         )
-    if kv_bounds is not None:
-        _checks.kv_bounds("attention", kv_bounds, batch, "q", q)
-    check_scale("attention", scale)
-    if order is not None:
-        _check_order(order, batch, rows, keys, q_offset, q.device)
-    if out is not None:
-        _checks.out("attention", "out", out, q.shape, q)
-        _checks.out_without_grad("attention", q, k, v, out)
 
 
 def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
@@ -215,66 +229,15 @@ def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         )
 
 
-def check_offset(
-    where: str,
-    q_offset: int | torch.Tensor,
-    batch: int,
-    rows: int,
-    keys: int,
-    device: torch.device,
-) -> None:
-    if not isinstance(q_offset, int) or isinstance(q_offset, bool):
-        return _check_row_index(f"{where}: q_offset", q_offset, batch, device, scalar=True)
-    if q_offset < 0 or q_offset + rows > max(keys, rows):
-        raise ValueError(
-            f"{where}: q_offset: expected 0 to {max(keys - rows, 0)} "
-            f"({rows} queries over {keys} keys), got {q_offset}"
-        )
-
-
-def _check_row_index(
-    name: str, value: int | torch.Tensor | None, batch: int, device: torch.device, *, scalar: bool
-) -> None:
-    """An int, or an int32 tensor with one entry per row of the batch."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not -(2**31) <= value < 2**31:
-            raise ValueError(f"{name}: expected an int32, got {value}")
-        return
-    if value is None:
-        return
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.int32:
-        got = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(f"{name}: expected an int or an int32 tensor, got {got}")
-    if value.shape != (batch,) and not (scalar and value.dim() == 0):
-        shapes = f"[] or [{batch}]" if scalar else f"[{batch}]"
-        raise ValueError(f"{name}: expected shape {shapes}, got {list(value.shape)}")
-    if value.device != device:
-        raise ValueError(f"{name}: expected on {device}, got {value.device}")
-
-
-def check_window(where: str, window: Window | None, batch: int, device: torch.device) -> None:
-    if window is None:
-        return
-    if not isinstance(window, Window):
-        raise TypeError(f"{where}: window: expected a Window, got {type(window).__name__}")
-    for name in ("block_start", "dense_from"):
-        value = getattr(window, name)
-        _check_row_index(f"{where}: window.{name}", value, batch, device, scalar=False)
-
-
 def check_scale(where: str, scale: float | None) -> None:
     if scale is not None and abs(_checks.number(where, "scale", scale)) >= MOST_SCALE:
         raise ValueError(f"{where}: scale: expected less than 2^127, got {scale}")
 
 
 def _check_order(
-    order: torch.Tensor,
-    batch: int,
-    rows: int,
-    keys: int,
-    q_offset: int | torch.Tensor,
-    device: torch.device,
+    order: torch.Tensor, q: torch.Tensor, k: torch.Tensor, q_offset: int | torch.Tensor
 ) -> None:
+    batch, rows, keys, device = q.shape[0], q.shape[2], k.shape[2], q.device
     if not isinstance(order, torch.Tensor) or order.dtype not in (torch.int32, torch.int64):
         got = getattr(order, "dtype", type(order).__name__)
         raise TypeError(f"attention: order: expected int32 or int64 [S] or [B, S], got {got}")
@@ -293,23 +256,21 @@ def _check_order(
         check_permutation("attention", order)
 
 
-def check_permutation(where: str, order: torch.Tensor) -> None:
-    """Raise ValueError unless every row of ``order`` holds each of 0..S-1 once (reads device
-    memory)."""
-    ordered = order.long().sort(dim=-1).values
-    if not torch.equal(
-        ordered, torch.arange(order.shape[-1], device=order.device).expand_as(ordered)
-    ):
-        raise ValueError(f"{where}: order: expected a permutation of 0..{order.shape[-1] - 1}")
-
-
-def _fake(q, k, v, bounds, window, block, sink, scale):
+def result_like(q: torch.Tensor) -> torch.Tensor:
+    """Memory for the result: a transposed ``[B, S, H, D]`` gives its like, as in
+    csrc/attention/attention_op.h."""
     batch, heads, rows, dim = q.shape
-    if q.stride(1) < q.stride(2):  # as in csrc/attention/attention_op.h
+    if q.stride(1) < q.stride(2):
         return q.new_empty(batch, rows, heads, dim).transpose(1, 2)
     return q.new_empty(batch, heads, rows, dim)
 
 
+@torch.library.register_fake("intp_ext::attention_core")
+def _fake(q, k, v, bounds, window, block, sink, scale):
+    return result_like(q)
+
+
+@torch.library.register_fake("intp_ext::attention_core.out")
 def _fake_out(q, k, v, bounds, window, block, sink, scale, out):
     return None
 
@@ -332,16 +293,4 @@ def _backward(ctx, grad):
     return (*(next(grads) if need else None for need in needed), None, None, None, None, None)
 
 
-_library = torch.library.Library("intp_ext", "IMPL")
-
-
-def register() -> None:
-    """Give the declared operator its fake and autograd formula."""
-    torch.library.register_fake("intp_ext::attention_core", _fake, lib=_library)
-    torch.library.register_fake("intp_ext::attention_core.out", _fake_out, lib=_library)
-    torch.library.register_autograd(
-        "intp_ext::attention_core", _backward, setup_context=_setup_context, lib=_library
-    )
-
-
-register()
+torch.library.register_autograd("intp_ext::attention_core", _backward, setup_context=_setup_context)

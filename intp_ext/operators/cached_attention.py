@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from . import _checks, compiled_cache, reference
-from ._attention import check_scale, check_window
-from .kv_cache import KVCache
-from .ops import apply_rope
-from .window import Window
+from .. import _checks
+from ..kv_cache import KVCache
+from ..window import Bounds, Window
+from .apply_rope import apply_rope
+from .attention import check_scale, result_like
 
 
 def cached_attention(
@@ -17,6 +17,7 @@ def cached_attention(
     *,
     window: Window | None = None,
     kv_bounds: torch.Tensor | None = None,
+    bounds: Bounds | None = None,
     scale: float | None = None,
 ) -> torch.Tensor:
     """Causal attention of the newest tokens over everything in the cache, packed bytes read as
@@ -40,6 +41,8 @@ def cached_attention(
         cache: with at least Sq tokens.
         window: :class:`Window`; None for full causal attention.
         kv_bounds: int32 ``[B, 2]``: row b sees tokens ``lo <= j < hi``; None for the cache's own.
+        bounds: what ``window`` and ``kv_bounds`` make, in their place, with ``q_offset = length -
+            Sq``, for the caches of several layers that see the same (:class:`Bounds`).
         scale: factor on the scores; None for ``D ** -0.5``.
 
     Returns:
@@ -53,38 +56,41 @@ def cached_attention(
     if not isinstance(cache, KVCache):
         raise TypeError(f"{where}: cache: expected a KVCache, got {type(cache).__name__}")
     if cache.capacity is not None and torch.compiler.is_compiling():
-        return compiled_cache.attention(q, cache, window, kv_bounds, scale)
+        return _in_graph(q, cache, window, kv_bounds, bounds, scale)
     _check(where, q, cache)
-    check_window(where, window, q.shape[0], q.device)
     check_scale(where, scale)
     batch, _, rows, dim = q.shape
-    if kv_bounds is None:
-        kv_bounds = cache._held.bounds
+    length, packed, rope = cache.length, cache.packed, cache.rope
+    positions = cache._memory.used_positions()
+    if bounds is None:
+        bounds = Bounds.of(
+            window,
+            batch=batch,
+            queries=rows,
+            keys=length,
+            device=q.device,
+            q_offset=length - rows,
+            kv_bounds=cache._memory.bounds if kv_bounds is None else kv_bounds,
+            where=where,
+        )
     else:
-        _checks.kv_bounds(where, kv_bounds, batch, "q", q)
-    length, packed, rope, positions = (
-        cache.length,
-        cache.packed,
-        cache.rope,
-        cache._kept_positions(),
-    )
+        _check_bounds(where, bounds, q, window, kv_bounds)
     if rope is not None and rows:
         q, _ = apply_rope(q, None, positions[..., length - rows :], rope)
     k, v = cache.rows()
     on_read = cache.rotate == "on_read"
     if on_read and k.shape[2]:
         _, k = apply_rope(None, k, positions[..., packed:], rope)
-    bounds = reference.pack_bounds(batch, length, q.device, window, length - rows, kv_bounds)
-    options = (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+    options = (bounds.size, bounds.block, bounds.sink)
     scale = dim**-0.5 if scale is None else float(scale)
     if packed == 0:
-        return torch.ops.intp_ext.attention_core(q, k, v, bounds, *options, scale)
+        return torch.ops.intp_ext.attention_core(q, k, v, bounds.rows, *options, scale)
     return torch.ops.intp_ext.kv_attention(
         q,
         k,
         v,
         *cache.pages(),
-        bounds,
+        bounds.rows,
         length,
         cache.bits,
         cache.key_group,
@@ -95,6 +101,45 @@ def cached_attention(
         rope.inv_freq.contiguous() if on_read else None,
         rope.attention_scaling if on_read else 1.0,
     )
+
+
+def _in_graph(
+    q: torch.Tensor,
+    cache: KVCache,
+    window: Window | None,
+    kv_bounds: torch.Tensor | None,
+    bounds: Bounds | None,
+    scale: float | None,
+) -> torch.Tensor:
+    """Under ``torch.compile``: one operator, whose graph fits every length (cache_in_graph.py)."""
+
+    def column(value: int | torch.Tensor | None) -> torch.Tensor | None:
+        if value is None or isinstance(value, torch.Tensor):
+            return value
+        return q.new_full((q.shape[0],), value, dtype=torch.int32)
+
+    made = None if bounds is None else bounds.rows
+    seen = bounds if window is None else window
+    sizes = (None, 1, 0) if seen is None else (seen.size, seen.block, seen.sink)
+    start, dense = (None, None) if window is None else (window.block_start, window.dense_from)
+    return torch.ops.intp_ext.kv_cache_attention(
+        q, made, *sizes, column(start), column(dense), kv_bounds, scale, *cache.graph_arguments()
+    )
+
+
+def _check_bounds(
+    where: str,
+    bounds: Bounds,
+    q: torch.Tensor,
+    window: Window | None,
+    kv_bounds: torch.Tensor | None,
+) -> None:
+    if not isinstance(bounds, Bounds):
+        raise TypeError(f"{where}: bounds: expected Bounds, got {type(bounds).__name__}")
+    for name, value in (("window", window), ("kv_bounds", kv_bounds)):
+        if value is not None:
+            raise ValueError(f"{where}: {name}: expected none with bounds, got {value}")
+    bounds.check(where, q)
 
 
 def _check(where: str, q: torch.Tensor, cache: KVCache) -> None:
@@ -128,7 +173,4 @@ def _append_fake(*args):
 
 @torch.library.register_fake("intp_ext::kv_attention")
 def _attention_fake(q, *args):
-    batch, heads, rows, dim = q.shape
-    if q.stride(1) < q.stride(2):  # as in csrc/attention/attention_run.h
-        return q.new_empty(batch, rows, heads, dim).transpose(1, 2)
-    return q.new_empty(batch, heads, rows, dim)
+    return result_like(q)

@@ -1,0 +1,86 @@
+"""A :class:`intp_ext.KVCache` inside ``torch.compile``: two operators that a graph sees as one call
+each.
+
+The length of a cache changes at every token. As a Python int it would be a constant of the graph,
+which would be compiled anew each time; so in a graph the length is a tensor on the CPU, and these
+operators read it and run the eager methods. They need a ``capacity``: buffers that never move.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..kv_cache import KVCache
+from ..rope import Rope
+from ..window import Bounds, Window
+from .attention import result_like
+from .cached_attention import cached_attention
+
+# what KVCache.graph_arguments gives
+_CACHE = (
+    "Tensor{0} length, Tensor{1}[] buffers, Tensor{2}? positions, Tensor{3}? padding, "
+    "Tensor? inv_freq, float attention_scaling, int[]? sections, bool interleaved_sections, "
+    "int bits, str rotate, int key_group, int value_group, int capacity"
+)
+_library = torch.library.Library("intp_ext", "FRAGMENT")
+_library.define(
+    "kv_cache_append(Tensor k, Tensor v, Tensor? at, Tensor? order, Tensor? kv_bounds, "
+    + _CACHE.format("(a!)", "(b!)", "(c!)", "(d!)")
+    + ") -> ()"
+)
+_library.define(
+    "kv_cache_attention(Tensor q, Tensor? bounds, int? window, int block, int sink, "
+    "Tensor? block_start, Tensor? dense_from, Tensor? kv_bounds, float? scale, "
+    + _CACHE.format("", "", "", "")
+    + ") -> Tensor"
+)
+
+
+def _cache(
+    length, buffers, positions, padding,
+    inv_freq, attention_scaling, sections, interleaved_sections,
+    bits, rotate, key_group, value_group, capacity,
+) -> KVCache:  # fmt: skip
+    rope = None
+    if inv_freq is not None:
+        rope = Rope(inv_freq, attention_scaling, sections, interleaved_sections)
+    cache = KVCache(
+        bits, rope=rope, rotate=rotate, key_group=key_group, value_group=value_group,
+        capacity=capacity,
+    )  # fmt: skip
+    cache.hold(buffers, positions, padding, int(length))
+    return cache
+
+
+@torch.library.impl(_library, "kv_cache_append", "CompositeExplicitAutograd")
+def _append(k, v, at, order, kv_bounds, length, buffers, positions, padding, *options):
+    cache = _cache(length, buffers, positions, padding, *options)
+    cache.append(k, v, at, order=order, kv_bounds=kv_bounds)
+    for mine, theirs in zip((*buffers, positions, padding), cache.held(), strict=True):
+        if theirs is not mine:  # prepared in memory of its own: see Memory.reserve
+            mine.copy_(theirs)
+    length.fill_(cache.length)
+
+
+@torch.library.impl(_library, "kv_cache_attention", "CompositeExplicitAutograd")
+def _attention(
+    q, bounds, size, block, sink, block_start, dense_from, kv_bounds, scale, *cache
+):  # fmt: skip
+    window, made = None, None
+    if bounds is not None:
+        made = Bounds(bounds, size, block, sink)
+    elif size is not None:
+        window = Window(size, block, 0 if block_start is None else block_start, sink, dense_from)
+    return cached_attention(
+        q, _cache(*cache), window=window, kv_bounds=kv_bounds, bounds=made, scale=scale
+    )
+
+
+@torch.library.register_fake("intp_ext::kv_cache_append", lib=_library)
+def _append_fake(*args):
+    return None
+
+
+@torch.library.register_fake("intp_ext::kv_cache_attention", lib=_library)
+def _attention_fake(q, *args):
+    return result_like(q)

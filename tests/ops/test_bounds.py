@@ -1,0 +1,104 @@
+"""Bounds made once: what attention and cached_attention make of their arguments at every call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from intp_ext import Bounds, KVCache, Window, attention, cached_attention, rope_frequencies
+from intp_ext.window import NEVER_DENSE
+
+CPU = torch.device("cpu")
+PADDING = torch.tensor([[3, 60], [0, 50]], dtype=torch.int32)
+STARTS = torch.tensor([5, 2], dtype=torch.int32)
+CALLS = {
+    "causal": {},
+    "padding": {"kv_bounds": PADDING},
+    "offset": {"q_offset": 44},
+    "offset on the device": {"q_offset": torch.tensor([44, 40], dtype=torch.int32)},
+    "window": {"window": Window(2, 8, STARTS, 4, 60), "q_offset": 44, "kv_bounds": PADDING},
+}
+
+
+def states(rows=20, keys=64):
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((2, 4, rows, 32), (2, 2, keys, 32), (2, 2, keys, 32))
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_give_the_same_answer(call):
+    q, k, v = states()
+    bounds = Bounds.of(**{"window": None, **call}, batch=2, queries=20, keys=64, device=CPU)
+    assert torch.equal(attention(q, k, v, bounds=bounds), attention(q, k, v, **call))
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_give_a_cache_the_same_answer(bits):
+    q, k, v = states(1, 150)
+    cache = KVCache(bits, rope=rope_frequencies("none", 32))
+    cache.append(k, v, kv_bounds=PADDING + torch.tensor([0, 90], dtype=torch.int32))
+    window = Window(20, sink=2)
+    bounds = Bounds.of(
+        window,
+        batch=2,
+        queries=1,
+        keys=150,
+        device=CPU,
+        q_offset=149,
+        kv_bounds=cache.kv_bounds,
+    )
+    expected = cached_attention(q, cache, window=window)
+    assert torch.equal(cached_attention(q, cache, bounds=bounds), expected)
+
+
+def test_columns():
+    """lo, hi, q_offset, block_start, dense_from."""
+    bounds = Bounds.of(None, batch=1, queries=4, keys=9, device=CPU, q_offset=5)
+    assert bounds.rows.tolist() == [[0, 9, 5, 0, NEVER_DENSE]]
+    assert (bounds.size, bounds.block, bounds.sink) == (None, 1, 0)
+    window = Window(3, 8, STARTS, 4, 60)
+    bounds = Bounds.of(window, batch=2, queries=1, keys=9, device=CPU, kv_bounds=PADDING)
+    assert bounds.rows.tolist() == [[3, 60, 0, 5, 60], [0, 50, 0, 2, 60]]
+    assert (bounds.size, bounds.block, bounds.sink) == (3, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": Window(2)}, "window: expected none with bounds"),
+        ({"q_offset": 3}, "q_offset: expected none with bounds"),
+        ({"kv_bounds": PADDING}, "kv_bounds: expected none with bounds"),
+        ({"order": torch.arange(20)}, "order: expected none with bounds"),
+        (
+            {"rope": rope_frequencies("none", 32), "positions": torch.arange(64)},
+            "rope: expected none with bounds",
+        ),
+    ],
+)
+def test_stand_alone(options, message):
+    q, k, v = states()
+    bounds = Bounds.of(None, batch=2, queries=20, keys=64, device=CPU)
+    with pytest.raises(ValueError, match=message):
+        attention(q, k, v, bounds=bounds, **options)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ([[0, 9, 0, 0, 9]], TypeError, "rows: expected a tensor, got list"),
+        (torch.zeros(2, 5), TypeError, "rows: expected int32, got torch.float32"),
+        (torch.zeros(2, 3).int(), ValueError, r"rows: expected contiguous \[B, 5\]"),
+        (torch.zeros(2, 10).int()[:, ::2], ValueError, r"rows: expected contiguous \[B, 5\]"),
+    ],
+)
+def test_bad_rows(rows, error, message):
+    with pytest.raises(error, match=message):
+        Bounds(rows)
+
+
+def test_of_another_batch():
+    q, k, v = states()
+    bounds = Bounds.of(None, batch=3, queries=20, keys=64, device=CPU)
+    with pytest.raises(ValueError, match="bounds: expected 2 rows, got 3"):
+        attention(q, k, v, bounds=bounds)
