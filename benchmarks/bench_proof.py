@@ -15,9 +15,9 @@ from types import SimpleNamespace
 
 import machine
 import torch
-from intp_video import attention
-from intp_video.passes import CURRENT, DecoderState, ForwardPass
-from intp_video.sequence import Sequence
+from intp_video.hook import attention
+from intp_video.hook.passes import CURRENT, DecoderState, ForwardPass
+from intp_video.hook.sequence import Sequence
 from torch import nn
 
 import intp_ext
@@ -29,13 +29,13 @@ ROUNDS, PASSES = 15, 1000
 def proven_pass(layers: int):
     """A function that leaves the traces of one pass over our cache layers, and checks them."""
     modules = [nn.Identity() for _ in range(layers)]
-    decoder = DecoderState(None, 257, 257, needs_sequence=False, layers=modules)
+    decoder = DecoderState(None, 257, 257, needs_span=False, needs_sequence=False, layers=modules)
     sequence = Sequence(intp_ext.rope_frequencies("none", 128), None, 1 << 40)
     lengths = count()
     cache = SimpleNamespace(get_seq_length=lambda: next(lengths))  # asked before and after a pass
     query = torch.zeros(1, 32, 1, 128)
     key = torch.zeros(1, 32, 4096, 128)
-    mask = torch.zeros(1, 1, 1, 3, dtype=torch.int32)
+    mask = torch.zeros(1, 1, 1, 5, dtype=torch.int32)
     arguments = {"position_ids": None, "use_cache": True}
     output = {"cache": cache}
 

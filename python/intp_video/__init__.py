@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .answering import Answer, ask, load
     from .errors import IntpVideoError, ModelError, VideoError
-    from .hook import Handle, extend
+    from .hook import Handle, Options, extend
     from .planning import Plan, plan
     from .preparation import Preparer, prepare
     from .random_model import make_random_model
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "answering": ("Answer", "ask", "load"),
     "errors": ("IntpVideoError", "ModelError", "VideoError"),
-    "hook": ("Handle", "extend"),
+    "hook": ("Handle", "Options", "extend"),
     "planning": ("Plan", "plan"),
     "preparation": ("Preparer", "prepare"),
     "random_model": ("make_random_model",),
@@ -43,6 +43,7 @@ __all__ = [
     "Handle",
     "IntpVideoError",
     "ModelError",
+    "Options",
     "Plan",
     "Preparer",
     "Session",

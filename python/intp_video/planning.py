@@ -35,8 +35,8 @@ class Plan:
         trained_context: L0, positions the language model was trained on.
         factor: ``max(1, total_tokens / L0)``: how far RoPE is stretched.
         weight_bytes: all parameters in ``dtype``.
-        kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or with ``kv_bits``
-            packed, with scales, zeros, positions and the unfinished group.
+        kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or packed to fewer
+            ``kv_bits``, with scales, zeros, positions and the unfinished group.
         kv_bits: as given.
         peak_bytes: weights, KV cache, pixels, features and the widest activations of one layer;
             tensors alone, without the process around them.
@@ -56,7 +56,7 @@ class Plan:
     kv_bytes: int
     peak_bytes: int
     dtype: str
-    kv_bits: int | None = None
+    kv_bits: int = 16
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,7 +69,7 @@ class Plan:
                     value, unit = value / 1024, larger
             return f"{value:.1f} {unit}"
 
-        kept = self.dtype if self.kv_bits is None else f"{self.kv_bits} bits, everything counted"
+        kept = self.dtype if self.kv_bits == 16 else f"{self.kv_bits} bits, everything counted"
         rows = (
             ("model", self.model_type),
             ("frames", f"{self.frames} in {self.groups} groups of {self.frames_per_group}"),
@@ -89,7 +89,7 @@ def plan(
     *,
     dtype: torch.dtype | None = None,
     frames_per_group: int | None = None,
-    kv_bits: int | None = None,
+    kv_bits: int = 16,
 ) -> Plan:
     """Tokens, scaling factor, KV bytes and a peak estimate for one video of so many frames, batch
     1.
@@ -119,7 +119,7 @@ def plan(
     total = frames * per_frame + text_reserve(family.frames_per_group(config), per_frame, trained)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    if kv_bits is None:
+    if kv_bits == 16:
         layer_bytes = 2 * kv_heads * head_dim * total * dtype.itemsize
     else:
         layer_bytes = packed_bytes(kv_bits, kv_heads, head_dim, total, dtype)

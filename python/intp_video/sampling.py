@@ -38,10 +38,10 @@ def check_frames(frames: int, *, function: str, name: str = "frames", least: int
         ValueError: outside ``least..MAX_FRAMES``.
     """
     if isinstance(frames, bool) or not isinstance(frames, Integral):
-        raise TypeError(f"{function}: {name} must be an int, got {type(frames).__name__}")
+        raise TypeError(f"{function}: {name}: expected an int, got {type(frames).__name__}")
     if not least <= frames <= MAX_FRAMES:
         raise ValueError(
-            f"{function}: {name} must be between {least} and {MAX_FRAMES:,}, got {int(frames):,}"
+            f"{function}: {name}: expected {least} to {MAX_FRAMES:,}, got {int(frames):,}"
         )
     return int(frames)
 
@@ -59,9 +59,9 @@ def sample_indices(count: int, frames: int) -> np.ndarray:
     """
     frames = check_frames(frames, function="sample_indices")
     if isinstance(count, bool) or not isinstance(count, Integral):
-        raise TypeError(f"sample_indices: count must be an int, got {type(count).__name__}")
+        raise TypeError(f"sample_indices: count: expected an int, got {type(count).__name__}")
     if count < 1:
-        raise ValueError(f"sample_indices: count must be at least 1, got {count}")
+        raise ValueError(f"sample_indices: count: expected at least 1, got {count}")
     return (2 * np.arange(frames, dtype=np.int64) + 1) * int(count) // (2 * frames)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
-from .cache import PackedLayer, kv_cache_bytes
 from .hook import extend
+from .hook.cache import PackedLayer, kv_cache_bytes
 from .planning import text_reserve
 from .preparation import Preparer
 from .video import Clip

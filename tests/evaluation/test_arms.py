@@ -87,13 +87,15 @@ def test_what_an_arm_asks_of_extend(loaded):
     model, preparer = loaded
     with Arm("intp", 32, "visual", 4).applied(model, preparer):
         handle = model._intp_handle
-        assert (handle.rope, handle.span, handle.window) == ("linear", "visual", 4)
+        assert (handle.options.rope, handle.options.span) == ("linear", "visual")
+        assert handle.options.window == 4
     with Arm("contiguous", 32, "yarn").applied(model, preparer):
-        assert (model._intp_handle.grouping, model._intp_handle.rope) == ("contiguous", "yarn")
+        assert model._intp_handle.options.grouping == "contiguous"
+        assert model._intp_handle.options.rope == "yarn"
     with Arm("pooled", 32).applied(model, preparer):
-        assert model._intp_handle.rope == "none"
+        assert model._intp_handle.options.rope == "none"
     with Arm("intp", 32, "yarn", None, 4).applied(model, preparer):
-        assert model._intp_handle.packing.bits == 4
+        assert model._intp_handle.options.kv_bits == 4
     with Arm("stock", 32).applied(model, preparer):
         assert not hasattr(model, "_intp_handle")
     intp_video.extend(model, 8).restore()  # nothing was left behind

@@ -29,7 +29,7 @@ def ask(model, cache, rows, positions):
     ).logits
 
 
-@pytest.mark.parametrize("bits", [None, 16])
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
 @pytest.mark.parametrize(
     ("change", "rows"),
     [
@@ -40,11 +40,11 @@ def ask(model, cache, rows, positions):
     ],
     ids=["select", "reorder", "select-one", "repeat"],
 )
-def test_rows_that_change_places(bits, change, rows):
+def test_rows_that_change_places(rotate, change, rows):
     """A row's video goes with it: text after it stands where that video ends."""
     model, inputs = make_model(), two_rows()
     length = inputs["input_ids"].shape[1]
-    with torch.no_grad(), intp_video.extend(model, 8, kv_bits=bits, **VISUAL):
+    with torch.no_grad(), intp_video.extend(model, 8, kv_rotate=rotate, **VISUAL):
         positions = torch.full((2, 1), length)
         expected = []
         for row in rows:
@@ -57,11 +57,11 @@ def test_rows_that_change_places(bits, change, rows):
     torch.testing.assert_close(ours[0], expected[0], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("bits", [None, 16])
-def test_a_cache_that_is_cropped_to_before_the_video(bits):
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
+def test_a_cache_that_is_cropped_to_before_the_video(rotate):
     model, inputs = make_model(), make_inputs(8, texts=((6, 4),))
     ids = torch.randint(3, 60, (1, 5), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), intp_video.extend(model, 8, kv_bits=bits, **VISUAL):
+    with torch.no_grad(), intp_video.extend(model, 8, kv_rotate=rotate, **VISUAL):
         start = cache_of(model(input_ids=inputs["input_ids"][:, :4]))
         expected = model(input_ids=ids, **with_cache(model, start)).logits
         cache = cache_of(model(**inputs))
@@ -117,7 +117,7 @@ def test_packed_keys_and_a_sliding_window(name):
     model = make(RIGHT[name][0], **RIGHT[name][1])
     with (
         torch.no_grad(),
-        intp_video.extend(model, 8, rope="none", kv_bits=16),
+        intp_video.extend(model, 8, rope="none", kv_bits=8),
         pytest.raises(ModelError, match="sliding window"),
     ):
         model(**make_inputs(8), **with_cache(model, DynamicCache()))

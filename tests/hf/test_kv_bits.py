@@ -15,7 +15,7 @@ from hf.tiny_model import (
     with_cache,
 )
 from intp_video import ModelError
-from intp_video.cache import kv_cache_bytes
+from intp_video.hook.cache import kv_cache_bytes
 from transformers import DynamicCache
 
 import intp_ext
@@ -60,7 +60,7 @@ def test_logits_of_the_stock_model(model, bits):
             torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
-def over_dequantized(q, cache, *, window=None, scale=None):
+def over_dequantized(q, cache, *, bounds, scale):
     """cached_attention's definition: over keys and values in float32, unpacked."""
     k, v = cache.dequantize()
     rows, length = q.shape[2], cache.length
@@ -69,8 +69,8 @@ def over_dequantized(q, cache, *, window=None, scale=None):
         q, _ = reference.apply_rope(q, None, positions[:, length - rows :], cache.rope)
         if cache.rotate == "on_read":
             _, k = reference.apply_rope(None, k, positions, cache.rope)
-    return reference.attention(
-        q, k, v, window=window, q_offset=length - rows, kv_bounds=cache.kv_bounds, scale=scale
+    return reference.attention_core(
+        q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale
     )
 
 
@@ -136,7 +136,7 @@ def test_bytes_are_those_of_the_plan(model):
         plan = intp_video.plan(model, 64, kv_bits=bits, dtype=torch.float32)
         assert cache.get_seq_length() == total
         assert kv_cache_bytes(cache)[0] == plan.kv_bytes <= kv_cache_bytes(cache)[1]
-        assert f"{bits} bits" in str(plan)
+        assert ("float32" if bits == 16 else f"{bits} bits") in str(plan)
 
 
 def test_a_packed_cache_needs_an_extended_model(model):
@@ -208,10 +208,10 @@ def test_another_attention_function_names_the_way_out(model):
 @pytest.mark.parametrize(
     ("bad", "named"),
     [
-        ({"kv_bits": 3}, "kv_bits: expected 2, 4, 8, 16 or None, got 3"),
+        ({"kv_bits": 3}, "kv_bits: expected one of 2, 4, 8, 16, got 3"),
         ({"kv_bits": True}, "kv_bits"),
         ({"kv_rotate": "never", "kv_bits": 4}, "kv_rotate: expected one of"),
-        ({"kv_rotate": "on_read"}, "needs kv_bits"),
+        ({"kv_bits": None}, "kv_bits: expected one of"),
         ({"kv_rotate": "on_read", "kv_bits": 4, "fused": False}, "fused=True"),
     ],
 )

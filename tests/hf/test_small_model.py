@@ -119,9 +119,10 @@ def test_the_kernels_and_their_definition_give_the_same_answer(loaded, prompt, m
         expected = logits(model, prompt)
     calls = []
 
-    def definition(*args, **kwargs):
+    def definition(q, k, v, *, bounds, scale):
         calls.append(1)
-        return intp_ext.reference.attention(*args, **kwargs)
+        sizes = (bounds.size, bounds.block, bounds.sink)
+        return intp_ext.reference.attention_core(q, k, v, bounds.rows, *sizes, scale)
 
     monkeypatch.setattr(intp_ext, "attention", definition)
     with intp_video.extend(model, 32):

@@ -22,7 +22,7 @@ VARIANTS = [
     {"rearrange": "attention"},
     {"window": 2},
     {"kv_bits": 4},
-    {"kv_bits": 16, "kv_rotate": "on_read"},
+    {"kv_rotate": "on_read"},
 ]
 
 
@@ -66,7 +66,7 @@ def drop_the_mask_function(model, monkeypatch):
 
 def keep_the_mask_of_an_earlier_pass(model, monkeypatch):
     """A mask that looks like ours, and is not of this pass."""
-    stale = torch.tensor([[0, 9, 0]], dtype=torch.int32, device=model.device)[:, None, None]
+    stale = torch.tensor([[0, 9, 0, 0, 9]], dtype=torch.int32, device=model.device)[:, None, None]
     AttentionMaskInterface.register("intp", lambda *args, **kwargs: stale)
 
 
@@ -303,7 +303,7 @@ def test_an_encoder_without_a_class_token_is_refused(monkeypatch):
         model(**make_inputs(8))
 
 
-@pytest.mark.parametrize("bits", [None, 16, 4, 2])
+@pytest.mark.parametrize("bits", [16, 4, 2])
 def test_a_pass_that_fails_leaves_the_cache_as_it_was(bits, monkeypatch):
     """A breach in the last layer, at lengths around the end of a packed group of 64."""
     model = make_model()
@@ -327,7 +327,7 @@ def test_a_pass_that_fails_leaves_the_cache_as_it_was(bits, monkeypatch):
             assert torch.equal(model(**chunk).logits, expected[step])
 
 
-@pytest.mark.parametrize("bits", [None, 4])
+@pytest.mark.parametrize("bits", [16, 4])
 def test_an_interrupt_in_the_middle_of_a_pass_leaves_the_cache_as_it_was(bits, monkeypatch):
     model = make_model()
     ids = torch.randint(3, 60, (1, 70), generator=torch.Generator().manual_seed(0))

@@ -54,13 +54,13 @@ def test_whole_groups_drop_no_frame(frames, per_group):
 
 @pytest.mark.parametrize("frames", [0, -1, 10**9, MAX_FRAMES + 1])
 def test_absurd_numbers_of_frames(frames):
-    with pytest.raises(ValueError, match=r"sample_indices: frames must be between 1 and 100,000"):
+    with pytest.raises(ValueError, match=r"sample_indices: frames: expected 1 to 100,000"):
         sample_indices(100, frames)
 
 
 @pytest.mark.parametrize("frames", [True, 8.0, "8", None])
 def test_frames_must_be_an_int(frames):
-    with pytest.raises(TypeError, match="frames must be an int, got"):
+    with pytest.raises(TypeError, match="frames: expected an int, got"):
         sample_indices(100, frames)
 
 

@@ -36,9 +36,10 @@ def add_kv_argument(parser: argparse._ActionsContainer) -> None:
         "--kv-bits",
         type=int,
         choices=(2, 4, 8, 16),
+        default=16,
         metavar="BITS",
-        help="2, 4, 8 or 16: bits of a cached key or value, scales apart (default: the cache of "
-        "transformers)",
+        help="2, 4, 8 or 16: bits of a cached key or value, scales apart; 16 keeps the model's "
+        "dtype (default: 16)",
     )
 
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from ..grouping import encoder_order
 from ..hook import extend
+from ..hook.passes import saw_features
 from ..models import video_model_for
-from ..passes import saw_features
 from ..preparation import Preparer
 
 METHODS = {
@@ -41,8 +41,7 @@ class Arm:
         frames: M, whole groups.
         rope: one of ``ROPES`` for the methods that stretch it, else None.
         window: in frames, or None.
-        kv_bits: of cached keys and values, for the methods that stretch RoPE; None: transformers'
-            own cache.
+        kv_bits: of cached keys and values, for the methods that stretch RoPE; None: 16.
     """
 
     method: str
@@ -72,7 +71,7 @@ class Arm:
         options: dict[str, Any] = {
             "rope": self.rope or "none",
             "window": self.window,
-            "kv_bits": self.kv_bits,
+            "kv_bits": self.kv_bits or 16,
         }
         if self.rope == "visual":
             options |= {"rope": "linear", "span": "visual"}

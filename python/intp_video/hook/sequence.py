@@ -8,7 +8,7 @@ import torch
 
 import intp_ext
 
-from .errors import ModelError
+from ..errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 import intp_ext
-from intp_ext.operators.rearrange import gather_tokens
+from intp_ext.operators.rearrange import gather_tokens, inverse_order
 
-from . import compat
-from .errors import ModelError
+from .. import compat
+from ..errors import ModelError
 from .sequence import Sequence
 
 UNTURNED = (
@@ -38,6 +38,7 @@ class DecoderState:
         window: frames a visual token sees (its own included), or None.
         block: tokens in a frame.
         sink: first tokens of a row that everything sees.
+        needs_span: a pass must know where its video stands.
         needs_sequence: the whole model must be called, not the decoder alone.
         layers: the attention modules, in the order in which a pass calls them.
         encoded: videos that the grouped encoder has encoded so far.
@@ -46,6 +47,7 @@ class DecoderState:
     window: int | None
     block: int
     sink: int
+    needs_span: bool
     needs_sequence: bool
     layers: list[nn.Module]
     encoded: int = 0
@@ -76,7 +78,8 @@ class ForwardPass:
     Attributes:
         past: tokens in our cache layers before this pass.
         sees_video: it has visual tokens, whose place is in ``sequence.visual``.
-        order: int32 ``[B, S]``: time -> row of the residual stream, or None.
+        order: int32 ``[B, S]``: time -> row of the residual stream, or None; ``inverse`` is the way
+            back.
         positions: ``[1 or B, S]``, in time order, where rotation is withheld.
         withheld: q and k arrive unrotated: rotating them is up to us.
         kv_bounds: int32 ``[B, 2]``: keys that are no padding.
@@ -106,6 +109,7 @@ class ForwardPass:
         self.visual = sequence.visual
         self.sees_video = False
         self.order: torch.Tensor | None = None
+        self.inverse: torch.Tensor | None = None
         self.positions: torch.Tensor | None = None
         self.withheld = False
         self.kv_bounds: torch.Tensor | None = None
@@ -116,6 +120,7 @@ class ForwardPass:
         self.features: int | None = None
         self.visual_tokens: int | None = None
         self._mask: torch.Tensor | None = None  # the one that attention was given last
+        self._bounds: tuple[torch.Tensor | None, intp_ext.Bounds | None] = (None, None)
         self._rotary_calls = 0
         self._turned: tuple[Any, Any] = (None, None)  # q and k of this layer, from the guard
         self._handed: Any = None  # what our cache layer returned for this layer's keys
@@ -130,6 +135,20 @@ class ForwardPass:
         return intp_ext.Window(
             self.decoder.window, self.decoder.block, span.start, self.decoder.sink, span.end
         )
+
+    def bounds(self, carrier: torch.Tensor) -> intp_ext.Bounds:
+        """What a mask of ours carries, made once for all layers that are given it."""
+        if self._bounds[0] is not carrier:
+            window = self.window()
+            size, block, sink = (
+                (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+            )
+            self._bounds = carrier, intp_ext.Bounds(carrier[:, 0, 0], size, block, sink)
+        return self._bounds[1]
+
+    def bring_in_order(self, order: torch.Tensor) -> None:
+        """The residual stream is in another order than time: ``order [B, S]``, time -> row."""
+        self.order, self.inverse = order, inverse_order(order)
 
     def prepare_queries(self, query: torch.Tensor) -> torch.Tensor:
         """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
@@ -159,9 +178,7 @@ class ForwardPass:
 
     def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
         """``[B, Hq, S, D]`` from time order back to the rows of the residual stream."""
-        if self.order is None:
-            return output
-        return gather_tokens(output, self.order.argsort(dim=-1))
+        return output if self.inverse is None else gather_tokens(output, self.inverse)
 
     def follow(self, device: torch.device) -> None:
         """Layers of one model may lie on several devices."""
@@ -169,7 +186,8 @@ class ForwardPass:
             return
         self.rope = self.rope.to(device)
         self.positions = None if self.positions is None else self.positions.to(device)
-        self.order = None if self.order is None else self.order.to(device)
+        if self.order is not None:
+            self.bring_in_order(self.order.to(device))
         self.visual = None if self.visual is None else self.visual.to(device)
         self.kv_bounds = None if self.kv_bounds is None else self.kv_bounds.to(device)
 

@@ -1,9 +1,9 @@
 """The cache layers of an extended model: keys are brought into time order and rotated once, when
-written; with ``kv_bits`` they are packed in the same pass, and read packed."""
+written, behind the earlier ones; packed ones (``kv_bits``) in one pass, and they are read
+packed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCa
 
 import intp_ext
 
-from . import compat
-from .errors import ModelError
+from .. import compat
+from ..errors import ModelError
+from .options import Options
 from .passes import CURRENT, ForwardPass, broken
 from .sequence import Sequence
 
@@ -55,15 +56,18 @@ class Followed:
 
 
 class ExtendedLayer(Followed, DynamicLayer):
-    """A ``DynamicLayer`` whose ``update`` prepares the new keys and values first.
+    """A ``DynamicLayer`` whose ``update`` prepares the new keys and values first, and writes them
+    behind those of earlier tokens, in memory that has room for more.
 
-    Once the pass that it belongs to is over it is an ordinary layer, so a cache outlives its
-    extension.
+    ``keys`` and ``values`` are always those of all tokens: once the pass that it belongs to is over
+    it is an ordinary layer, so a cache outlives its extension.
     """
 
     def __init__(self, sequence: Sequence, leads: bool) -> None:
         super().__init__()
         self.sequence, self.leads = sequence, leads
+        self._memory: intp_ext.KVCache | None = None
+        self._shown: torch.Tensor | None = None  # the keys of that memory
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -71,22 +75,61 @@ class ExtendedLayer(Followed, DynamicLayer):
         now = _pass_of(self.sequence)
         if now is None:
             return super().update(key_states, value_states, *args, **kwargs)
-        states = super().update(*now.prepare_keys(key_states, value_states), *args, **kwargs)
+        key, value = now.prepare_keys(key_states, value_states)
+        if self._has_no_memory_for(key, value):
+            self._memory = None
+            states = super().update(key, value, *args, **kwargs)
+        else:
+            states = self._append(key, value)
         now.saw_update(key_states, states[0])
         return states
+
+    @staticmethod
+    def _has_no_memory_for(key: torch.Tensor, value: torch.Tensor) -> bool:
+        """Autograd keeps what it saw, and a compiled graph has its own way with memory."""
+        derived = torch.is_grad_enabled() and (key.requires_grad or value.requires_grad)
+        return derived or torch.compiler.is_compiling()
+
+    def _append(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        memory = self._memory
+        if memory is None or self.keys is not self._shown:  # new, or changed by somebody else
+            memory = intp_ext.KVCache()
+            if self.is_initialized and self.keys.numel():
+                memory.append(self.keys, self.values)
+        memory.append(key, value)
+        self.dtype, self.device, self.is_initialized = key.dtype, key.device, True
+        return self._show(memory)
+
+    def _show(self, memory: intp_ext.KVCache) -> tuple[torch.Tensor, torch.Tensor]:
+        self._memory = memory
+        self.keys, self.values = memory.rows()
+        self._shown = self.keys
+        return self.keys, self.values
+
+    def crop(self, tokens: int) -> None:
+        memory, whole = self._memory, self.keys is self._shown
+        super().crop(tokens)
+        if memory is not None and whole:
+            memory.crop(self.get_seq_length())
+            self._show(memory)
+
+    def offload(self) -> None:
+        self._memory = self._shown = None  # or it would not leave the device
+        super().offload()
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes in use, bytes reserved."""
+        if not self.is_initialized:
+            return 0, 0
+        used = self.keys.nbytes + self.values.nbytes
+        whole = self._memory is not None and self.keys is self._shown
+        return used, self._memory.nbytes_allocated if whole else used
 
     def undo(self, length: int) -> None:
         """As it was when it held ``length`` tokens."""
         if self.is_initialized and self.keys.shape[-2] > length:
+            self._memory = None
             self.keys, self.values = self.keys[..., :length, :], self.values[..., :length, :]
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How ``extend(kv_bits=...)`` caches: arguments of :class:`intp_ext.KVCache`."""
-
-    bits: int
-    rotate: str = "on_write"
 
 
 class PackedStates:
@@ -111,9 +154,10 @@ class PackedStates:
 class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
     """What a layer of transformers is asked for, over an :class:`intp_ext.KVCache`."""
 
-    def __init__(self, sequence: Sequence, leads: bool, packing: Packing, like: Any = None) -> None:
+    def __init__(self, sequence: Sequence, leads: bool, options: Options, like: Any = None) -> None:
         super().__init__()
-        self.sequence, self.leads, self.packing = sequence, leads, packing
+        self.sequence, self.leads = sequence, leads
+        self._bits, self._rotate = options.kv_bits, options.kv_rotate
         # of a static layer: generate() looks at both before it uses a cache again
         self.max_cache_len: int | None = getattr(like, "max_cache_len", None)
         self.max_batch_size: int | None = getattr(like, "max_batch_size", None)
@@ -133,13 +177,13 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
                 "add to: extend it again, or begin with an empty cache"
             )
         now.follow(key_states.device)
-        if self.packing.rotate == "on_read" and not now.withheld:
+        if self._rotate == "on_read" and not now.withheld:
             raise broken("keys that our rotary embedding was not asked about were to be cached")
         if self.cache is None:
             self.cache = intp_ext.KVCache(
-                self.packing.bits,
+                self._bits,
                 rope=now.rope if now.withheld else None,
-                rotate=self.packing.rotate,
+                rotate=self._rotate,
                 capacity=self.max_cache_len,
             )
             self.is_initialized = True
@@ -157,6 +201,10 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
             self.reset()
         else:
             self.cache.rewind(self._mark)
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes in use, bytes reserved."""
+        return (0, 0) if self.cache is None else (self.cache.nbytes, self.cache.nbytes_allocated)
 
     def get_seq_length(self, *args: Any) -> int:
         return 0 if self.cache is None else self.cache.length
@@ -194,27 +242,35 @@ class PackedLayer(Followed, _PackedLayer):
     """
 
 
-def adopt(cache: Cache | None, sequence: Sequence, layers: int, packing: Packing | None) -> bool:
-    """Make an empty ``DynamicCache`` write through our layers, in place; with ``packing`` a
-    ``StaticCache`` too, whose length becomes their capacity. False where it is of another kind."""
+def adopt(cache: Cache | None, sequence: Sequence, layers: int, options: Options) -> bool:
+    """Make an empty ``DynamicCache`` write through our layers, in place, and a
+    ``StaticCache`` where it must, whose length becomes their capacity. False where it is of another
+    kind."""
     if cache is None:
         return True
+    # a static layer of transformers cannot write in another order than it is given
+    packed = options.packed or (isinstance(cache, StaticCache) and options.rearrange == "attention")
     ours = (DynamicLayer, ExtendedLayer, PackedLayer)
     if isinstance(cache, DynamicCache) and all(type(layer) in ours for layer in cache.layers):
         like = None
-    elif isinstance(cache, StaticCache) and packing is not None:
+    elif isinstance(cache, StaticCache) and packed:
         if any(type(layer) not in (StaticLayer, PackedLayer) for layer in cache.layers):
             return False
         like = cache.layers[0]
     else:
         return False
-    if packing is None:
+    if not packed:
         cache.layers = [ExtendedLayer(sequence, index == 0) for index in range(layers)]
         return True
     if getattr(cache, "offloading", False):
         return False
-    cache.layers = [PackedLayer(sequence, index == 0, packing, like) for index in range(layers)]
+    cache.layers = [PackedLayer(sequence, index == 0, options, like) for index in range(layers)]
     return True
+
+
+def names_of_layers(cache: Cache) -> str:
+    """For messages."""
+    return ", ".join(sorted({type(layer).__name__ for layer in cache.layers})) or "no layers"
 
 
 def holds_packed(cache: Cache | None) -> bool:
@@ -231,7 +287,6 @@ def sequence_of(cache: Cache) -> Sequence | None:
 
 
 def kv_cache_bytes(cache: Cache) -> tuple[int, int]:
-    """Bytes in use and bytes reserved by all layers of a packed cache."""
-    caches = [layer.cache for layer in cache.layers if isinstance(layer, PackedLayer)]
-    caches = [c for c in caches if c is not None]
-    return sum(c.nbytes for c in caches), sum(c.nbytes_allocated for c in caches)
+    """Bytes in use and bytes reserved by all layers that an extended model wrote."""
+    sizes = [layer.sizes() for layer in cache.layers if isinstance(layer, Followed)]
+    return sum(used for used, _ in sizes), sum(reserved for _, reserved in sizes)

@@ -2,7 +2,8 @@
 interfaces.
 
 The mask function returns no ``[B, 1, Q, K]`` mask (10 GB at 100k tokens) but a carrier ``[B, 1, 1,
-3]`` int32: lo, hi, q_offset of each row. The attention function reads it on the device.
+5]`` int32: the rows of :class:`intp_ext.Bounds`, made once for all layers of a pass and read on the
+device.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from transformers.masking_utils import sdpa_mask
 
 import intp_ext
 from intp_ext.operators.rearrange import gather_tokens
+from intp_ext.window import BLOCK_START, DENSE_FROM, HI, LO, NEVER_DENSE, Q_OFFSET
 
-from . import compat
+from .. import compat
+from ..errors import ModelError
 from .cache import PackedStates
-from .errors import ModelError
+from .padding import padding_bounds, padding_has_holes
 from .passes import CURRENT, DecoderState, ForwardPass, as_autocast, broken, pass_of
 
 NAME = "intp"
@@ -89,12 +92,12 @@ def intp_attention(
                 "one end of each row, and this model has another one (a sliding window?); extend "
                 "without kv_bits"
             )
-        output = _attend_packed(now, query, key.cache, scaling)
+        output = _attend_packed(now, query, key.cache, attention_mask, scaling)
     else:
         query = now.prepare_queries(query)
         if not now.own_layers:
             key, value = now.prepare_keys(key, value)
-        output = _attend(query, key, value, attention_mask, now.window(), scaling)
+        output = _attend(now, query, key, value, attention_mask, scaling)
     return now.restore_rows(output).transpose(1, 2).contiguous(), None
 
 
@@ -133,42 +136,35 @@ def _attend_alone(
         )
     if isinstance(key, PackedStates) or mask is None:
         raise broken("attention was called outside a pass, without a mask or with packed keys")
-    return _attend(query, key, value, mask, None, scaling)
+    return _attend(None, query, key, value, mask, scaling)
 
 
 def _attend_packed(
     now: ForwardPass,
     query: torch.Tensor,
     cache: intp_ext.KVCache,
+    carrier: torch.Tensor,
     scaling: float | None,
 ) -> torch.Tensor:
-    """The cache knows padding and positions, and rotates the queries."""
+    """The cache knows positions, and rotates the queries."""
     query = as_autocast(query)
     if now.order is not None:
         query = gather_tokens(query, now.order)
-    return intp_ext.cached_attention(query, cache, window=now.window(), scale=scaling)
+    return intp_ext.cached_attention(query, cache, bounds=now.bounds(carrier), scale=scaling)
 
 
 def _attend(
+    now: ForwardPass | None,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor,
-    window: intp_ext.Window | None,
     scaling: float | None,
 ) -> torch.Tensor:
     if _is_carrier(mask):
-        lo, hi, q_offset = mask[:, 0, 0].unbind(-1)  # int32 [B] each
-        return intp_ext.attention(
-            query,
-            key,
-            value,
-            window=window,
-            q_offset=q_offset,
-            kv_bounds=torch.stack((lo, hi), dim=-1),
-            scale=scaling,
-        )
-    if window is not None:
+        bounds = intp_ext.Bounds(mask[:, 0, 0]) if now is None else now.bounds(mask)
+        return intp_ext.attention(query, key, value, bounds=bounds, scale=scaling)
+    if now is not None and now.window() is not None:
         raise ModelError(
             "a window needs plain causal attention and padding at one end of each row, got padding "
             "between kept tokens, a custom 4-D mask or a text model with a sliding window"
@@ -191,7 +187,7 @@ def intp_mask(
 ) -> torch.Tensor:
     """transformers' mask interface.
 
-    Returns the carrier ``[B, 1, 1, 3]``; for a mask function that is not plain causal, and for
+    Returns the carrier ``[B, 1, 1, 5]``; for a mask function that is not plain causal, and for
     padding that is no interval, transformers' own boolean mask ``[B, 1, Q, K]``.
     """
     queries, q_offset = compat.mask_queries(kwargs)
@@ -220,12 +216,15 @@ def intp_mask(
     else:
         given = (x for x in (attention_mask, queries.get("cache_position")) if x is not None)
         device = next((x.device for x in given), kwargs.get("device"))
-        bounds = torch.empty((batch_size, 3), dtype=torch.int32, device=device)
+        window = None if now is None else now.window()
+        bounds = torch.empty((batch_size, 5), dtype=torch.int32, device=device)
         if attention_mask is None:
-            bounds[:, 0], bounds[:, 1] = 0, kv_length
+            bounds[:, LO], bounds[:, HI] = 0, kv_length
         else:
-            bounds[:, 0], bounds[:, 1] = padding_bounds(attention_mask)
-        bounds[:, 2] = q_offset
+            bounds[:, LO], bounds[:, HI] = padding_bounds(attention_mask)
+        bounds[:, Q_OFFSET] = q_offset
+        bounds[:, BLOCK_START] = 0 if window is None else window.block_start
+        bounds[:, DENSE_FROM] = NEVER_DENSE if window is None else window.dense_from
         mask = bounds[:, None, None]
     if now is not None:
         now.saw_mask(mask, attention_mask, kv_length, q_offset)
@@ -234,36 +233,6 @@ def intp_mask(
 
 def _is_carrier(mask: torch.Tensor | None) -> bool:
     return mask is not None and mask.dtype == torch.int32
-
-
-def padding_bounds(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 ``[B]`` lo and hi: the first kept key of each row and the one after the last; 0, 0 for
-    none."""
-    kept = attention_mask.bool()
-    length = kept.shape[1]
-    some = kept.any(-1)
-    lo = kept.int().argmax(-1)
-    hi = length - kept.flip(-1).int().argmax(-1)
-    return torch.where(some, lo, 0), torch.where(some, hi, 0)
-
-
-def kv_bounds(mask: torch.Tensor) -> torch.Tensor:
-    """int32 ``[B, 2]`` lo and hi of a padding mask ``[B, K]``."""
-    if mask.dim() != 2:
-        raise ModelError(
-            f"kv_bits takes a padding mask [B, K], got {mask.dtype} {list(mask.shape)}; extend "
-            "without kv_bits for a custom mask"
-        )
-    return torch.stack(padding_bounds(mask), dim=-1).int()
-
-
-@torch.compiler.disable
-def padding_has_holes(attention_mask: torch.Tensor) -> tuple[bool, bool]:
-    """Whether some row of ``[B, K]`` has padding between kept keys, and whether one has padding at
-    its end, which will stand between kept keys as soon as a token follows."""
-    lo, hi = padding_bounds(attention_mask)
-    holes = (hi - lo) != attention_mask.bool().sum(-1)
-    return bool(holes.any()), bool((hi < attention_mask.shape[1]).any())
 
 
 _users = 0

@@ -15,7 +15,7 @@ from torch import nn
 import intp_ext
 from intp_ext.reference import rope_angles
 
-from .errors import ModelError
+from ..errors import ModelError
 from .passes import CURRENT, DecoderState, broken, pass_of
 
 
@@ -72,7 +72,7 @@ class ExtendedRotaryEmbedding(nn.Module):
             now.remember_in(nothing)
             return nothing, nothing
         if now.order is not None:  # the residual stream is in storage order: so are cos and sin
-            rows = now.order.argsort(dim=-1)
+            rows = now.inverse.long()
             positions = positions.expand(rows.shape[0], -1).gather(1, rows)
         return cos_sin(x, positions, sequence.rope)
 

@@ -1,0 +1,84 @@
+"""``extend``: one call lets a Hugging Face Video-LLM watch a long video."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ..errors import ModelError
+from ..models import video_model_for
+from .handle import Handle
+from .options import Options
+
+
+def extend(
+    model: nn.Module,
+    frames: int | Options = 64,
+    *,
+    on_encode: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Handle:
+    """Let a Video-LLM watch ``frames`` frames, without training, until :meth:`Handle.restore`.
+
+    ``model.generate`` and ``model(...)`` are called as before: with more frames in
+    ``pixel_values_videos`` and as many more placeholder tokens (:func:`intp_video.prepare` makes
+    both). Works as a context manager too.
+
+    Args:
+        model: a Hugging Face Video-LLM, or a PEFT model of one; this instance alone is changed.
+        frames: M, the most frames a video will have; or all options, as one :class:`Options`.
+        on_encode: called with (groups done, groups in all) while a video is encoded.
+        **options: the other fields of :class:`Options`: ``rope="yarn"``, ``window=8``, ...
+
+    Returns:
+        A :class:`Handle`.
+
+    Raises:
+        ModelError: a model type that is not known, no video tower, extended already, or a RoPE that
+            is stretched already.
+        TypeError, ValueError: an option that is not known or out of range; the message names it.
+
+    Source: INTP (Shang et al., arXiv 2409.12963).
+    """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()  # PEFT: its layers stand in this model, which is extended
+    if getattr(model, "_intp_handle", None) is not None:
+        raise ModelError("the model is extended already; call restore() on its handle first")
+    family = video_model_for(getattr(model, "config", None))
+    chosen = make_options(frames, **options)
+    return Handle(model, family, chosen, on_encode)
+
+
+def make_options(frames: int | Options, **options: Any) -> Options:
+    """As :func:`extend` reads its arguments.
+
+    Raises:
+        TypeError, ValueError: see :func:`extend`.
+    """
+    if isinstance(frames, Options):
+        return dataclasses.replace(frames, **options)
+    known = [field.name for field in dataclasses.fields(Options)]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"extend: {name}: expected one of {', '.join(known)}")
+    return Options(frames=frames, **options)
+
+
+def _show_options() -> inspect.Signature:
+    """The signature that help() shows: every option by its name."""
+    own = inspect.signature(extend).parameters
+    shown = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+        )
+        for field in dataclasses.fields(Options)
+        if field.name != "frames"
+    ]
+    return inspect.Signature([own["model"], own["frames"], own["on_encode"], *shown])
+
+
+extend.__signature__ = _show_options()  # type: ignore[attr-defined]

@@ -1,0 +1,283 @@
+"""What is done to a model by :func:`intp_video.extend`, and the way back."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache
+
+from .. import compat
+from ..errors import ModelError
+from ..models import VideoModel
+from ..planning import text_reserve
+from ..sampling import round_up_to_groups
+from . import attention
+from .cache import holds_packed, sequence_of
+from .encoder import GroupedEncoder
+from .forward import ProvenForward
+from .options import Options, check_factor
+from .passes import DecoderState
+from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation
+from .stretch import Stretch
+
+log = logging.getLogger("intp_video")
+
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Handle:
+    """An extended model, and the way back.
+
+    Attributes:
+        model, family: the model, and what it is one of.
+        options: how it was extended.
+        on_encode: called with (groups done, groups in all) while a video is encoded; may be set.
+        active: until :meth:`restore`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: VideoModel,
+        options: Options,
+        on_encode: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.model, self.family, self.options = model, family, options
+        self._per_group = options.frames_per_group or family.frames_per_group(model.config)
+        self._per_frame = family.tokens_per_frame(model.config)
+        self._frames = round_up_to_groups(options.frames, self._per_group)
+        self._sink = self._per_frame if options.sink is None else options.sink
+
+        self._outer = family.multimodal_module(model)
+        self._text = family.text_model(model)
+        if self._text.dtype not in KERNEL_DTYPES:
+            raise ModelError(
+                f"the kernels take float32, bfloat16 and float16, got a model in {self._text.dtype}"
+            )
+        layers = _attention_layers(self._text)
+        self._own_rotary = self._text.rotary_emb
+        trained = self._text.config.max_position_embeddings
+        text_tokens = text_reserve(family.frames_per_group(model.config), self._per_frame, trained)
+        self._stretch = Stretch(
+            options,
+            self._own_rotary,
+            self._text.config,
+            self._frames * self._per_frame,
+            text_tokens,
+        )
+        needs_span = (
+            options.window is not None
+            or options.span == "visual"
+            or options.rearrange == "attention"
+        )
+        self._decoder = DecoderState(
+            options.window,
+            self._per_frame,
+            self._sink,
+            needs_span=needs_span,
+            needs_sequence=needs_span or options.rope == "dynamic_ntk",
+            layers=layers,
+        )
+        self._encoder = GroupedEncoder(
+            family,
+            options,
+            self._frames,
+            self._per_group,
+            self._per_frame,
+            self._decoder,
+            on_encode,
+        )
+        check_rotary(self._text, options.fused)
+        rotary = ExtendedRotaryEmbedding(self._stretch.rope(), options.fused, self._decoder)
+        self._rotary = rotary.to(self._own_rotary.inv_freq.device)
+        self._forward = ProvenForward(
+            model,
+            family,
+            options,
+            self._decoder,
+            self._stretch,
+            self._rotary,
+            self._encoder,
+        )
+
+        with ExitStack() as undo:  # undone at once if a step fails, at restore() otherwise
+            self._install(undo)
+            self._undo = undo.pop_all()
+        self.active = True
+        compat.note_untested()
+        log.info("%s", self)
+
+    def __repr__(self) -> str:
+        options = self.options
+        window = "all"
+        if options.window is not None:
+            window = f"{options.window} frames, sink {self._sink} tokens"
+        return (
+            f"{self.frames} frames in groups of {self.frames_per_group} ({options.grouping}), "
+            f"rope {options.rope} x{self.factor:.3f} over {options.span}, window {window}, "
+            f"rearranged in {options.rearrange}, {'fused' if options.fused else 'unfused'} RoPE, "
+            f"KV cache of {options.kv_bits} bits"
+        )
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            self.restore()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Copying or pickling an extended model meets its handle."""
+        raise ModelError(
+            "an extended model is not copied or pickled: its parts would belong to the original; "
+            "restore() first, and extend the copy"
+        )
+
+    # ---- what it is ----
+
+    @property
+    def frames(self) -> int:
+        """M, in whole groups."""
+        return self._frames
+
+    @property
+    def frames_per_group(self) -> int:
+        """N."""
+        return self._per_group
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """P."""
+        return self._per_frame
+
+    @property
+    def factor(self) -> float:
+        """s in use."""
+        return self._stretch.factor
+
+    @property
+    def cache_argument(self) -> str:
+        """What this transformers calls the cache of a forward pass."""
+        return self._forward.cache_argument
+
+    @property
+    def multimodal_module(self) -> nn.Module:
+        """The module that merges features into embeddings: one pass without the language head."""
+        return self._outer
+
+    @property
+    def text_config(self) -> Any:
+        """The decoder's config."""
+        return self._text.config
+
+    @property
+    def on_encode(self) -> Callable[[int, int], None] | None:
+        return self._encoder.on_encode
+
+    @on_encode.setter
+    def on_encode(self, function: Callable[[int, int], None] | None) -> None:
+        self._encoder.on_encode = function
+
+    # ---- what can be done with it ----
+
+    def restore(self) -> None:
+        """Put every parameter, buffer, method, hook, config entry and module global back as it was.
+
+        Raises:
+            ModelError: restored already.
+        """
+        if not self.active:
+            raise ModelError("this handle was restored already")
+        self.active = False
+        self._undo.close()
+
+    def restretch(self, cache: Cache, factor: float) -> None:
+        """Another scaling factor, for all sequences to come and for everything ``cache`` holds.
+
+        Raises:
+            ModelError: keys that are rotated already (anything but ``kv_rotate="on_read"``).
+            ValueError: a factor below 1.
+        """
+        if self.options.kv_rotate != "on_read" or self.options.span != "all":
+            raise ModelError(
+                "restretch() needs unrotated keys and stretched frequencies: extend with "
+                'kv_rotate="on_read" and span="all"'
+            )
+        check_factor(factor, function="restretch")
+        self._stretch.factor = float(factor)
+        rope = self._stretch.rope().to(self._rotary.inv_freq.device)
+        self._rotary.inv_freq = rope.inv_freq
+        self._rotary.attention_scaling = rope.attention_scaling
+        sequence = sequence_of(cache)
+        if sequence is None:
+            return
+        sequence.rope = rope
+        for layer in cache.layers:
+            if layer.cache is not None:
+                layer.cache.set_rope(rope.to(layer.cache.device))
+
+    # ---- installing ----
+
+    def _install(self, undo: ExitStack) -> None:
+        model, outer, text = self.model, self._outer, self._text
+        undo.callback(attention.register())
+        if self.options.fused:
+            undo.callback(guard_rotation(text))
+        undo.callback(self._restore_rotary)
+        text.rotary_emb = self._rotary  # a submodule, so that it moves with the model
+
+        config = copy.copy(text.config)  # another model may have been made from the same one
+        for module in text.modules():
+            if getattr(module, "config", None) is text.config and module is not text:
+                _set_attribute(undo, module, "config", config)
+        _set_attribute(undo, text, "config", config)
+        text.set_attn_implementation(attention.NAME)
+        for layer in text.layers:
+            _set_attribute(undo, layer.self_attn, "intp", self._decoder)
+        grouped = self._encoder.around(outer.get_video_features)
+        _set_attribute(undo, outer, "get_video_features", grouped)
+
+        for name in compat.mask_makers(model):
+            _set_attribute(undo, model, name, _padding_mask_as_it_is)
+
+        _set_attribute(undo, outer, "forward", self._forward.around(outer.forward))
+        undo.callback(self._forget_packed_cache)
+        _set_attribute(undo, model, "_intp_handle", self)
+
+    def _forget_packed_cache(self) -> None:
+        if holds_packed(getattr(self.model, compat.STATIC_CACHE, None)):
+            delattr(self.model, compat.STATIC_CACHE)
+
+    def _restore_rotary(self) -> None:
+        device = self._rotary.inv_freq.device  # the model may have moved
+        self._text.rotary_emb = self._own_rotary.to(device)
+
+
+def _attention_layers(text: nn.Module) -> list[nn.Module]:
+    layers = [getattr(layer, "self_attn", None) for layer in getattr(text, "layers", [])]
+    if not layers or None in layers or not hasattr(text, "rotary_emb"):
+        raise ModelError(
+            f"{type(text).__name__} is not a decoder of layers with self_attn and a rotary_emb "
+            "they share: such a text model cannot be extended"
+        )
+    return layers
+
+
+def _set_attribute(undo: ExitStack, instance: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute of one instance; undoing brings back what the instance had, or nothing."""
+    if name in vars(instance):
+        undo.callback(setattr, instance, name, vars(instance)[name])
+    else:
+        undo.callback(delattr, instance, name)
+    setattr(instance, name, value)
+
+
+def _padding_mask_as_it_is(attention_mask: Any = None, **kwargs: Any) -> Any:
+    """In place of :func:`compat.mask_makers`."""
+    return attention_mask

@@ -1,0 +1,116 @@
+"""How far positions are stretched, and the frequencies of a sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+import intp_ext
+
+from .. import compat
+from ..errors import ModelError
+from .options import Options
+
+
+class Stretch:
+    """The scaling factor of an extended decoder, and what follows from it.
+
+    Args:
+        options: rope, factor and span.
+        rotary: the decoder's own rotary embedding.
+        config: the decoder's config.
+        visual_tokens: of the longest video.
+        text_tokens: set aside beside it.
+
+    Attributes:
+        factor: s in use.
+        trained: L0, the context the decoder was trained on, in tokens.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        rotary: nn.Module,
+        config: Any,
+        visual_tokens: int,
+        text_tokens: int,
+    ) -> None:
+        self._kind, self._visual_only = options.rope, options.span == "visual"
+        self._rotary, self._config = rotary, config
+        self._visual_tokens = visual_tokens
+        self._planned = visual_tokens + text_tokens
+        self.trained: int = config.max_position_embeddings
+        self.factor = self._choose(options.factor)
+
+    def _choose(self, factor: float | None) -> float:
+        if factor is not None:
+            return float(factor)
+        if self._kind in ("none", "dynamic_ntk"):
+            return 1.0
+        return max(1.0, self._planned / self.trained)
+
+    @property
+    def reach(self) -> int:
+        """The last token whose position is one of training, stretched."""
+        if self._visual_only:
+            return self.trained + int(self._visual_tokens * (1 - 1 / self.factor))
+        return int(self.trained * self.factor)
+
+    def rope(self, length: int | None = None) -> intp_ext.Rope:
+        """The frequencies of a sequence of ``length`` tokens (dynamic_ntk alone asks).
+
+        Raises:
+            ModelError: the model stretches its RoPE already.
+        """
+        own = self._rotary
+        trained = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
+        if self._kind == "dynamic_ntk":
+            unchanged = length is None or length <= self.trained
+        else:
+            unchanged = self._kind == "none" or self.factor == 1
+        if unchanged:
+            return trained  # the model's own, to the bit
+        if own.rope_type != "default":
+            raise ModelError(
+                f"the model stretches its RoPE already (rope_type {own.rope_type!r}); use "
+                'rope="none"'
+            )
+        if self._visual_only:
+            return trained  # the positions are stretched instead
+        return intp_ext.rope_frequencies(
+            self._kind,
+            2 * trained.inv_freq.numel(),
+            base=compat.rope_theta(self._config),
+            factor=self.factor,
+            original_max_position=self.trained,
+            length=length,
+            device=trained.inv_freq.device,
+        )
+
+    def of_sequence(
+        self, mask: torch.Tensor | None, rows: int, has_video: bool
+    ) -> tuple[intp_ext.Rope | None, int]:
+        """The frequencies of a new sequence, None for those of all, and the tokens they reach.
+
+        Args:
+            mask: padding ``[B, S]``, or None.
+            rows: S.
+            has_video: it begins with one.
+
+        Raises:
+            ModelError: rows of a batch that dynamic_ntk gives frequencies of their own.
+        """
+        if self._kind != "dynamic_ntk":
+            return None, self.reach
+        least = self._planned if has_video else self.trained
+        lengths = [rows] if mask is None or mask.dim() != 2 else mask.sum(-1).tolist()
+        lengths = sorted({max(least, int(length)) for length in lengths})
+        if len(lengths) > 1:
+            raise ModelError(
+                f'rope="dynamic_ntk" gives prompts of {lengths[0]} and of {lengths[-1]} tokens '
+                "frequencies of their own, and a batch has one set; ask them one by one, or use "
+                'rope="ntk"'
+            )
+        return self.rope(lengths[0]), lengths[0]
