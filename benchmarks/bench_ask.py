@@ -28,6 +28,7 @@ import intp_video
 import machine
 import psutil
 import torch
+from intp_video.lab.shapes import held_out_world, write_world
 from torch import nn
 from tqdm import tqdm
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -149,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         directory = intp_video.make_random_model(Path(folder) / "model", options.size)
         video = Path(folder) / "video.mp4"
-        intp_video.render_video(video, seconds=48)
+        write_world(video, held_out_world(0, 1 / 32)[0], frames=576, fps=12, size=272)
         model, preparer = intp_video.load(directory)
         for frames in options.frames:
             clip = intp_video.read_video(video, frames)

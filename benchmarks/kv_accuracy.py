@@ -1,6 +1,6 @@
 """What fewer bits of cached keys and values cost: right answers, and how far probabilities move.
 
-Held-out worlds of the shapes task (intp_video.shapes) through video files, 64 frames with the
+Held-out worlds of the shapes task (intp_video.lab.shapes) through video files, 64 frames with the
 defaults of intp_video.extend, over caches of 16, 8, 4 and 2 bits, keys and values apart, other
 groups, values per channel, unrotated keys. The right answer is read by the model token by token
 ("teacher forcing"): it would have said it where each of its tokens was the likeliest. Beside that
@@ -30,8 +30,8 @@ import torch
 import transformers
 from intp_video import compat
 from intp_video.answering import load_model
-from intp_video.evaluation import VideoQuestion, shapes_questions, weights_digest
-from intp_video.evaluation.statistics import accuracy, average, difference
+from intp_video.lab.evaluation import VideoQuestion, shapes_questions, weights_digest
+from intp_video.lab.evaluation.statistics import accuracy, average, difference
 from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
 from intp_video.video import read_video

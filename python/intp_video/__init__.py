@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from .answering import Answer, ask, load
     from .errors import IntpVideoError, ModelError, VideoError
     from .hook import Handle, Options, extend
+    from .lab.random_model import make_random_model
     from .planning import Plan, plan
     from .preparation import Preparer, prepare
-    from .random_model import make_random_model
     from .session import Session
     from .shipped import SMALL_MODEL
-    from .synthetic import render_video
     from .video import Clip, read_video
 
 # Imported when asked for: torch and transformers take seconds, and not every command needs them.
@@ -26,12 +25,11 @@ _HOMES = {
     "answering": ("Answer", "ask", "load"),
     "errors": ("IntpVideoError", "ModelError", "VideoError"),
     "hook": ("Handle", "Options", "extend"),
+    "lab.random_model": ("make_random_model",),
     "planning": ("Plan", "plan"),
     "preparation": ("Preparer", "prepare"),
-    "random_model": ("make_random_model",),
     "session": ("Session",),
     "shipped": ("SMALL_MODEL",),
-    "synthetic": ("render_video",),
     "video": ("Clip", "read_video"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -55,7 +53,6 @@ __all__ = [
     "plan",
     "prepare",
     "read_video",
-    "render_video",
 ]
 
 

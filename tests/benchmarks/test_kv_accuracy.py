@@ -4,9 +4,9 @@ import kv_accuracy
 import pytest
 import torch
 from intp_video import SMALL_MODEL, load
-from intp_video.evaluation import Arm, VideoQuestion, is_right
-from intp_video.evaluation.run import ask_all
-from intp_video.shapes import held_out_world, write_world
+from intp_video.lab.evaluation import Arm, VideoQuestion, is_right
+from intp_video.lab.evaluation.run import ask_all
+from intp_video.lab.shapes import held_out_world, write_world
 from intp_video.video import read_video
 from kv_accuracy import EXACT, Asker, judge, summarize
 from kv_schemes import Scheme, SimulatedLayer

@@ -8,7 +8,7 @@ import accuracy_tables
 import intp_video
 import tables
 import torch
-from intp_video.evaluation import weights_digest
+from intp_video.lab.evaluation import weights_digest
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import intp_video
 import pytest
-from intp_video.shapes import held_out_world
+from intp_video.lab.shapes import held_out_world
 from intp_video.video import read_video
 
 README = Path(__file__).parents[2] / "README.md"

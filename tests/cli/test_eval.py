@@ -6,8 +6,8 @@ import time
 
 import pytest
 import torch
+from intp_video.lab.training.recipe import config, write_directory
 from intp_video.towers import TemporalVideoLlava
-from intp_video.training.recipe import config, write_directory
 from transformers import VideoLlavaConfig
 from video.make_videos import write_video
 
@@ -98,7 +98,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(cli, cli_process, askin
     folder, options = asking
     command = ["eval", folder / "q.jsonl", "--model", folder / "model", *options]
     prelude = (
-        "import time; from intp_video.evaluation import run; read = run.read_video\n"
+        "import time; from intp_video.lab.evaluation import run; read = run.read_video\n"
         "run.read_video = lambda *a: time.sleep(600) if a[1] == 16 else read(*a)"
     )
     first = cli_process(*command, prelude=prelude)

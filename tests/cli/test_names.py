@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from intp_video.cli.console import write_atomically
 from intp_video.contact_sheet import contact_sheet
+from intp_video.lab.random_model import make_random_model
+from intp_video.lab.shapes import held_out_world, write_world
 from intp_video.lettering import legible
-from intp_video.random_model import make_random_model
-from intp_video.synthetic import render_video
 from intp_video.video import BACKENDS, Clip, backend_status, read_video
 from PIL import Image
 
@@ -92,7 +92,7 @@ def test_letters_that_stdout_does_not_have_are_escaped(cli_process, named):
 @pytest.mark.parametrize("name", ["12:30.mp4", "x" * 251 + ".mp4"])
 def test_videos_are_written_under_such_names(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    render_video(name, seconds=0.2, size=(32, 32))
+    write_world(name, held_out_world(0, 1 / 8)[0], frames=2, size=32)
     assert os.listdir(tmp_path) == [name]
 
 

@@ -3,11 +3,11 @@
 import intp_video
 import pytest
 import torch
-from intp_video.evaluation import Arm, VideoQuestion, is_right
-from intp_video.evaluation.run import ask_all
+from intp_video.lab.evaluation import Arm, VideoQuestion, is_right
+from intp_video.lab.evaluation.run import ask_all
+from intp_video.lab.shapes import held_out_world, write_world
+from intp_video.lab.training.recipe import TRAINED_CONTEXT, config
 from intp_video.sampling import sample_indices
-from intp_video.shapes import held_out_world, write_world
-from intp_video.training.recipe import TRAINED_CONTEXT, config
 from intp_video.video import read_video
 
 import intp_ext

@@ -4,8 +4,8 @@ import intp_video
 import pytest
 import torch
 from intp_video.errors import ModelError
+from intp_video.lab.training.recipe import FRAMES, IMAGE_SIZE, config, write_directory
 from intp_video.towers import TemporalClipConfig, TemporalClipModel, TemporalVideoLlava
-from intp_video.training.recipe import FRAMES, IMAGE_SIZE, config, write_directory
 from transformers import CLIPVisionModel, VideoLlavaConfig
 
 SIZES = {

@@ -54,12 +54,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..answering import load_model
     from ..contact_sheet import contact_sheet
-    from ..evaluation import Arm, is_right
-    from ..evaluation.question_file import SHAPES_FRAMES, VideoQuestion
-    from ..evaluation.run import ask_all
+    from ..lab.evaluation import Arm, is_right
+    from ..lab.evaluation.question_file import SHAPES_FRAMES, VideoQuestion
+    from ..lab.evaluation.run import ask_all
+    from ..lab.shapes import held_out_world, write_world
     from ..preparation import Preparer
     from ..sampling import sample_indices
-    from ..shapes import held_out_world, write_world
     from ..shipped import SMALL_MODEL
     from ..video import read_video
 
@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _first_with_four() -> int:
-    from ..shapes import HELD_OUT_SEEDS, held_out_world
+    from ..lab.shapes import HELD_OUT_SEEDS, held_out_world
 
     return next(s for s in HELD_OUT_SEEDS if held_out_world(s, 1 / 32)[0].count[0] == 4)
 

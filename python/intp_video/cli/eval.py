@@ -126,7 +126,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..answering import load_model
-    from ..evaluation import (
+    from ..lab.evaluation import (
         METHODS,
         arms_of,
         evaluate,
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         weights_digest,
         write_report,
     )
-    from ..evaluation.report import markdown_table
+    from ..lab.evaluation.report import markdown_table
     from ..preparation import Preparer
     from ..sampling import round_up_to_groups
     from ..shipped import SMALL_MODEL
@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shapes(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Bar") -> list:
-    from ..evaluation import shapes_questions
+    from ..lab.evaluation import shapes_questions
 
     questions = shapes_questions(
         out / "videos",
@@ -209,8 +209,8 @@ def _shapes(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Bar")
 
 
 def _questions_of_file(args: argparse.Namespace, preparer: Any) -> list:
-    from ..evaluation import read_questions
-    from ..evaluation.run import prompt_of
+    from ..lab.evaluation import read_questions
+    from ..lab.evaluation.run import prompt_of
 
     for name in ("videos", "first_video", "event_length"):
         if getattr(args, name) is not None:

@@ -3,7 +3,6 @@
 import argparse
 import textwrap
 
-from ..random_model import SIZES, make_random_model
 from .console import add_talk_arguments, print_json, say
 
 __all__ = ["add_arguments", "run"]
@@ -20,6 +19,8 @@ example:
 
 
 def add_arguments(subparsers: argparse._SubParsersAction) -> None:
+    from ..lab.random_model import SIZES
+
     parser = subparsers.add_parser(
         "random-model",
         help="write a small Video-LLaVA with random weights",
@@ -44,6 +45,8 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..lab.random_model import make_random_model
+
     directory = make_random_model(args.directory, args.size, args.seed, overwrite=args.overwrite)
     files = sorted(path.name for path in directory.iterdir())
     say(f"wrote {textwrap.shorten(', '.join(files), 200)}", quiet=args.quiet)

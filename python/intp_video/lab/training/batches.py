@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..model_files import CLIP_MEAN, CLIP_STD
+from ..model_directory import CLIP_MEAN, CLIP_STD
 from ..shapes import KINDS, SHAPES, Worlds, draw, sample_worlds
 from ..shapes.questions import all_questions
 from ..shapes.videos import training_rng

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..grouping import encoder_order
-from ..hook import extend
-from ..hook.passes import saw_features
-from ..models import video_model_for
-from ..preparation import Preparer
+from ...grouping import encoder_order
+from ...hook import extend
+from ...models import video_model_for
+from ...hook.passes import saw_features
+from ...preparation import Preparer
 
 METHODS = {
     "stock": "more frames and nothing else; a temporal tower takes them eight in a row",

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import VideoError
-from ..preparation import Preparer
-from ..video import Clip, read_video
+from ...errors import VideoError
+from ...preparation import Preparer
+from ...video import Clip, read_video
 from .arms import Arm
 from .digests import config_digest, file_digest, json_digest
 from .folder import exclusive

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..sampling import check_frames
-from ..video.writer import write_video
+from ...sampling import check_frames
+from ...video.writer import write_video
 from .drawing import draw
 from .questions import Question, questions_of
 from .worlds import Worlds, sample_worlds

@@ -1,5 +1,5 @@
 import pytest
-from intp_video.evaluation.scoring import chosen, is_right
+from intp_video.lab.evaluation.scoring import chosen, is_right
 
 COLORS = ("blue", "red", "dark red")
 

@@ -10,7 +10,7 @@ import intp_video
 import pytest
 import torch
 from intp_video.errors import ModelError
-from intp_video.evaluation import (
+from intp_video.lab.evaluation import (
     Arm,
     VideoQuestion,
     evaluate,
@@ -18,9 +18,9 @@ from intp_video.evaluation import (
     weights_digest,
     write_report,
 )
-from intp_video.evaluation.run import Prediction, prompt_of, read_predictions
+from intp_video.lab.evaluation.run import Prediction, prompt_of, read_predictions
+from intp_video.lab.training.recipe import EOS, config, write_directory
 from intp_video.towers import TemporalVideoLlava
-from intp_video.training.recipe import EOS, config, write_directory
 from transformers import VideoLlavaConfig
 from video.make_videos import write_video
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..sampling import sample_indices
+from ...sampling import sample_indices
 from .folder import exclusive, write_whole
 
 SHAPES_FRAMES = 512  # of the files that are written; a multiple of every number of frames asked
@@ -26,7 +26,7 @@ class VideoQuestion:
             answer alone.
         kind: accuracy is also reported by kind.
         observer: by number of frames, how often somebody is right who sees just those frames
-            perfectly (see :func:`intp_video.shapes.observer_accuracy`); empty if nobody knows.
+            perfectly (see :func:`intp_video.lab.shapes.observer_accuracy`); empty if nobody knows.
     """
 
     id: str

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from intp_video.evaluation import read_questions, shapes_questions
+from intp_video.lab.evaluation import read_questions, shapes_questions
 from intp_video.video import read_video
 
 GOOD = {"video": "a.mp4", "question": "What?", "answer": "red", "options": ["red", "blue"]}

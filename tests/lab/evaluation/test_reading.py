@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intp_video.evaluation.scoring import chosen, is_right
+from intp_video.lab.evaluation.scoring import chosen, is_right
 
 COLORS = ("red", "blue", "dark red", "green")
 YES_NO = ("yes", "no")

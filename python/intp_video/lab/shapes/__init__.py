@@ -5,7 +5,7 @@ the colour of one, the first or the last, how many, and whether there was one. `
 what happens, ``drawing.py`` renders it, ``questions.py`` asks, ``videos.py`` writes files.
 
 Frozen: accuracy is only comparable over the same worlds and questions, so
-nothing here that changes one of them may change (``tests/video/test_shapes.py`` holds digests).
+nothing here that changes one of them may change (``tests/lab/test_shapes.py`` holds digests).
 """
 
 from .drawing import draw

@@ -3,12 +3,12 @@
 import intp_video
 import pytest
 import torch
-from intp_video.evaluation import METHODS, Arm, arms_of
-from intp_video.evaluation.arms import STRETCHED
+from intp_video.lab.evaluation import METHODS, Arm, arms_of
+from intp_video.lab.evaluation.arms import STRETCHED
+from intp_video.lab.training.recipe import IMAGE_SIZE, TOKENS_PER_FRAME, config, write_directory
 from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
 from intp_video.towers import TemporalVideoLlava
-from intp_video.training.recipe import IMAGE_SIZE, TOKENS_PER_FRAME, config, write_directory
 from transformers import VideoLlavaConfig
 
 M, N = 16, 8

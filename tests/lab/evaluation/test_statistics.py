@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from intp_video.evaluation.statistics import accuracy, difference
+from intp_video.lab.evaluation.statistics import accuracy, difference
 
 
 def test_one_question_a_video_is_the_textbook():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ...errors import ModelError
 from .folder import write_whole
 from .predictions import PREDICTIONS, Prediction
 from .question_file import VideoQuestion

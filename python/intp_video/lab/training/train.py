@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import VideoLlavaConfig
 
-from ..errors import ModelError
+from ...errors import ModelError
+from ...towers import TemporalVideoLlava
 from ..shapes import COLORS, KINDS, SHAPES
-from ..towers import TemporalVideoLlava
 from .batches import Batch, make_clips, pack_questions
 from .recipe import config, write_directory
 

@@ -1,4 +1,4 @@
-"""``python -m intp_video.training OUT``: see :mod:`intp_video.training.train`."""
+"""``python -m intp_video.lab.training OUT``: see :mod:`intp_video.lab.training.train`."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from .train import Recipe, train
 def main() -> int:
     default = Recipe()
     parser = argparse.ArgumentParser(
-        prog="python -m intp_video.training",
+        prog="python -m intp_video.lab.training",
         description="Train the small Video-LLaVA of this package on short synthetic clips. "
         "Interrupted, the same command goes on where it was.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..model_files import CHAT_TEMPLATE, write_json, write_processors
+from ..model_directory import CHAT_TEMPLATE, write_json, write_processors
 from ..shapes import COLORS, SHAPES
 from ..shapes.worlds import MAX_EVENTS
 

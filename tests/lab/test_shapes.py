@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from intp_video.shapes import (
+from intp_video.lab.shapes import (
     COLORS,
     GUESS_RATE,
     HELD_OUT_SEEDS,
@@ -17,7 +17,7 @@ from intp_video.shapes import (
     sample_worlds,
     write_world,
 )
-from intp_video.shapes.videos import training_rng
+from intp_video.lab.shapes.videos import training_rng
 from intp_video.video import read_video
 
 SEEDS = HELD_OUT_SEEDS[:120]
@@ -45,6 +45,21 @@ def test_held_out_worlds_are_frozen(event_length, digest):
 def test_drawing_is_frozen():
     means = [draw(held_out_world(seed, 1 / 8)[0], centres(8), 24).mean() for seed in range(4)]
     assert means == pytest.approx([40.41, 47.9, 44.24, 57.95], abs=0.02)
+
+
+def test_another_seed_is_another_world():
+    (first, _), (second, _) = (held_out_world(seed, 1 / 8) for seed in (0, 1))
+    assert not np.isin(second.path, first.path).any()
+
+
+def test_events_are_drawn_exactly_while_the_world_says_so():
+    world, _ = held_out_world(5, 1 / 8)
+    times = centres(64)
+    frames = draw(world, times, 64)[0]
+    for slot in range(world.count[0]):
+        color = np.array(list(COLORS.values())[world.color[0, slot]])
+        drawn = (np.abs(frames - color) < 1).all(axis=-1).any(axis=(1, 2))
+        assert drawn.tolist() == world.visible(times)[0, :, slot].tolist()
 
 
 def test_nothing_is_shared_with_training():
@@ -112,6 +127,8 @@ def test_a_file_shows_what_the_world_says(tmp_path):
             "counts: expected numbers from 0 to 4",
         ),
         (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], size=33), "an even size"),
+        (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], size=8), "size must be"),
+        (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], fps=0), "fps must be"),
         (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], frames=0), "frames: expected"),
     ],
 )

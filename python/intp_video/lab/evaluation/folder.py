@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from ..errors import ModelError
+from ...errors import ModelError
 
 LOCK = ".lock"
 

@@ -12,9 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ModelError
-from .model_files import CHAT_TEMPLATE, write_json, write_processors
-from .reasons import in_one_line
+from ..errors import ModelError
+from ..reasons import in_one_line
+from .model_directory import CHAT_TEMPLATE, write_json, write_processors
 
 __all__ = ["SIZES", "RandomModelSize", "make_random_model"]
 

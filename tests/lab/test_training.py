@@ -5,14 +5,14 @@ import json
 import pytest
 import torch
 from intp_video.errors import ModelError
+from intp_video.lab.shapes import KINDS
+from intp_video.lab.shapes.questions import all_questions
+from intp_video.lab.training import train as training
+from intp_video.lab.training.batches import NOTHING, make_clips, pack_questions
+from intp_video.lab.training.recipe import EOS, TRAINED_CONTEXT, config, write_directory
+from intp_video.lab.training.train import Recipe, train
 from intp_video.preparation import Preparer
-from intp_video.shapes import KINDS
-from intp_video.shapes.questions import all_questions
 from intp_video.towers import TemporalVideoLlava
-from intp_video.training import train as training
-from intp_video.training.batches import NOTHING, make_clips, pack_questions
-from intp_video.training.recipe import EOS, TRAINED_CONTEXT, config, write_directory
-from intp_video.training.train import Recipe, train
 from transformers import VideoLlavaConfig
 
 RECIPE = Recipe(seed=3, tower_steps=3, answer_steps=4, clips=2)
@@ -70,8 +70,8 @@ def test_pixels_are_those_that_the_preparer_makes(model, tmp_path):
     write_directory(tmp_path, model)
     preparer = Preparer.from_pretrained(tmp_path)
     clips = make_clips(0, 2, 4)
-    from intp_video.shapes import draw
-    from intp_video.training.batches import _TIMES
+    from intp_video.lab.shapes import draw
+    from intp_video.lab.training.batches import _TIMES
 
     frames = draw(clips.worlds[:1], _TIMES, 24)[0].round().astype("uint8")
     made = preparer.frame_processor(frames)

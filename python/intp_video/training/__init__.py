@@ -1,1 +1,0 @@
-"""How the small Video-LLaVA of this package was made: ``python -m intp_video.training``."""
