@@ -5,18 +5,14 @@ import shutil
 import time
 
 import pytest
-import torch
-from intp_video.lab.training.recipe import config, write_directory
-from intp_video.towers import TemporalVideoLlava
-from transformers import VideoLlavaConfig
+from intp_video.lab.training.recipe import untrained_model, write_directory
 from video.make_videos import write_video
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("model")
-    write_directory(directory, TemporalVideoLlava(VideoLlavaConfig.from_dict(config())))
+    write_directory(directory, untrained_model(seed=0))
     return directory
 
 

@@ -4,9 +4,10 @@ import intp_video
 import pytest
 import torch
 from intp_video.errors import ModelError
-from intp_video.lab.training.recipe import FRAMES, IMAGE_SIZE, config, write_directory
+from intp_video.lab.model_directory import FRAMES
+from intp_video.lab.training.recipe import IMAGE_SIZE, untrained_model, write_directory
 from intp_video.towers import TemporalClipConfig, TemporalClipModel, TemporalVideoLlava
-from transformers import CLIPVisionModel, VideoLlavaConfig
+from transformers import CLIPVisionModel
 
 SIZES = {
     "hidden_size": 32,
@@ -101,8 +102,7 @@ def test_half_a_group_is_refused(tower):
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    torch.manual_seed(0)
-    model = TemporalVideoLlava(VideoLlavaConfig.from_dict(config()))
+    model = untrained_model(seed=0)
     directory = tmp_path_factory.mktemp("model")
     write_directory(directory, model)
     return directory, model.eval()

@@ -129,7 +129,7 @@ def test_nothing_half_done(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("intp_video.lab.random_model._write_tokenizer", fail)
+    monkeypatch.setattr("intp_video.lab.model_directory._write_tokenizer", fail)
     with pytest.raises(KeyboardInterrupt):
         make_random_model(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -5,23 +5,21 @@ import json
 import pytest
 import torch
 from intp_video.errors import ModelError
+from intp_video.lab.model_directory import EOS
 from intp_video.lab.shapes import KINDS
 from intp_video.lab.shapes.questions import all_questions
 from intp_video.lab.training import train as training
 from intp_video.lab.training.batches import NOTHING, make_clips, pack_questions
-from intp_video.lab.training.recipe import EOS, TRAINED_CONTEXT, config, write_directory
+from intp_video.lab.training.recipe import TRAINED_CONTEXT, untrained_model, write_directory
 from intp_video.lab.training.train import Recipe, train
 from intp_video.preparation import Preparer
-from intp_video.towers import TemporalVideoLlava
-from transformers import VideoLlavaConfig
 
 RECIPE = Recipe(seed=3, tower_steps=3, answer_steps=4, clips=2)
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    return TemporalVideoLlava(VideoLlavaConfig.from_dict(config())).eval()
+    return untrained_model(seed=0).eval()
 
 
 @torch.no_grad()
@@ -108,8 +106,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
 
 
 def test_each_stage_trains_its_own_part(tmp_path):
-    torch.manual_seed(RECIPE.seed)
-    before = TemporalVideoLlava(VideoLlavaConfig.from_dict(config())).state_dict()
+    before = untrained_model(RECIPE.seed).state_dict()
     tower = "model.video_tower.encoder"
     train(tmp_path / "a", Recipe(seed=3, tower_steps=2, answer_steps=0, clips=2), quiet=True)
     seen = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["model"]

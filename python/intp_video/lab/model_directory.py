@@ -1,13 +1,42 @@
-"""The files around the weights of a Video-LLaVA directory that this package writes itself."""
+"""A Video-LLaVA directory in the format of the Hugging Face hub, from a config, weights and words.
+
+Every model that this package makes is written here. transformers 4.57 and 5 load them alike.
+"""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+__all__ = [
+    "BOS",
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "EOS",
+    "FRAMES",
+    "IMAGE",
+    "PAD",
+    "SPECIAL",
+    "VIDEO",
+    "tokens_per_frame",
+    "video_llava_config",
+    "write_model_directory",
+]
+
+FRAMES = 8  # that one clip of the training has
+SPECIAL = ("<pad>", "<s>", "</s>", "<image>", "<video>")  # the first tokens of every vocabulary
+PAD, BOS, EOS, IMAGE, VIDEO = range(len(SPECIAL))
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 _BICUBIC = 3
 
-CHAT_TEMPLATE = """\
+_CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{ message['role'] | upper + ': ' }}
 {%- if message['content'] is string -%}
@@ -28,7 +57,114 @@ CHAT_TEMPLATE = """\
 """
 
 
-def write_processors(directory: Path, image: int, patch: int) -> None:
+def tokens_per_frame(image: int, patch: int) -> int:
+    """The patches of a square frame, `image` pixels wide, and the class token."""
+    return (image // patch) ** 2 + 1
+
+
+def video_llava_config(
+    architecture: str,
+    vision: dict[str, Any],
+    text: dict[str, Any],
+    *,
+    feature_layer: int,
+    feature_strategy: str,
+) -> dict[str, Any]:
+    """config.json, as transformers 4.57 spells it.
+
+    Args:
+        architecture: name of the model class.
+        vision: the vision_config, of both towers where there are two.
+        text: sizes of the Llama.
+        feature_layer: whose output the language model gets.
+        feature_strategy: "default", where images lose the class token and videos keep it; "full",
+            where both keep it.
+    """
+    tokens = tokens_per_frame(vision["image_size"], vision["patch_size"])
+    return {
+        "architectures": [architecture],
+        "model_type": "video_llava",
+        "torch_dtype": "float32",
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "projector_hidden_act": "gelu",
+        "multimodal_projector_bias": True,
+        "vision_feature_layer": feature_layer,
+        "vision_feature_select_strategy": feature_strategy,
+        "image_seq_length": tokens - (feature_strategy == "default"),
+        "video_seq_length": tokens * FRAMES,
+        "tie_word_embeddings": False,
+        "vision_config": vision,
+        "text_config": {
+            "model_type": "llama",
+            **text,
+            "rope_theta": 10000.0,
+            "rms_norm_eps": 1e-5,
+            "bos_token_id": BOS,
+            "eos_token_id": EOS,
+            "pad_token_id": PAD,
+            "tie_word_embeddings": False,
+        },
+    }
+
+
+def write_model_directory(
+    directory: Path,
+    config: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    tokenizer: Tokenizer,
+) -> None:
+    """Writes all files that ``from_pretrained`` reads.
+
+    Args:
+        directory: made if need be; files of the same names are replaced.
+        config: from :func:`video_llava_config`; the other files take their values from it.
+        weights: by name, contiguous, no two of them in the same memory.
+        tokenizer: without a post-processor: it gets the one that begins every prompt with ``<s>``.
+
+    Raises:
+        OSError: a file cannot be written.
+        SafetensorError: the weights cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    _write_json(directory / "config.json", config)
+    _write_json(
+        directory / "generation_config.json",
+        {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD},
+    )
+    _write_tokenizer(directory, tokenizer, config["text_config"]["max_position_embeddings"])
+    vision = config["vision_config"]
+    _write_processors(directory, vision["image_size"], vision["patch_size"])
+
+
+def _write_tokenizer(directory: Path, tokenizer: Tokenizer, context: int) -> None:
+    from tokenizers import processors
+
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", BOS)]
+    )
+    tokenizer.save(str(directory / "tokenizer.json"))
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    if tokenizer.model.unk_token is not None:
+        names["unk_token"] = tokenizer.model.unk_token
+    _write_json(directory / "special_tokens_map.json", names)
+    _write_json(
+        directory / "tokenizer_config.json",
+        names
+        | {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": context,
+            "padding_side": "left",
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+    (directory / "chat_template.jinja").write_text(_CHAT_TEMPLATE)
+
+
+def _write_processors(directory: Path, image: int, patch: int) -> None:
     """The values of the published Video-LLaVA, at an image size (pixels, square) of our own."""
     values = {
         "do_resize": True,
@@ -44,15 +180,15 @@ def write_processors(directory: Path, image: int, patch: int) -> None:
         "do_convert_rgb": True,
         "processor_class": "VideoLlavaProcessor",
     }
-    write_json(
+    _write_json(
         directory / "preprocessor_config.json",
         values | {"image_processor_type": "VideoLlavaImageProcessor"},
     )
-    write_json(
+    _write_json(
         directory / "video_preprocessor_config.json",
         values | {"video_processor_type": "VideoLlavaVideoProcessor"},
     )
-    write_json(
+    _write_json(
         directory / "processor_config.json",
         {
             "processor_class": "VideoLlavaProcessor",
@@ -65,5 +201,5 @@ def write_processors(directory: Path, image: int, patch: int) -> None:
     )
 
 
-def write_json(path: Path, content: dict) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,9 +1,10 @@
 """A complete Video-LLaVA directory with random weights, for tests and for trying things out.
 
 It answers nonsense, but every part is there that a trained checkpoint has (configuration, weights,
-a tokenizer, the preprocessors' values, a chat template), in the format of the Hugging Face hub, and
-transformers 4.57 and 5 load it alike.
+a tokenizer, the preprocessors' values, a chat template).
 """
+
+from __future__ import annotations
 
 import os
 import re
@@ -11,10 +12,15 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..reasons import in_one_line
-from .model_directory import CHAT_TEMPLATE, write_json, write_processors
+from .model_directory import SPECIAL, tokens_per_frame, video_llava_config, write_model_directory
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
 
 __all__ = ["SIZES", "RandomModelSize", "make_random_model"]
 
@@ -37,7 +43,7 @@ class RandomModelSize:
     @property
     def tokens_per_frame(self) -> int:
         """The patches of one frame and the class token."""
-        return (self.image // self.patch) ** 2 + 1
+        return tokens_per_frame(self.image, self.patch)
 
 
 SIZES = {
@@ -49,10 +55,7 @@ SIZES = {
     "medium": RandomModelSize(224, 14, 384, 6, 768, 2048, 12, 12, 12, 4096),
 }
 
-_PAD, _BOS, _EOS, _IMAGE, _VIDEO = range(5)
-_SPECIAL = ("<pad>", "<s>", "</s>", "<image>", "<video>")  # in the order of their ids
 _VOCABULARY = 512
-
 
 _TOKENIZER_TEXT = """\
 USER: What happens in the video? ASSISTANT: A red circle moves from the left to the right, and then
@@ -67,7 +70,7 @@ before, after, during, while, until, again, twice, quickly, slowly. 0 1 2 3 4 5 
 
 
 def make_random_model(
-    directory: str | os.PathLike, size: str = "tiny", seed: int = 0, *, overwrite: bool = False
+    directory: str | os.PathLike[str], size: str = "tiny", seed: int = 0, *, overwrite: bool = False
 ) -> Path:
     """Writes a Video-LLaVA with random weights (float32) that `from_pretrained` loads.
 
@@ -103,9 +106,8 @@ def make_random_model(
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".intp-video-", dir=target.parent))
     try:
-        silent = _write_tokenizer(draft, SIZES[size])
-        _write_model(draft, SIZES[size], seed, silent)
-        write_processors(draft, SIZES[size].image, SIZES[size].patch)
+        config, tokenizer = _config(SIZES[size]), _tokenizer()
+        write_model_directory(draft, config, _weights(config, seed, tokenizer), tokenizer)
         target.mkdir(exist_ok=True)
         for path in draft.iterdir():
             os.replace(path, target / path.name)
@@ -123,16 +125,13 @@ def _is_about_writing(error: Exception) -> bool:
     return isinstance(error, OSError) or "os error" in str(error)
 
 
-def _write_model(directory: Path, size: RandomModelSize, seed: int, silent: list[int]) -> None:
-    """Configuration and weights. Tokens in `silent` are never the most likely."""
+def _weights(config: dict[str, Any], seed: int, tokenizer: Tokenizer) -> dict[str, torch.Tensor]:
+    """Under the names of the hub. The most likely token is one that can be read."""
     import torch
-    from safetensors.torch import save_file
     from transformers import VideoLlavaConfig, VideoLlavaForConditionalGeneration
 
     with torch.random.fork_rng(devices=[]):
-        model = VideoLlavaForConditionalGeneration(
-            VideoLlavaConfig.from_dict(_config(size))
-        ).float()
+        model = VideoLlavaForConditionalGeneration(VideoLlavaConfig.from_dict(config)).float()
     # transformers 5 leaves "vision_model." out of its own names, and reads either; 4.57 needs it.
     weights = {
         re.sub(r"_tower\.(?!vision_model\.)", "_tower.vision_model.", name): tensor
@@ -146,98 +145,63 @@ def _write_model(directory: Path, size: RandomModelSize, seed: int, silent: list
             # where. Biases and norms stay as they are made, zeros and ones.
             fan_in = tensor[0].numel() if tensor.ndim > 1 else tensor.numel()
             tensor.normal_(0.0, fan_in**-0.5, generator=generator)
-    weights["lm_head.weight"][silent] = 0  # a logit of zero is never the largest of hundreds
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    write_json(directory / "config.json", _config(size))  # as transformers 4.57 spells it
-    write_json(
-        directory / "generation_config.json",
-        {"bos_token_id": _BOS, "eos_token_id": _EOS, "pad_token_id": _PAD},
+    # a logit of zero is never the largest of hundreds
+    weights["lm_head.weight"][_unreadable(tokenizer)] = 0
+    return weights
+
+
+def _config(size: RandomModelSize) -> dict[str, Any]:
+    vision = {
+        "model_type": "clip_vision_model",
+        "image_size": size.image,
+        "patch_size": size.patch,
+        "hidden_size": size.tower_hidden,
+        "intermediate_size": 4 * size.tower_hidden,
+        "num_hidden_layers": size.tower_layers,
+        "num_attention_heads": max(2, size.tower_hidden // 64),
+        "projection_dim": size.tower_hidden,
+    }
+    text = {
+        "vocab_size": _VOCABULARY,
+        "hidden_size": size.hidden,
+        "intermediate_size": size.intermediate,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.kv_heads,
+        "head_dim": size.hidden // size.heads,
+        "max_position_embeddings": size.context,
+    }
+    architecture = "VideoLlavaForConditionalGeneration"
+    return video_llava_config(
+        architecture, vision, text, feature_layer=-2, feature_strategy="default"
     )
 
 
-def _config(size: RandomModelSize) -> dict:
-    tokens = size.tokens_per_frame
-    return {
-        "architectures": ["VideoLlavaForConditionalGeneration"],
-        "model_type": "video_llava",
-        "torch_dtype": "float32",
-        "image_token_index": _IMAGE,
-        "video_token_index": _VIDEO,
-        "projector_hidden_act": "gelu",
-        "multimodal_projector_bias": True,
-        "vision_feature_layer": -2,
-        "vision_feature_select_strategy": "default",
-        "image_seq_length": tokens - 1,  # images lose the class token, videos keep it
-        "video_seq_length": tokens * 8,
-        "tie_word_embeddings": False,
-        "vision_config": {  # of both towers, image and video
-            "model_type": "clip_vision_model",
-            "image_size": size.image,
-            "patch_size": size.patch,
-            "hidden_size": size.tower_hidden,
-            "intermediate_size": 4 * size.tower_hidden,
-            "num_hidden_layers": size.tower_layers,
-            "num_attention_heads": max(2, size.tower_hidden // 64),
-            "projection_dim": size.tower_hidden,
-        },
-        "text_config": {
-            "model_type": "llama",
-            "vocab_size": _VOCABULARY,
-            "hidden_size": size.hidden,
-            "intermediate_size": size.intermediate,
-            "num_hidden_layers": size.layers,
-            "num_attention_heads": size.heads,
-            "num_key_value_heads": size.kv_heads,
-            "head_dim": size.hidden // size.heads,
-            "max_position_embeddings": size.context,
-            "rope_theta": 10000.0,
-            "rms_norm_eps": 1e-5,
-            "bos_token_id": _BOS,
-            "eos_token_id": _EOS,
-            "pad_token_id": _PAD,
-            "tie_word_embeddings": False,
-        },
-    }
-
-
-def _write_tokenizer(directory: Path, size: RandomModelSize) -> list[int]:
-    """A byte-level BPE: any text survives, and the built-in one in few tokens.
-
-    Returns the tokens that cannot be seen: the special ones, and single bytes that are no letter.
-    An answer without them can be read, and is as long as was asked for.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+def _tokenizer() -> Tokenizer:
+    """A byte-level BPE: any text survives, and the built-in one in few tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=_VOCABULARY,
-        special_tokens=list(_SPECIAL),
+        special_tokens=list(SPECIAL),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator([_TOKENIZER_TEXT], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", _BOS)]
-    )
-    tokenizer.save(str(directory / "tokenizer.json"))
-    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    write_json(directory / "special_tokens_map.json", names)
-    write_json(
-        directory / "tokenizer_config.json",
-        names
-        | {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": size.context,
-            "padding_side": "left",
-            "clean_up_tokenization_spaces": False,
-        },
-    )
-    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    return tokenizer
+
+
+def _unreadable(tokenizer: Tokenizer) -> list[int]:
+    """The special tokens, and single bytes that are no letter.
+
+    An answer without them can be read, and is as long as was asked for.
+    """
     visible = re.compile(r"[!-~Ġ]*[!-~]")  # printable ASCII, and "Ġ", which stands for a space
     return sorted(
         number
         for token, number in tokenizer.get_vocab().items()
-        if token in _SPECIAL or not visible.fullmatch(token)
+        if token in SPECIAL or not visible.fullmatch(token)
     )

@@ -5,19 +5,21 @@ import pytest
 import torch
 from intp_video.lab.evaluation import METHODS, Arm, arms_of
 from intp_video.lab.evaluation.arms import STRETCHED
-from intp_video.lab.training.recipe import IMAGE_SIZE, TOKENS_PER_FRAME, config, write_directory
+from intp_video.lab.training.recipe import (
+    IMAGE_SIZE,
+    TOKENS_PER_FRAME,
+    untrained_model,
+    write_directory,
+)
 from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
-from intp_video.towers import TemporalVideoLlava
-from transformers import VideoLlavaConfig
 
 M, N = 16, 8
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    torch.manual_seed(0)
-    model = TemporalVideoLlava(VideoLlavaConfig.from_dict(config())).eval()
+    model = untrained_model(seed=0).eval()
     directory = tmp_path_factory.mktemp("model")
     write_directory(directory, model)
     return model, Preparer.from_pretrained(directory)

@@ -19,9 +19,8 @@ from intp_video.lab.evaluation import (
     write_report,
 )
 from intp_video.lab.evaluation.run import Prediction, prompt_of, read_predictions
-from intp_video.lab.training.recipe import EOS, config, write_directory
-from intp_video.towers import TemporalVideoLlava
-from transformers import VideoLlavaConfig
+from intp_video.lab.model_directory import EOS
+from intp_video.lab.training.recipe import untrained_model, write_directory
 from video.make_videos import write_video
 
 ARMS = [Arm("stock", 8), Arm("stock", 16), Arm("intp", 16, "ntk")]
@@ -29,8 +28,7 @@ ARMS = [Arm("stock", 8), Arm("stock", 16), Arm("intp", 16, "ntk")]
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    torch.manual_seed(0)
-    model = TemporalVideoLlava(VideoLlavaConfig.from_dict(config()))
+    model = untrained_model(seed=0)
     model.lm_head.weight.data[EOS] = 0  # never ends early
     directory = tmp_path_factory.mktemp("model")
     write_directory(directory, model)

@@ -13,21 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..model_directory import CLIP_MEAN, CLIP_STD
+from ..model_directory import BOS, CLIP_MEAN, CLIP_STD, EOS, FRAMES, PAD, VIDEO
 from ..shapes import KINDS, SHAPES, Worlds, draw, sample_worlds
 from ..shapes.questions import all_questions
 from ..shapes.videos import training_rng
-from .recipe import (
-    BOS,
-    EOS,
-    FRAMES,
-    IMAGE_SIZE,
-    PAD,
-    TOKEN_OF,
-    TOKENS_PER_FRAME,
-    VIDEO,
-    token_ids,
-)
+from .recipe import IMAGE_SIZE, TOKEN_OF, TOKENS_PER_FRAME, token_ids
 
 NOTHING = len(SHAPES)  # the class of a frame without a shape
 

@@ -21,13 +21,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import VideoLlavaConfig
 
 from ...errors import ModelError
-from ...towers import TemporalVideoLlava
 from ..shapes import COLORS, KINDS, SHAPES
 from .batches import Batch, make_clips, pack_questions
-from .recipe import config, write_directory
+from .recipe import untrained_model, write_directory
 
 STAGES = ("tower", "answers")
 LOG_EVERY = 50  # steps; also how many an average goes over
@@ -90,8 +88,7 @@ class _Run:
 
     def __init__(self, directory: Path, recipe: Recipe, device: str, init_from: Any) -> None:
         self.directory, self.recipe, self.device = directory, recipe, device
-        torch.manual_seed(recipe.seed)
-        self.model = TemporalVideoLlava(VideoLlavaConfig.from_dict(config()))
+        self.model = untrained_model(recipe.seed)
         # One table of words while training, so that what a word looks like, how it is said and what
         # it asks for are learnt together; saved as the two that the architecture has.
         self.model.lm_head.weight = self.model.get_input_embeddings().weight
