@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import site
 import subprocess
@@ -140,6 +141,11 @@ def git_commit() -> str | None:
     return f"{commit}+changes" if commit and changed else commit
 
 
+def quoted(path: str | Path) -> str:
+    """For the shell that ninja starts: the tree may lie in a path with a space."""
+    return shlex.quote(str(path))
+
+
 class NinjaFile:
     """build.ninja, in the making."""
 
@@ -220,9 +226,12 @@ class BuildExtensions(build_ext):
     ) -> list[str]:
         ninja = NinjaFile()
         # -isystem: no warnings from headers that are not ours
-        torch_flags = f"-isystem {torch / 'include'} -DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}"
-        common = f"-O3 -std=c++17 -I{CSRC} -DNDEBUG"
-        gcc = f"-fPIC -fvisibility=hidden -Wall -Wextra -ffile-prefix-map={ROOT}/="
+        torch_flags = (
+            f"-isystem {quoted(torch / 'include')} -DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}"
+        )
+        common = f"-O3 -std=c++17 -I{quoted(CSRC)} -DNDEBUG"
+        nameless = quoted(f"-ffile-prefix-map={ROOT}/=")
+        gcc = f"-fPIC -fvisibility=hidden -Wall -Wextra {nameless}"
 
         def objects(paths: list[Path], flags: str, compiler: str = cxx, tag: str = "") -> list[str]:
             return [
@@ -262,15 +271,19 @@ class BuildExtensions(build_ext):
         if nvcc:
             home = Path(os.path.realpath(nvcc)).parent.parent
             home = Path(os.environ.get("CUDA_HOME") or home)
-            cuda_objects = objects(cuda, f"{common} {gcc} {torch_flags} -isystem {home}/include")
-            nvcc_flags = " ".join([common, *gencode, *(f"-Xcompiler={f}" for f in gcc.split())])
-            cuda_objects += objects(sorted(CSRC.rglob("*.cu")), nvcc_flags, compiler=nvcc)
-            runtime = f"-L{home}/lib64 -lcudart_static -ldl -lrt -lpthread"
+            runtime_flags = f"-isystem {quoted(home / 'include')}"
+            cuda_objects = objects(cuda, f"{common} {gcc} {torch_flags} {runtime_flags}")
+            # quoted twice: nvcc starts its compiler by a shell of its own
+            host = (quoted(f"-Xcompiler={quoted(flag)}") for flag in shlex.split(gcc))
+            nvcc_flags = " ".join([common, *gencode, *host])
+            cuda_objects += objects(sorted(CSRC.rglob("*.cu")), nvcc_flags, compiler=quoted(nvcc))
+            runtime = f"-L{quoted(home / 'lib64')} -lcudart_static -ldl -lrt -lpthread"
             built.append(link("_C_cuda.so", cuda_objects, CUDA_NEEDS, runtime))
 
         import pybind11  # a build requirement; not there yet when requirements are asked for
 
-        python = f"-isystem {sysconfig.get_path('include')} -isystem {pybind11.get_include()}"
+        headers = (sysconfig.get_path("include"), pybind11.get_include())
+        python = " ".join(f"-isystem {quoted(directory)}" for directory in headers)
         info_objects = objects([*info, work / "build_config.cpp"], f"{common} {gcc} {python}")
         module = f"_info{sysconfig.get_config_var('EXT_SUFFIX')}"
         built.append(link(module, [*info_objects, level_object], []))
@@ -305,8 +318,8 @@ def torch_requirement() -> list[str]:
 
 
 setup(
-    packages=["intp_ext", *find_packages("python")],
-    package_data={"": ["py.typed", "*.json"], "intp_video": ["small_model/*"]},
+    packages=[*find_packages(include=["intp_ext*"]), *find_packages("python")],
+    package_data={"": ["py.typed", "*.pyi"], "intp_video": ["small_model/*"]},
     ext_modules=[Extension("intp_ext._info", [])],
     cmdclass={"build": Build, "build_ext": BuildExtensions},
     setup_requires=torch_requirement(),

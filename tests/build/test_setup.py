@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,10 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def setup(
+    *arguments: str, root: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "setup.py", "-q", *arguments],
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -49,6 +52,37 @@ def test_environment_that_makes_no_sense(tmp_path, environment, message):
     assert message in result.stderr
 
 
+# Compiles nothing, but looks whether every file and every folder that it is given is there.
+COMPILER = """#!/bin/sh
+while [ $# -gt 0 ]; do
+  case $1 in
+    -o) out=$2; shift ;;
+    -x | -MF) shift ;;
+    -isystem) [ -d "$2" ] || exit 1; shift ;;
+    -I*) [ -d "${1#-I}" ] || exit 1 ;;
+    -*) ;;
+    *) [ -e "$1" ] || exit 1 ;;
+  esac
+  shift
+done
+: > "$out"
+"""
+
+
+def test_a_path_with_a_space(tmp_path):
+    pytest.importorskip("pybind11")
+    root = tmp_path / "a path"
+    shutil.copytree(ROOT / "csrc", root / "csrc")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root)
+    compiler = tmp_path / "compiler"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    result = setup("build_ext", root=root, INTP_EXT_CUDA="0", CXX=str(compiler))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list(root.glob("build/lib*/intp_ext/_C.so"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
     for needed in ("wheel", "pybind11", "ninja"):
@@ -67,9 +101,10 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_wheel_holds_the_packages_and_the_libraries(wheel):
     names = set(wheel.namelist())
-    assert {"intp_ext/_C.so", "intp_ext/py.typed", "intp_video/__init__.py"} <= names
+    assert {"intp_ext/_C.so", "intp_ext/py.typed", "intp_video/py.typed"} <= names
+    assert {"intp_ext/_info.pyi", "intp_video/small_model/model.safetensors"} <= names
     assert [name for name in names if name.startswith("intp_ext/_info.")]
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "intp_ext").glob("*.py")}
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "intp_ext").rglob("*.py")}
     sources |= {
         path.relative_to(ROOT / "python").as_posix() for path in (ROOT / "python").rglob("*.py")
     }
