@@ -14,8 +14,8 @@ from torch import nn
 
 from ...grouping import encoder_order
 from ...hook import extend
-from ...models import video_model_for
 from ...hook.passes import saw_features
+from ...models import video_model_for
 from ...preparation import Preparer
 
 METHODS = {
