@@ -42,6 +42,7 @@ if platform.machine() in ("x86_64", "AMD64"):
         *CPU_LEVELS["avx2"], "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
         "-mprefer-vector-width=512",
         "-Wno-uninitialized", "-Wno-maybe-uninitialized",  # GCC 12 warns about its own headers
+        "-Wno-unknown-warning-option",  # and Clang about the second of these names
     ]  # fmt: skip
     CPU_LEVELS["avx512_bf16"] = [*CPU_LEVELS["avx512"], "-mavx512bf16"]
 

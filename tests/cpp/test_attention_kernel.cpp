@@ -52,8 +52,9 @@ struct Freed {
 
 template <class T>
 void check_problem(const Problem& problem, FloatType type, double tolerance, bool interleaved) {
-  const auto [kv_heads, group, queries, keys, head_dim, bounds, window, scale] = problem;
+  const auto [kv_heads, group, queries, keys, width, bounds, window, scale] = problem;
   const int64_t heads = kv_heads * group;
+  const int64_t head_dim = width;  // a lambda of C++17 captures no structured binding
   // q and out [Sq, Hq, D], k and v [Hkv, Skv, D], or [Skv, Hkv, D] interleaved
   const int64_t stride_h = interleaved ? head_dim : keys * head_dim;
   const int64_t stride_s = interleaved ? kv_heads * head_dim : head_dim;
