@@ -116,6 +116,37 @@ def test_an_absurd_sample_aspect_ratio_is_not_followed(tmp_path):
     assert clip.notes == ("its metadata tell pixels of 30:1, which no camera has: not followed",)
 
 
+def test_a_sample_aspect_ratio_that_changes(tmp_path):
+    """As between films and news: each frame with its own, also after a jump."""
+    data, ratios = b"", [Fraction(1), Fraction(2), Fraction(1, 2)]
+    for part, ratio in enumerate(ratios):
+        path = tmp_path / f"{part}.ts"
+        pts = [10 * part + i for i in range(10)]
+        images = [numbered_image(n) for n in pts]
+        write_video(path, 10, images=images, pts=pts, context={"sample_aspect_ratio": ratio})
+        data += path.read_bytes()
+    (tmp_path / "joined.ts").write_bytes(data)
+    clip = read_video(tmp_path / "joined.ts", 15, "pyav")
+    assert clip.frames.shape == (15, HEIGHT, WIDTH, 3)
+    assert clip.notes == (
+        "the stream changes the shape of its pixels (1:1, 2:1, 1:2): every frame is shown with "
+        "square ones at 128x64",
+    )
+    plain, wide, tall = clip.frames[:5], clip.frames[5:10], clip.frames[10:]
+    assert numbers_of(plain) == [1, 3, 5, 7, 9]
+    # 256x64 on 128x64: half as high, between margins; 128x128: half as wide
+    assert max(wide[:, :15].max(), wide[:, -15:].max()) < 8 < wide[:, 18:46].max()
+    assert max(tall[:, :, :31].max(), tall[:, :, -31:].max()) < 8 < tall[:, :, 34:94].max()
+
+
+def test_the_ratio_of_the_container_is_for_all_frames(tmp_path):
+    path = write_video(tmp_path / "v.mp4", 4, context={"sample_aspect_ratio": Fraction(16, 11)})
+    data = path.read_bytes()
+    at = data.index(b"pasp") + 4  # and 16:11 stays in the stream
+    path.write_bytes(data[:at] + bytes([0, 0, 0, 2, 0, 0, 0, 1]) + data[at + 8 :])
+    assert read_video(path, 4, "pyav").frames.shape == (4, 64, 256, 3)
+
+
 @needs_decord
 def test_decord_says_that_it_does_not_stretch(tmp_path):
     path = write_video(tmp_path / "v.mp4", 4, context={"sample_aspect_ratio": Fraction(16, 11)})

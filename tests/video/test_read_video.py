@@ -67,6 +67,18 @@ def test_frames_out_of_order_in_the_file(tmp_path, name):
     assert (clip.backend, clip.notes) == ("pyav", ())
 
 
+@pytest.mark.parametrize("frames", [7, 60])
+@pytest.mark.parametrize("b_frames", [0, 1, 3])
+def test_an_avi_with_b_frames(tmp_path, b_frames, frames):
+    """It has no times of display, and FFmpeg gives those of the order in the file."""
+    path = write_video(tmp_path / "v.avi", 60, b_frames=b_frames)
+    clip = read_video(path, frames, "pyav")
+    assert numbers_of(clip.frames) == sample_indices(60, frames).tolist()
+    np.testing.assert_allclose(clip.timestamps, clip.indices / 10, atol=1e-5)
+    said = "AVI does not tell when frames that are stored out of order are shown: all were decoded "
+    assert clip.notes == ((said + "from the beginning, and counted",) if b_frames else ())
+
+
 def test_few_frames_repeat_and_the_clip_says_so(tmp_path, backend):
     clip = read_video(write_video(tmp_path / "few.mp4", 3), 8, backend)
     assert numbers_of(clip.frames) == [0, 0, 0, 1, 1, 2, 2, 2] == clip.indices.tolist()

@@ -51,10 +51,16 @@ class Traits:
     hdr: str | None
 
     @classmethod
-    def of(cls, frame: av.VideoFrame, stream: av.video.stream.VideoStream) -> Traits:
+    def of(
+        cls,
+        frame: av.VideoFrame,
+        stream: av.video.stream.VideoStream,
+        pixel: Fraction | None = None,
+    ) -> Traits:
+        """Of a frame that was just decoded; `pixel` None: what the stream as a whole declares."""
         return cls(
             matrix=_display_matrix(frame),
-            pixel=Fraction(stream.sample_aspect_ratio or 1),
+            pixel=Fraction(pixel or stream.sample_aspect_ratio or 1),
             interlaced=bool(frame.interlaced_frame),
             hdr=_HDR.get(stream.codec_context.color_trc),
         )
@@ -87,12 +93,15 @@ class Pictures:
     def __init__(self) -> None:
         self._shape: tuple[int, int] | None = None  # height and width of every picture
         self._stored: dict[str, None] = {}  # the sizes met, in order
+        self._pixels: dict[Fraction, None] = {}  # and the shapes of pixels
+        self._stretched: dict[str, None] = {}
         self._said: dict[str, None] = {}
         self._tone_mappers: dict[tuple[int, int, str], av.filter.Graph] = {}  # seconds to make
 
     def show(self, frame: av.VideoFrame, traits: Traits) -> np.ndarray:
         """uint8 ``[H, W, 3]``, RGB, upright, with square pixels."""
         self._stored[f"{frame.width}x{frame.height}"] = None
+        self._pixels[traits.pixel] = None
         if traits.interlaced:
             frame = self._try(
                 self._deinterlaced,
@@ -119,8 +128,16 @@ class Pictures:
     def notes(self) -> list[str]:
         """One sentence for everything that was done, or could not be."""
         notes = list(self._said)
+        height, width = self._shape or (0, 0)
+        if len(self._pixels) == 1:
+            notes += self._stretched
+        elif self._pixels:
+            notes.append(
+                f"the stream changes the shape of its pixels ("
+                f"{', '.join(map(_ratio, self._pixels))}): every frame is shown with square ones "
+                f"at {width}x{height}"
+            )
         if len(self._stored) > 1:
-            height, width = self._shape
             notes.append(
                 f"the stream changes its resolution ({', '.join(self._stored)}): every frame is "
                 f"shown at {width}x{height}"
@@ -172,10 +189,11 @@ class Pictures:
         elif pixel < 1:
             height = round(height / pixel)
         if (width, height) != (frame.width, frame.height):
-            self._say(
-                f"pixels are not square ({_ratio(pixel)}): the picture of "
-                f"{frame.width}x{frame.height} is shown as {width}x{height}"
-            )
+            stored = f"{frame.width}x{frame.height}"
+            self._stretched[
+                f"pixels are not square ({_ratio(pixel)}): the picture of {stored} is shown as "
+                f"{width}x{height}"
+            ] = None
         return width, height
 
     def _turn(self, image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:

@@ -4,6 +4,7 @@ import bisect
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class PyavStream:
         self._container = self._stream = None
         self._open()
         self._failed_packets = 0
+        self._counted = self._reordered = False
         self._pictures = Pictures()
         try:
             self._index()
@@ -62,6 +64,8 @@ class PyavStream:
             raise BackendFailure(f"it has no video stream (streams: {kinds})")
         if self._stream.codec_context is None:
             raise BackendFailure("its video codec is unknown to this FFmpeg")
+        coded = self._stream.codec_context.sample_aspect_ratio
+        self._pixel_may_change = coded == self._stream.sample_aspect_ratio
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = self._num_threads
 
@@ -83,6 +87,15 @@ class PyavStream:
             raise BackendFailure("its video stream has no frames")
         self._pts = sorted(set(pts))
         self._keys = sorted(set(keys)) or self._pts[:1]
+        # AVI has no time of display. What FFmpeg says instead is wrong for H.264 with B-frames: in
+        # the order of the file. FFmpeg's tools take frames as they come then, and so is done here.
+        self._counted = (
+            self._container.format.name == "avi"
+            and self._stream.codec_context.has_b_frames
+            and pts == self._pts
+        )
+        if self._counted:
+            self._keys = self._pts[:1]
         self._tick = float(self._stream.time_base)
         self.count = len(self._pts)
         first = self._pts[0]
@@ -124,7 +137,14 @@ class PyavStream:
                     yield from frames
                     return
         self._open()
-        yield from self._frames()
+        yield from self._counted_frames() if self._counted else self._frames()
+
+    def _counted_frames(self) -> Iterator:
+        """All frames; the n-th that the decoder gives is shown n-th, whatever it says of time."""
+        for when, frame in zip(self._pts, self._frames(), strict=False):
+            self._reordered |= frame.pts != when
+            frame.pts = when
+            yield frame
 
     def _frames(self) -> Iterator:
         import av
@@ -148,10 +168,23 @@ class PyavStream:
 
     def _shown(self, frame) -> np.ndarray:
         """uint8 ``[H, W, 3]``, as a player shows it."""
-        return self._pictures.show(frame, Traits.of(frame, self._stream))
+        return self._pictures.show(frame, Traits.of(frame, self._stream, self._pixel()))
+
+    def _pixel(self) -> Fraction | None:
+        """Width over height of the pixels of the frame decoded last; None: that of the stream.
+
+        A container's own ratio is for the whole stream. Of frames that the decoder lets go
+        together, as at the end of the file, PyAV tells the ratio of the last.
+        """
+        return self._stream.codec_context.sample_aspect_ratio if self._pixel_may_change else None
 
     def notes(self) -> list[str]:
         notes = self._pictures.notes()
+        if self._reordered:
+            notes.append(
+                "AVI does not tell when frames that are stored out of order are shown: all were "
+                "decoded from the beginning, and counted"
+            )
         if self._failed_packets:
             notes.append(
                 f"damaged packets met: {self._failed_packets}; frames from there to the next "
