@@ -189,8 +189,9 @@ def _timing_notes(
         expected = indices[decoded] * (stream.duration / stream.count)
         if (np.abs(seconds[decoded] - expected) > stream.duration / stream.count).any():
             yield (
-                f"the frame rate varies and {name} does not tell when frames are shown: they were "
-                "taken by count, not by time"
+                f"{name} does not tell when frames are shown: they were taken by count. Their "
+                "times are not those of an even rate: it varies, or other frames came than were "
+                "asked for"
             )
     elif stream.count >= frames and (np.diff(indices) == 0).any():
         held = np.unique(indices[1:][np.diff(indices) == 0])
