@@ -69,7 +69,8 @@ def _load_cuda() -> tuple[bool, str]:
 
 _load_cpu()
 
-from ._info import build_info, cpu_level  # noqa: E402  (the message above comes first)
+from ._info import build_info as build_info  # noqa: E402  (the message above comes first)
+from ._info import cpu_level  # noqa: E402
 
 CPU_LEVEL = cpu_level()  # now, so that an impossible INTP_EXT_CPU stops the import
 CUDA_LOADED, CUDA_REASON = _load_cuda()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import cast
 
 import torch
 
@@ -11,14 +12,14 @@ import torch
 def integer(op: str, name: str, x: object) -> int:
     if isinstance(x, bool) or not isinstance(x, (int, torch.SymInt)):
         raise TypeError(f"{op}: {name}: expected an int, got {type(x).__name__}")
-    return x
+    return cast(int, x)  # in a graph, a torch.SymInt does what an int does
 
 
 def count(op: str, name: str, x: object, least: int = 0) -> int:
-    integer(op, name, x)
-    if x < least:
-        raise ValueError(f"{op}: {name}: expected at least {least}, got {x}")
-    return x
+    number = integer(op, name, x)
+    if number < least:
+        raise ValueError(f"{op}: {name}: expected at least {least}, got {number}")
+    return number
 
 
 def number(op: str, name: str, x: object) -> float:
@@ -26,7 +27,7 @@ def number(op: str, name: str, x: object) -> float:
         raise TypeError(f"{op}: {name}: expected a number, got {type(x).__name__}")
     if not math.isfinite(x):
         raise ValueError(f"{op}: {name}: expected a finite number, got {x}")
-    return x
+    return cast(float, x)
 
 
 def flag(op: str, name: str, x: object) -> bool:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ def _check_apply_rope(device: torch.device) -> float:
 
 def _check_attention(device: torch.device) -> float:
     q, k, v, positions, order = _rope_inputs(device)
-    options = {
+    options: dict[str, Any] = {
         "rope": _rope(device),
         "positions": positions,
         "order": order,
@@ -98,17 +99,18 @@ CHECKS: dict[str, Callable[[torch.device], float]] = {
 }
 
 
-def _devices(info: dict) -> list[torch.device]:
+def _devices(info: dict[str, Any]) -> list[torch.device]:
     with_cuda = info["cuda_loaded"] and torch.cuda.is_available()
     return [torch.device("cpu")] + [torch.device("cuda")] * with_cuda
 
 
-def self_test(devices: Sequence[torch.device]) -> Iterator[dict]:
+def self_test(devices: Sequence[torch.device]) -> Iterator[dict[str, Any]]:
     """One result for each operator and device: its largest error, or what it raised."""
     for device in devices:
         for name, check in CHECKS.items():
             torch.manual_seed(0)
-            result = {"operator": name, "device": str(device), "error": None, "raised": None}
+            result: dict[str, Any] = {"operator": name, "device": str(device)}
+            result |= {"error": None, "raised": None}
             start = time.perf_counter()
             try:
                 result["error"] = check(device)
@@ -119,10 +121,10 @@ def self_test(devices: Sequence[torch.device]) -> Iterator[dict]:
             yield result
 
 
-def diagnose() -> dict:
+def diagnose() -> dict[str, Any]:
     """Everything the doctor knows, ready for JSON."""
     info = build_info()
-    cuda = {"available": torch.cuda.is_available(), "devices": []}
+    cuda: dict[str, Any] = {"available": torch.cuda.is_available(), "devices": []}
     if cuda["available"]:
         cuda["devices"] = [
             {
@@ -142,7 +144,7 @@ def diagnose() -> dict:
     }
 
 
-def _report(diagnosis: dict) -> Iterator[str]:
+def _report(diagnosis: dict[str, Any]) -> Iterator[str]:
     build, cuda = diagnosis["build"], diagnosis["cuda"]
     built = f"built for {build['cuda_arch_list']}" if build["cuda"] else "not built"
     loaded = "loaded" if build["cuda_loaded"] else "not loaded"

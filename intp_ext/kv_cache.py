@@ -79,6 +79,7 @@ class KVCache:
         self._format = Format(bits, key_group, value_group, capacity)
         self.rotate = rotate
         self.rope: Rope | None = None
+        self._memory: Memory
         self._hold({})
         self._set_rope(rope)
 
@@ -246,7 +247,7 @@ class KVCache:
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
             raise ValueError(f"{where}: expected k and v without grad: a cache is not a graph")
         buffers = self._memory.reserve(where, k, end)
-        kept = None if rope is None else self._with_positions(positions, k, begin, end)
+        kept = None if positions is None else self._with_positions(positions, k, begin, end)
         write = rope if self.rotate == "on_write" else None
         sections = None if write is None or write.sections is None else list(write.sections)
         torch.ops.intp_ext.kv_append(
@@ -322,7 +323,7 @@ class KVCache:
         rows = [None, None] if kept or not self._buffers else [x.clone() for x in self.rows()]
         return (self.length, *rows, self.kv_bounds)
 
-    def rewind(self, mark: tuple) -> None:
+    def rewind(self, mark: tuple[Any, ...]) -> None:
         """As it was at :meth:`mark`, where :meth:`crop` would dequantise a group. Tokens may have
         been appended since, and taken back as far as the mark; rows not reordered.
 
@@ -330,7 +331,8 @@ class KVCache:
             ValueError: fewer tokens than there were, or another batch.
         """
         length, k, v, bounds = mark
-        if length > self.length or (k is not None and k.shape[0] != self.shape[0]):
+        shape = self.shape
+        if length > self.length or (k is not None and (shape is None or k.shape[0] != shape[0])):
             raise ValueError(
                 f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
             )
@@ -374,7 +376,7 @@ class KVCache:
             TypeError, ValueError: wrong dtype or shape, or keys that were rotated when written.
         """
         where = "KVCache.set_positions"
-        if self.rotate != "on_read":
+        if self.rotate != "on_read" or self.rope is None:
             raise ValueError(
                 f'{where}: the cached keys are rotated already; use rotate="on_read" to move them'
             )
@@ -468,7 +470,8 @@ class KVCache:
     ) -> None:
         """:meth:`append` under ``torch.compile``: memory is made here, everything else is done
         inside an operator, whose graph fits every length."""
-        where, memory = "KVCache.append", self._memory
+        where, memory, capacity = "KVCache.append", self._memory, self.capacity
+        assert capacity is not None
         self._check_states(where, k, v, order)
         bounds = memory.bounds
         if kv_bounds is not None:
@@ -477,8 +480,8 @@ class KVCache:
         if self.rope is not None:
             three = positions is not None and positions.dim() == 3
             if kept is None or (three and kept.dim() == 2):
-                kept = memory.reserve_positions(k, three, self.capacity, self.capacity)
-        buffers = memory.buffers or memory.reserve(where, k, self.capacity)
+                kept = memory.reserve_positions(k, three, capacity, capacity)
+        buffers = memory.buffers or memory.reserve(where, k, capacity)
         self._memory = Memory(self._format, buffers, kept, bounds, None, memory.place)
         torch.ops.intp_ext.kv_cache_append(
             k, v, positions, order, kv_bounds, *self.graph_arguments()
@@ -578,7 +581,7 @@ class KVCache:
         for name, x in self._memory.used().items():
             self._load_tensor(where, f"tensors[{name!r}]", state["tensors"].get(name), x)
         positions, bounds = state["positions"], state["bounds"]
-        if positions is not None:
+        if positions is not None and self.rope is not None:
             _checks.positions(where, positions, like.shape[0], length, self.rope, "k_rows", like)
             positions = self._with_positions(positions, like, 0, length)
         if bounds is not None:
@@ -588,7 +591,7 @@ class KVCache:
 
     @staticmethod
     def _load_tensor(where: str, name: str, x: object, to: torch.Tensor) -> None:
-        _checks.tensor(where, name, x, (to.dtype,))
-        if x.shape != to.shape:
-            raise ValueError(f"{where}: {name}: expected {list(to.shape)}, got {list(x.shape)}")
-        to.copy_(x)
+        given = _checks.tensor(where, name, x, (to.dtype,))
+        if given.shape != to.shape:
+            raise ValueError(f"{where}: {name}: expected {list(to.shape)}, got {list(given.shape)}")
+        to.copy_(given)

@@ -6,10 +6,16 @@ Everything here takes any dtype and computes in float32 (float64 for float64 inp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 import torch
 
 from .rope import Rope
 from .window import Q_OFFSET, Bounds, Window
+
+Q = TypeVar("Q", bound=torch.Tensor | None)
+K = TypeVar("K", bound=torch.Tensor | None)
 
 GROUPINGS = ("interleaved", "contiguous")
 
@@ -49,7 +55,7 @@ def rope_angles(
     return angles.gather(0, axis.expand(1, *angles.shape[1:]))[0]
 
 
-def rope_axes(sections: tuple[int, int, int], interleaved: bool) -> torch.Tensor:
+def rope_axes(sections: Sequence[int], interleaved: bool) -> torch.Tensor:
     """int64 ``[F]``: the axis (0 temporal, 1 height, 2 width) of each frequency's position."""
     if not interleaved:
         return torch.repeat_interleave(torch.arange(3), torch.tensor(sections))
@@ -78,15 +84,11 @@ def gather_tokens(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
 
 def apply_rope(
-    q: torch.Tensor | None,
-    k: torch.Tensor | None,
-    positions: torch.Tensor,
-    rope: Rope,
-    order: torch.Tensor | None = None,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    q: Q, k: K, positions: torch.Tensor, rope: Rope, order: torch.Tensor | None = None
+) -> tuple[Q, K]:
     """Row t of the output is row ``order[t]`` of the input, turned to ``positions[t]``."""
 
-    def one(x: torch.Tensor | None) -> torch.Tensor | None:
+    def one(x: torch.Tensor | None) -> Any:
         if x is None:
             return None
         x = x if order is None else gather_tokens(x, order)
@@ -182,7 +184,7 @@ def attention(
         q_offset=q_offset,
         kv_bounds=kv_bounds,
     )
-    if rope is not None and k.shape[2] > 0:
+    if rope is not None and positions is not None and k.shape[2] > 0:
         angles = rope_angles(positions, rope, compute_dtype(q)).expand(q.shape[0], -1, -1)
         k = rotate(k, angles, rope.attention_scaling)
         row = torch.arange(q.shape[2], device=q.device)

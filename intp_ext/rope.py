@@ -35,7 +35,7 @@ class Rope:
 
     inv_freq: torch.Tensor
     attention_scaling: float = 1.0
-    sections: tuple[int, int, int] | None = None
+    sections: Sequence[int] | None = None
     interleaved_sections: bool = False
 
     def __post_init__(self) -> None:
@@ -142,6 +142,7 @@ def rope_frequencies(
     if kind == "ntk":
         base = _stretched(base, factor, dim)
     elif kind == "dynamic_ntk":
+        assert length is not None and original_max_position is not None  # checked above
         stretch = factor * max(length, original_max_position) / original_max_position - (factor - 1)
         base = _stretched(base, stretch, dim)
     inv_freq = 1.0 / (base**exponents)
@@ -149,6 +150,7 @@ def rope_frequencies(
     if kind == "linear":
         inv_freq = inv_freq / factor
     elif kind == "yarn":
+        assert original_max_position is not None
         keep = 1 - _yarn_ramp(dim, base, original_max_position, beta_fast, beta_slow, truncate)
         keep = keep.to(inv_freq.device)
         inv_freq = 1.0 / (factor * base**exponents) * (1 - keep) + inv_freq * keep

@@ -189,7 +189,7 @@ def _check_offset(
     keys: int,
     device: torch.device,
 ) -> None:
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return  # an int that comes from a shape is a tensor there
     if not isinstance(q_offset, int) or isinstance(q_offset, bool):
         return _check_row_index(f"{where}: q_offset", q_offset, batch, device, scalar=True)

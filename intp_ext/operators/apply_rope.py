@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import torch
 
 from .. import _checks
@@ -9,16 +11,19 @@ from .._written import mark_written
 from ..rope import Rope
 from .rearrange import scatter_rows
 
+Q = TypeVar("Q", bound=torch.Tensor | None)
+K = TypeVar("K", bound=torch.Tensor | None)
+
 
 def apply_rope(
-    q: torch.Tensor | None,
-    k: torch.Tensor | None,
+    q: Q,
+    k: K,
     positions: torch.Tensor,
     rope: Rope,
     order: torch.Tensor | None = None,
     *,
-    out: tuple[torch.Tensor | None, torch.Tensor | None] | None = None,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    out: tuple[Q, K] | None = None,
+) -> tuple[Q, K]:
     """Turns channel pairs ``(d, d + F)`` of q and k by ``positions * rope.inv_freq``.
 
     RoPE (RoFormer, arXiv 2104.09864) in the rotate-half convention, with an optional gather by
@@ -79,7 +84,8 @@ def apply_rope(
         return out
     if out is None:
         turned = op.single(x, *args)
-        return (None, turned) if q is None else (turned, None)
+        pair: Any = (None, turned) if q is None else (turned, None)
+        return pair
     op.single_out(x, *args, out=out[1] if q is None else out[0])
     mark_written(*out)
     return out
@@ -114,51 +120,69 @@ def _like(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
 
 
 @torch.library.register_fake("intp_ext::apply_rope")
-def _fake(q, k, positions, inv_freq, attention_scaling, sections, interleaved_sections, order):
+def _fake(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    positions: torch.Tensor,
+    inv_freq: torch.Tensor,
+    attention_scaling: float,
+    sections: list[int] | None,
+    interleaved_sections: bool,
+    order: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     return _like(q, order), _like(k, order)
 
 
 @torch.library.register_fake("intp_ext::apply_rope.out")
-def _fake_out(
-    q, k, positions, inv_freq, attention_scaling, sections, interleaved_sections, order,
-    *, out_q, out_k,
-):  # fmt: skip
+def _fake_out(*args: object, out_q: torch.Tensor, out_k: torch.Tensor) -> None:
     return None
 
 
 @torch.library.register_fake("intp_ext::apply_rope.single")
-def _fake_single(x, positions, inv_freq, attention_scaling, sections, interleaved_sections, order):
+def _fake_single(
+    x: torch.Tensor,
+    positions: torch.Tensor,
+    inv_freq: torch.Tensor,
+    attention_scaling: float,
+    sections: list[int] | None,
+    interleaved_sections: bool,
+    order: torch.Tensor | None,
+) -> torch.Tensor:
     return _like(x, order)
 
 
 @torch.library.register_fake("intp_ext::apply_rope.single_out")
-def _fake_single_out(
-    x, positions, inv_freq, attention_scaling, sections, interleaved_sections, order, *, out
-):
+def _fake_single_out(*args: object, out: torch.Tensor) -> None:
     return None
 
 
-def _turn_back(grad, rows, positions, inv_freq, scaling, sections, interleaved, order):
+def _turn_back(
+    grad: torch.Tensor | None,
+    rows: int,
+    positions: torch.Tensor,
+    inv_freq: torch.Tensor,
+    rope: tuple[float, list[int] | None, bool],
+    order: torch.Tensor | None,
+) -> torch.Tensor | None:
     """The transpose of a turn is the turn by the opposite angle."""
     if grad is None:
         return None
-    grad = torch.ops.intp_ext.apply_rope.single(
-        grad if grad.stride(-1) == 1 else grad.contiguous(),
-        -positions, inv_freq, scaling, sections, interleaved, None,
-    )  # fmt: skip
-    return grad if order is None else scatter_rows(grad, order, rows, dim=2)
+    turned: torch.Tensor = torch.ops.intp_ext.apply_rope.single(
+        grad if grad.stride(-1) == 1 else grad.contiguous(), -positions, inv_freq, *rope, None
+    )
+    return turned if order is None else scatter_rows(turned, order, rows, dim=2)
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
     x, *_, positions, inv_freq, scaling, sections, interleaved, order = inputs
     ctx.save_for_backward(positions, inv_freq, order)
     ctx.rope = (scaling, sections, interleaved)
     ctx.rows = x.shape[2]
 
 
-def _backward(ctx, *grads):
+def _backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
     positions, inv_freq, order = ctx.saved_tensors
-    turned = [_turn_back(g, ctx.rows, positions, inv_freq, *ctx.rope, order) for g in grads]
+    turned = [_turn_back(g, ctx.rows, positions, inv_freq, ctx.rope, order) for g in grads]
     return (*turned, None, None, None, None, None, None)
 
 

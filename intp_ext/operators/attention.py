@@ -6,6 +6,8 @@ which knows nothing of rope or order (csrc/attention). Memory is O(S).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .. import _checks, reference
@@ -97,7 +99,7 @@ def attention(
         _checks.out("attention", "out", out, q.shape, q)
         _checks.out_without_grad("attention", q, k, v, out)
 
-    if rope is not None:
+    if rope is not None and positions is not None:
         q, k = _rotate(q, k, positions, rope, order, q_offset)
     elif order is not None:
         q, k = gather_tokens(q, order), gather_tokens(k, order)
@@ -178,7 +180,7 @@ def _check_rope(
     if (rope is None) != (positions is None):
         given, missing = ("positions", "rope") if rope is None else ("rope", "positions")
         raise ValueError(f"attention: {missing}: expected together with {given}, got None")
-    if rope is None:
+    if rope is None or positions is None:
         return
     if not isinstance(rope, Rope):
         raise TypeError(f"attention: rope: expected a Rope, got {type(rope).__name__}")
@@ -266,29 +268,30 @@ def result_like(q: torch.Tensor) -> torch.Tensor:
 
 
 @torch.library.register_fake("intp_ext::attention_core")
-def _fake(q, k, v, bounds, window, block, sink, scale):
+def _fake(q: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q)
 
 
 @torch.library.register_fake("intp_ext::attention_core.out")
-def _fake_out(q, k, v, bounds, window, block, sink, scale, out):
+def _fake_out(*args: object, out: torch.Tensor) -> None:
     return None
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
     *tensors, ctx.window, ctx.block, ctx.sink, ctx.scale = inputs
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx, grad):
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     *states, bounds = ctx.saved_tensors
     needed = ctx.needs_input_grad[:3]
     again = torch.is_grad_enabled()  # create_graph=True: what is returned is derived once more
     with torch.enable_grad():
         # an alias of each, because q, k and v may be one tensor
-        states = [x.view_as(x) if again else x.detach().requires_grad_() for x in states]
-        out = reference.attention_core(*states, bounds, ctx.window, ctx.block, ctx.sink, ctx.scale)
-        wanted = [x for x, need in zip(states, needed, strict=True) if need]
+        q, k, v = (x.view_as(x) if again else x.detach().requires_grad_() for x in states)
+        window = (ctx.window, ctx.block, ctx.sink)
+        out = reference.attention_core(q, k, v, bounds, *window, ctx.scale)
+        wanted = [x for x, need in zip((q, k, v), needed, strict=True) if need]
         grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=again))
     return (*(next(grads) if need else None for need in needed), None, None, None, None, None)
 

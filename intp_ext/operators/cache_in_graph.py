@@ -8,6 +8,9 @@ operators read it and run the eager methods. They need a ``capacity``: buffers t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
 from ..kv_cache import KVCache
@@ -37,10 +40,20 @@ _library.define(
 
 
 def _cache(
-    length, buffers, positions, padding,
-    inv_freq, attention_scaling, sections, interleaved_sections,
-    bits, rotate, key_group, value_group, capacity,
-) -> KVCache:  # fmt: skip
+    length: torch.Tensor,
+    buffers: Sequence[torch.Tensor],
+    positions: torch.Tensor | None,
+    padding: torch.Tensor | None,
+    inv_freq: torch.Tensor | None,
+    attention_scaling: float,
+    sections: Sequence[int] | None,
+    interleaved_sections: bool,
+    bits: int,
+    rotate: str,
+    key_group: int,
+    value_group: int,
+    capacity: int,
+) -> KVCache:
     rope = None
     if inv_freq is not None:
         rope = Rope(inv_freq, attention_scaling, sections, interleaved_sections)
@@ -53,19 +66,40 @@ def _cache(
 
 
 @torch.library.impl(_library, "kv_cache_append", "CompositeExplicitAutograd")
-def _append(k, v, at, order, kv_bounds, length, buffers, positions, padding, *options):
+def _append(
+    k: torch.Tensor,
+    v: torch.Tensor,
+    at: torch.Tensor | None,
+    order: torch.Tensor | None,
+    kv_bounds: torch.Tensor | None,
+    length: torch.Tensor,
+    buffers: Sequence[torch.Tensor],
+    positions: torch.Tensor | None,
+    padding: torch.Tensor | None,
+    *options: Any,
+) -> None:
     cache = _cache(length, buffers, positions, padding, *options)
     cache.append(k, v, at, order=order, kv_bounds=kv_bounds)
     for mine, theirs in zip((*buffers, positions, padding), cache.held(), strict=True):
         if theirs is not mine:  # prepared in memory of its own: see Memory.reserve
+            assert mine is not None and theirs is not None
             mine.copy_(theirs)
     length.fill_(cache.length)
 
 
 @torch.library.impl(_library, "kv_cache_attention", "CompositeExplicitAutograd")
 def _attention(
-    q, bounds, size, block, sink, block_start, dense_from, kv_bounds, scale, *cache
-):  # fmt: skip
+    q: torch.Tensor,
+    bounds: torch.Tensor | None,
+    size: int | None,
+    block: int,
+    sink: int,
+    block_start: torch.Tensor | None,
+    dense_from: torch.Tensor | None,
+    kv_bounds: torch.Tensor | None,
+    scale: float | None,
+    *cache: Any,
+) -> torch.Tensor:
     window, made = None, None
     if bounds is not None:
         made = Bounds(bounds, size, block, sink)
@@ -77,10 +111,10 @@ def _attention(
 
 
 @torch.library.register_fake("intp_ext::kv_cache_append", lib=_library)
-def _append_fake(*args):
+def _append_fake(*args: object) -> None:
     return None
 
 
 @torch.library.register_fake("intp_ext::kv_cache_attention", lib=_library)
-def _attention_fake(q, *args):
+def _attention_fake(q: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q)

@@ -75,12 +75,12 @@ def cached_attention(
         )
     else:
         _check_bounds(where, bounds, q, window, kv_bounds)
-    if rope is not None and rows:
+    if rope is not None and positions is not None and rows:
         q, _ = apply_rope(q, None, positions[..., length - rows :], rope)
     k, v = cache.rows()
-    on_read = cache.rotate == "on_read"
-    if on_read and k.shape[2]:
-        _, k = apply_rope(None, k, positions[..., packed:], rope)
+    turn = rope if cache.rotate == "on_read" else None
+    if turn is not None and positions is not None and k.shape[2]:
+        _, k = apply_rope(None, k, positions[..., packed:], turn)
     options = (bounds.size, bounds.block, bounds.sink)
     scale = dim**-0.5 if scale is None else float(scale)
     if packed == 0:
@@ -97,9 +97,9 @@ def cached_attention(
         cache.value_group,
         *options,
         scale,
-        positions if on_read else None,
-        rope.inv_freq.contiguous() if on_read else None,
-        rope.attention_scaling if on_read else 1.0,
+        None if turn is None else positions,
+        None if turn is None else turn.inv_freq.contiguous(),
+        1.0 if turn is None else turn.attention_scaling,
     )
 
 
@@ -167,10 +167,10 @@ def _check(where: str, q: torch.Tensor, cache: KVCache) -> None:
 
 
 @torch.library.register_fake("intp_ext::kv_append")
-def _append_fake(*args):
+def _append_fake(*args: object) -> None:
     return None
 
 
 @torch.library.register_fake("intp_ext::kv_attention")
-def _attention_fake(q, *args):
+def _attention_fake(q: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .. import _checks
@@ -76,23 +78,23 @@ def scatter_rows(grad: torch.Tensor, order: torch.Tensor, rows: int, dim: int) -
 
 
 @torch.library.register_fake("intp_ext::rearrange")
-def _fake(features, order):
+def _fake(features: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     batch, _, channels = features.shape
     return features.new_empty(batch, order.shape[-1], channels)
 
 
 @torch.library.register_fake("intp_ext::rearrange.out")
-def _fake_out(features, order, *, out):
+def _fake_out(*args: object, out: torch.Tensor) -> None:
     return None
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: object) -> None:
     features, order = inputs
     ctx.save_for_backward(order)
     ctx.rows = features.shape[1]
 
 
-def _backward(ctx, grad):
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
     (order,) = ctx.saved_tensors
     return scatter_rows(grad, order, ctx.rows, dim=1), None
 
