@@ -234,10 +234,16 @@ class BuildExtensions(build_ext):
         nameless = quoted(f"-ffile-prefix-map={ROOT}/=")
         gcc = f"-fPIC -fvisibility=hidden -Wall -Wextra {nameless}"
 
-        def objects(paths: list[Path], flags: str, compiler: str = cxx, tag: str = "") -> list[str]:
+        def object_of(path: Path, variant: str = "") -> str:
+            base = CSRC if path.is_relative_to(CSRC) else work
+            return Path("objects", variant, path.relative_to(base).with_suffix(".o")).as_posix()
+
+        def objects(
+            paths: list[Path], flags: str, compiler: str = cxx, variant: str = ""
+        ) -> list[str]:
             return [
                 ninja.build(
-                    "compile", f"{path.stem}{tag}.o", [str(path)], cxx=compiler, flags=flags
+                    "compile", object_of(path, variant), [str(path)], cxx=compiler, flags=flags
                 )
                 for path in paths
             ]
@@ -263,10 +269,9 @@ class BuildExtensions(build_ext):
         cpu = [path for path in sources if path not in {*info, *kernels, *cuda}]
 
         cpu_objects = objects(cpu, f"{common} {gcc} {torch_flags}")
-        level_object = next(name for name in cpu_objects if name == "level.o")
         for level, flags in CPU_LEVELS.items():
             level_flags = " ".join([common, gcc, f"-DINTP_CPU_LEVEL={level}", *flags])
-            cpu_objects += objects(kernels, level_flags, tag=f".{level}")
+            cpu_objects += objects(kernels, level_flags, variant=level)
         built = [link("_C.so", cpu_objects, CPU_NEEDS)]
 
         if nvcc:
@@ -287,7 +292,7 @@ class BuildExtensions(build_ext):
         python = " ".join(f"-isystem {quoted(directory)}" for directory in headers)
         info_objects = objects([*info, work / "build_config.cpp"], f"{common} {gcc} {python}")
         module = f"_info{sysconfig.get_config_var('EXT_SUFFIX')}"
-        built.append(link(module, [*info_objects, level_object], []))
+        built.append(link(module, [*info_objects, object_of(CSRC / "cpu/level.cpp")], []))
 
         (work / "build.ninja").write_text(ninja.text)
         return built

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).parent
-CSRC = HERE.parents[1] / "csrc"
+ROOT = HERE.parents[1]
+CSRC = ROOT / "csrc"
 NAMESPACE = "INTP_CUDA_ON_HOST_NAMESPACE"  # read by include/torch/stable.h
 SANITIZERS = ["-fsanitize=address,alignment", "-fno-sanitize-recover=all", "-g1"]
 
@@ -84,7 +85,7 @@ class Build:
 
     Args:
         changed: new text of files, by path below csrc/.
-        unit: the name of the one file that is compiled anew, whatever else a change reaches.
+        unit: the one file that is compiled anew, whatever else a change reaches; below csrc/, too.
         sanitize: the kernels, and what runs them, under AddressSanitizer and a check of alignment.
     """
 
@@ -123,7 +124,8 @@ class Build:
         text = source
         if source.is_relative_to(CSRC) and str(source.relative_to(CSRC)) in self.changed:
             text = self.directory / source.relative_to(CSRC)
-        path = self.directory / f"{source.stem}.o"
+        path = self.directory / "objects" / source.relative_to(ROOT).with_suffix(".o")
+        path.parent.mkdir(parents=True, exist_ok=True)
         include = Path(torch.__file__).parent / "include"
         self._run(
             "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-Wall",
@@ -138,7 +140,7 @@ class Build:
     def _differs(self, source: Path, sanitize: bool) -> bool:
         """Is it compiled otherwise than the base's, or from a changed file?"""
         if self.unit is not None:
-            return source.name == self.unit
+            return source == CSRC / self.unit
         if sanitize and not self.base.sanitize:
             return True
         made = self.base.objects[source].with_suffix(".d").read_text().split()

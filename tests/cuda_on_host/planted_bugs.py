@@ -56,14 +56,14 @@ PACKED = "kv_cache/cuda_packed_decode.h"
 PACKED_PLAIN = "kv_cache/cuda_packed_plain.h"
 
 UNITS = {
-    REARRANGE: "rearrange_cuda_kernel.cu",
-    ROPE: "rope_cuda_kernel.cu",
-    **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention_prefill_bf16.cu"),
-    DECODE: "attention_decode_bf16.cu",
-    **dict.fromkeys((COMBINE, PLAIN), "attention_plain.cu"),
-    APPEND: "append_cuda_kernel.cu",
-    PACKED: "packed_decode_bf16.cu",
-    PACKED_PLAIN: "packed_plain.cu",
+    REARRANGE: REARRANGE,
+    ROPE: "rope/rope_cuda_kernel.cu",
+    **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention/attention_prefill_bf16.cu"),
+    DECODE: "attention/attention_decode_bf16.cu",
+    **dict.fromkeys((COMBINE, PLAIN), "attention/attention_plain.cu"),
+    APPEND: "kv_cache/append_cuda_kernel.cu",
+    PACKED: "kv_cache/packed_decode_bf16.cu",
+    PACKED_PLAIN: "kv_cache/packed_plain.cu",
 }
 
 # two tiles of rows, four of keys
