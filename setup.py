@@ -4,8 +4,8 @@
     intp_ext/_C_cuda.so   CUDA operators, where nvcc was found
     intp_ext/_info.*.so   build_info(), a pybind11 module
 
-What a file of csrc/ becomes is said by its name: ``*_cpu_kernel.cpp`` is compiled once for each
-instruction set, ``*.cu`` and ``*_cuda.cpp`` go to _C_cuda, ``info/`` to _info, others to _C.
+What a file of csrc/ becomes is said by its folder: all of ``cuda/`` goes to _C_cuda, ``info/`` to
+_info, the rest to _C; of ``cpu/``, ``*kernel.cpp`` is compiled once for each instruction set.
 
 Environment: INTP_EXT_CUDA=auto|0|1, CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX, MAX_JOBS.
 """
@@ -264,8 +264,8 @@ class BuildExtensions(build_ext):
 
         sources = sorted(CSRC.rglob("*.cpp"))
         info = [path for path in sources if path.parent.name == "info"]
-        kernels = [path for path in sources if path.stem.endswith("_cpu_kernel")]
-        cuda = [path for path in sources if path.stem.endswith("_cuda")]
+        kernels = [path for path in sources if path.match("cpu/*kernel.cpp")]
+        cuda = [path for path in sources if path.match("cuda/*.cpp")]
         cpu = [path for path in sources if path not in {*info, *kernels, *cuda}]
 
         cpu_objects = objects(cpu, f"{common} {gcc} {torch_flags}")
@@ -292,7 +292,7 @@ class BuildExtensions(build_ext):
         python = " ".join(f"-isystem {quoted(directory)}" for directory in headers)
         info_objects = objects([*info, work / "build_config.cpp"], f"{common} {gcc} {python}")
         module = f"_info{sysconfig.get_config_var('EXT_SUFFIX')}"
-        built.append(link(module, [*info_objects, object_of(CSRC / "cpu/level.cpp")], []))
+        built.append(link(module, [*info_objects, object_of(CSRC / "cpu/target.cpp")], []))
 
         (work / "build.ninja").write_text(ninja.text)
         return built

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/vec_math.h"
+#include "cpu/simd_math.h"
 
 using namespace intp::cpu;
 

@@ -2,7 +2,7 @@
 
 A key is quantised per channel over groups of tokens, a value per token over groups of channels
 (KIVI, Liu et al., arXiv 2402.02750), asymmetrically, against the scale and the zero that are
-stored. Shapes: B batch, H key heads, S tokens, D head_dim; csrc/common/packed_kv.h has the layout.
+stored. Shapes: B batch, H key heads, S tokens, D head_dim; csrc/common/kv_page.h has the layout.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "attention/attention_args.h"
+#include "attention/params.h"
 #include "common/tiles.h"
 
 namespace intp {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "common/dtype.h"
-#include "cpu/vec.h"
+#include "cpu/simd.h"
 
 namespace intp::cpu {
 namespace {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "attention/attention_cuda_plan.h"
-#include "attention/attention_plan.h"
+#include "attention/cpu/plan.h"
+#include "attention/cuda/plan.h"
 #include "attention/tile_counts.h"
-#include "cpu/level.h"
+#include "cpu/target.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;

@@ -1,6 +1,6 @@
 #include <pybind11/pybind11.h>
 
-#include "cpu/level.h"
+#include "cpu/target.h"
 #include "info/attention_plans.h"
 #include "info/build_config.h"
 

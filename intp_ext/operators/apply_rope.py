@@ -111,7 +111,7 @@ def _check_out(
 
 
 def _like(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
-    """A transposed ``[B, S, H, D]`` gives its like, as in csrc/rope/rope_args.h."""
+    """A transposed ``[B, S, H, D]`` gives its like, as in csrc/rope/op.h."""
     batch, heads, rows, dim = x.shape
     length = rows if order is None else order.shape[-1]
     if x.stride(1) < x.stride(2):

@@ -260,7 +260,7 @@ def _check_order(
 
 def result_like(q: torch.Tensor) -> torch.Tensor:
     """Memory for the result: a transposed ``[B, S, H, D]`` gives its like, as in
-    csrc/attention/attention_op.h."""
+    csrc/attention/op.h."""
     batch, heads, rows, dim = q.shape
     if q.stride(1) < q.stride(2):
         return q.new_empty(batch, rows, heads, dim).transpose(1, 2)

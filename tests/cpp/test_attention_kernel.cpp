@@ -1,7 +1,7 @@
 // The attention kernels of one instruction set against a double precision loop over visible().
 // Every buffer has exactly the size it must have, so that AddressSanitizer sees each stray access.
 
-#include "attention/attention_cpu_kernel.cpp"
+#include "attention/cpu/kernel.cpp"
 
 #include <algorithm>
 #include <cmath>

@@ -45,7 +45,7 @@ def reason_to_skip() -> str | None:
 
 
 def sources() -> list[Path]:
-    found = [*CSRC.rglob("*.cu"), *CSRC.rglob("*_cuda.cpp"), CSRC / "torch/library.cpp"]
+    found = [*CSRC.rglob("*.cu"), *CSRC.glob("*/cuda/*.cpp"), CSRC / "torch/library.cpp"]
     return [*sorted(found), HERE / "fiber.cpp", HERE / "scheduler.cpp"]
 
 

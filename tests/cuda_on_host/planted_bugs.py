@@ -42,28 +42,28 @@ class Bug:
         return UNITS[self.file]
 
 
-REARRANGE = "rearrange/rearrange_cuda_kernel.cu"
-ROPE = "rope/cuda_rope.h"
+REARRANGE = "rearrange/cuda/launch.cu"
+ROPE = "rope/cuda/kernel.h"
 TILES = "common/tiles.h"
-BLOCK = "attention/cuda_block.h"
-FRAGMENTS = "attention/cuda_fragments.h"
-COMBINE = "attention/cuda_combine.h"
-PREFILL = "attention/cuda_prefill.h"
-DECODE = "attention/cuda_decode.h"
-PLAIN = "attention/cuda_plain.h"
-APPEND = "kv_cache/cuda_append.h"
-PACKED = "kv_cache/cuda_packed_decode.h"
-PACKED_PLAIN = "kv_cache/cuda_packed_plain.h"
+BLOCK = "attention/cuda/block.h"
+FRAGMENTS = "attention/cuda/fragments.h"
+COMBINE = "attention/cuda/combine.h"
+PREFILL = "attention/cuda/prefill.h"
+DECODE = "attention/cuda/decode.h"
+PLAIN = "attention/cuda/simt.h"
+APPEND = "kv_append/cuda/kernel.h"
+PACKED = "attention/cuda/packed_decode.h"
+PACKED_PLAIN = "attention/cuda/packed_simt.h"
 
 UNITS = {
     REARRANGE: REARRANGE,
-    ROPE: "rope/rope_cuda_kernel.cu",
-    **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention/attention_prefill_bf16.cu"),
-    DECODE: "attention/attention_decode_bf16.cu",
-    **dict.fromkeys((COMBINE, PLAIN), "attention/attention_plain.cu"),
-    APPEND: "kv_cache/append_cuda_kernel.cu",
-    PACKED: "kv_cache/packed_decode_bf16.cu",
-    PACKED_PLAIN: "kv_cache/packed_plain.cu",
+    ROPE: "rope/cuda/launch.cu",
+    **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention/cuda/prefill_bf16.cu"),
+    DECODE: "attention/cuda/decode_bf16.cu",
+    **dict.fromkeys((COMBINE, PLAIN), "attention/cuda/simt.cu"),
+    APPEND: "kv_append/cuda/launch.cu",
+    PACKED: "attention/cuda/packed_decode_bf16.cu",
+    PACKED_PLAIN: "attention/cuda/packed_simt.cu",
 }
 
 # two tiles of rows, four of keys

@@ -84,4 +84,4 @@ def test_wrong_address(sanitized, bug):
 
 def test_a_bug_that_no_longer_fits_says_so():
     with pytest.raises(LookupError, match="found 0 times"):
-        Bug("gone", "rope/cuda_rope.h", "no such text", "", ()).changed()
+        Bug("gone", "rope/cuda/kernel.h", "no such text", "", ()).changed()

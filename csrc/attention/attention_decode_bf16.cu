@@ -1,3 +1,0 @@
-#include "attention/cuda_decode.h"
-
-template void intp::cuda::launch_decode<__nv_bfloat16>(const AttentionArgs&, int, cudaStream_t);

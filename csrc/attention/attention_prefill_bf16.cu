@@ -1,3 +1,0 @@
-#include "attention/cuda_prefill.h"
-
-template void intp::cuda::launch_prefill<__nv_bfloat16>(const AttentionArgs&, int, cudaStream_t);

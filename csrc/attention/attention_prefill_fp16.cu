@@ -1,3 +1,0 @@
-#include "attention/cuda_prefill.h"
-
-template void intp::cuda::launch_prefill<__half>(const AttentionArgs&, int, cudaStream_t);

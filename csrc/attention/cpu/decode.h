@@ -1,0 +1,369 @@
+#pragma once
+
+// Attention of few rows: keys and values are read once, where they lie, at the speed of memory.
+//
+//   a task: `heads` key heads of one batch row x decode_keys keys
+//     for every step of 64 keys:
+//       scores [heads, rows, 64] = q k^T
+//       weights of them
+//       sums [heads, rows, D] += weights v
+//
+// Heads of one key that lie side by side ([B, S, H, D]) belong to one task: rows of a few hundred
+// bytes that lie pages apart are read at a fraction of the speed.
+
+#include <cmath>
+#include <cstring>
+
+#include "attention/cpu/head.h"
+#include "attention/cpu/softmax.h"
+#include "cpu/copy.h"
+
+namespace intp::cpu {
+namespace {
+
+constexpr int64_t kStep = kTiles.decode_step;
+constexpr int64_t kAhead = 3;  // pieces of keys or values that are on their way from memory
+constexpr int64_t kTaskRows = kTiles.decode_task_rows;
+
+// A query: `depth` is its number of vectors, the last of which may hold `last` channels only.
+template <class T>
+struct QueryRow {
+  static constexpr int64_t kChannels = kWidth;  // of a vector
+  Floats vectors[kTiles.decode_dim / kChannels];
+
+  void set(const T* x, int64_t head_dim, float sign) {
+    convert_row(x, head_dim, sign, reinterpret_cast<float*>(vectors),
+                round_up(head_dim, kChannels));
+  }
+  static Floats key(const T* k) { return load(k); }
+  static Floats part_of_key(const T* k, int64_t channels) { return load_part(k, channels); }
+};
+
+#if defined(__AVX512BF16__)
+template <>
+struct QueryRow<BFloat16> {
+  static constexpr int64_t kChannels = 2 * kWidth;
+  Words vectors[kTiles.decode_dim / kChannels];
+
+  void set(const BFloat16* x, int64_t head_dim, float sign) {
+    float row[kTiles.decode_dim];
+    memset(vectors, 0, sizeof vectors);
+    pack_query(x, head_dim, sign, reinterpret_cast<BFloat16Pair*>(vectors), row);
+  }
+  static Words key(const BFloat16* k) { return load(reinterpret_cast<const BFloat16Pair*>(k)); }
+  static Words part_of_key(const BFloat16* k, int64_t channels) {
+    return load_pairs_part(k, channels);
+  }
+};
+#endif
+
+// Of one query and kWidth keys.
+template <class T>
+inline Floats score_keys(const QueryRow<T>& query, const T* const (&keys)[kWidth],
+                         int64_t head_dim) {
+  constexpr int64_t kChannels = QueryRow<T>::kChannels;
+  Floats sums[kWidth] = {};
+  int64_t c = 0;
+  for (; c + kChannels <= head_dim; c += kChannels) {
+    const auto factor = query.vectors[c / kChannels];
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      sums[i] = multiply_add(factor, QueryRow<T>::key(keys[i] + c), sums[i]);
+    }
+  }
+  if (c < head_dim) {
+    const auto factor = query.vectors[c / kChannels];
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      sums[i] = multiply_add(factor, QueryRow<T>::part_of_key(keys[i] + c, head_dim - c), sums[i]);
+    }
+  }
+  return lane_sums(sums);
+}
+
+// v of some keys as the products read it: element k is key k, or the pair of keys 2 k, 2 k + 1.
+template <class T>
+struct Values {
+  const T* data;
+  int64_t stride, keys;
+
+  Floats whole(int64_t k, int64_t c) const { return load(data + k * stride + c); }
+  Floats part(int64_t k, int64_t c, int64_t channels) const {
+    return load_part(data + k * stride + c, channels);
+  }
+};
+
+#if defined(__AVX512BF16__)
+template <>
+struct Values<BFloat16> {
+  const BFloat16* data;
+  int64_t stride, keys;
+
+  template <class Load>
+  Words pair(int64_t k, int64_t c, Load load_channels) const {
+    const Words first = load_channels(data + 2 * k * stride + c);  // bfloat16 in the high halves
+    if (2 * k + 1 == keys) return first >> 16;
+    return first >> 16 | load_channels(data + (2 * k + 1) * stride + c);
+  }
+  Words whole(int64_t k, int64_t c) const {
+    return pair(k, c, [](const BFloat16* x) { return bit_cast<Words>(load(x)); });
+  }
+  Words part(int64_t k, int64_t c, int64_t channels) const {
+    return pair(k, c, [&](const BFloat16* x) { return bit_cast<Words>(load_part(x, channels)); });
+  }
+};
+#endif
+
+// sums[kRows, kVectors vectors] += weights[kRows, depth] v[depth, channels c ...]. kPart: one
+// vector, of the channels up to head_dim.
+template <int kRows, int kVectors, bool kPart, class Element, class T>
+inline void add_values_block(int64_t depth, const Element* weights, int64_t ldw,
+                             const Values<T>& values, int64_t c, int64_t head_dim, float* sums,
+                             int64_t ld_sums) {
+  Floats sum[kRows][kVectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = Floats{};
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    decltype(values.whole(k, c)) row[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      row[j] = kPart ? values.part(k, c, head_dim - c) : values.whole(k, c + j * kWidth);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      const auto factor = spread(weights + i * ldw + k);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = multiply_add(factor, row[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      float* at = sums + i * ld_sums + c + j * kWidth;
+      store_floats(at, load_floats(at) + sum[i][j]);
+    }
+  }
+}
+
+// Rows in blocks of kRows, then the rest.
+template <int kRows, class Element, class T>
+inline void add_values(int64_t rows, int64_t depth, const Element* weights, int64_t ldw,
+                       const Values<T>& values, int64_t head_dim, float* sums, int64_t ld_sums) {
+  int64_t row = 0;
+  for (; row + kRows <= rows; row += kRows) {
+    const Element* w = weights + row * ldw;
+    float* to = sums + row * ld_sums;
+    int64_t c = 0;
+    for (; c + kColumns * kWidth <= head_dim; c += kColumns * kWidth) {
+      add_values_block<kRows, kColumns, false>(depth, w, ldw, values, c, head_dim, to, ld_sums);
+    }
+    for (; c + kWidth <= head_dim; c += kWidth) {
+      add_values_block<kRows, 1, false>(depth, w, ldw, values, c, head_dim, to, ld_sums);
+    }
+    if (c < head_dim) {
+      add_values_block<kRows, 1, true>(depth, w, ldw, values, c, head_dim, to, ld_sums);
+    }
+  }
+  if constexpr (kRows > 1) {
+    if (row < rows) {
+      add_values<kRows - 1>(rows - row, depth, weights + row * ldw, ldw, values, head_dim,
+                            sums + row * ld_sums, ld_sums);
+    }
+  }
+}
+
+// A partial result of one key head: see decode_partial().
+struct Partial {
+  float* maxima;  // [rows]
+  float* totals;  // [rows]
+  float* sums;    // [rows, columns]
+
+  Partial(const AttentionParams& p, float* data)
+      : maxima(data), totals(data + attention_rows(p)), sums(data + 2 * attention_rows(p)) {}
+};
+
+template <class T>
+class Decode {
+  using Element = typename ElementOf<T>::Type;
+  static constexpr int64_t kPerElement = kPairs<Element> ? 2 : 1;  // keys of a weight
+
+ public:
+  Decode(const AttentionParams& p, const AttentionPlan& plan, int64_t task, float* scratch)
+      : p_(p),
+        plan_(plan),
+        split_(task % plan.splits),
+        head_(p, first_head(p, plan, task / plan.splits)),
+        heads_(least(plan.task_heads, p.kv_heads - head_.h)),
+        rows_(attention_rows(p)),
+        columns_(round_up(p.head_dim, kWidth)),
+        scale_(scale_of(p)),
+        scratch_(scratch) {}
+
+  void run() {
+    const KeySpan part{split_ * plan_.tiles.decode_keys, (split_ + 1) * plan_.tiles.decode_keys};
+    const KeySpans seen = head_.visible(head_.queries(0, rows_));
+    for (int64_t h = 0; h < heads_; ++h) clear(partial(h));
+    if (is_empty(hull(seen, part))) return;
+    for (int64_t h = 0; h < heads_; ++h) {
+      for (int64_t row = 0; row < rows_; ++row) {
+        queries_[h * rows_ + row].set(head_.query(row) + h * p_.group * p_.q.stride_h, p_.head_dim,
+                                      scale_.sign);
+      }
+    }
+    for (const KeySpan& span : {intersect(seen.sink, part), intersect(seen.recent, part)}) {
+      for (int64_t begin = span.begin; begin < span.end; begin += kStep) {
+        attend_step({begin, least(begin + kStep, span.end)}, span);
+      }
+    }
+  }
+
+ private:
+  // Tasks are [B, groups of heads, splits]; the first key head of a group, as b * Hkv + h.
+  static int64_t first_head(const AttentionParams& p, const AttentionPlan& plan, int64_t group) {
+    const int64_t groups = divide_up(p.kv_heads, plan.task_heads);
+    return group / groups * p.kv_heads + group % groups * plan.task_heads;
+  }
+  // Partial results are [B * Hkv, splits].
+  Partial partial(int64_t h) const {
+    const int64_t head = head_.b * p_.kv_heads + head_.h + h;
+    return {p_, scratch_ + (head * plan_.splits + split_) * decode_partial(rows_, columns_)};
+  }
+  void clear(const Partial& to) const {
+    for (int64_t row = 0; row < rows_; ++row) {
+      to.maxima[row] = kUnseen;
+      to.totals[row] = 0.0f;
+    }
+    memset(to.sums, 0, rows_ * columns_ * sizeof(float));
+  }
+
+  // Work is done in pieces, of kWidth keys of one head: those of k in a step, those of v, those of
+  // k in the next step, ... . Prefetches kAhead pieces after number `piece` of this sequence: the
+  // hardware does not foresee rows read side by side, nor the way from k to v and back.
+  void prefetch_after(int64_t piece, const KeySpan& keys, const KeySpan& span) {
+    piece += kAhead;
+    const int64_t pieces = divide_up(keys.end - keys.begin, kWidth) * heads_;
+    const AttentionTensor<const void>& x = piece / pieces == 1 ? p_.v : p_.k;
+    const int64_t first = piece < 2 * pieces ? keys.begin : keys.end;
+    const int64_t end = piece < 2 * pieces ? keys.end : span.end;
+    const int64_t begin = first + piece % pieces / heads_ * kWidth;
+    const T* data = static_cast<const T*>(x.data) + head_.b * x.stride_b +
+                    (head_.h + piece % heads_) * x.stride_h;
+    for (int64_t j = begin; j < least(begin + kWidth, end); ++j) {
+      prefetch(data + j * x.stride_s, p_.head_dim * sizeof(T));
+    }
+  }
+
+  // Every row of every head against one step of keys, all of which some row sees.
+  void attend_step(const KeySpan& keys, const KeySpan& span) {
+    const int64_t count = keys.end - keys.begin, padded = round_up(count, kWidth);
+    int64_t piece = 0;
+    for (int64_t j = 0; j < count; j += kWidth) {
+      for (int64_t h = 0; h < heads_; ++h) {
+        prefetch_after(piece++, keys, span);
+        const T* at[kWidth];
+        for (int i = 0; i < kWidth; ++i) {
+          at[i] = head_.key(keys.begin + least(j + i, count - 1)) + h * p_.k.stride_h;
+        }
+        for (int64_t row = h * rows_; row < (h + 1) * rows_; ++row) {
+          store_floats(scores_ + row * kStep + j, score_keys(queries_[row], at, p_.head_dim));
+        }
+      }
+    }
+    for (int64_t h = 0; h < heads_; ++h) {
+      for (int64_t row = 0; row < rows_; ++row) weigh_row(h, row, keys.begin, count, padded);
+    }
+    for (int64_t j = 0; j < count; j += kWidth) {
+      for (int64_t h = 0; h < heads_; ++h) {
+        prefetch_after(piece++, keys, span);
+        const int64_t some = least(kWidth, count - j);
+        const Values<T> values{head_.value(keys.begin + j) + h * p_.v.stride_h, p_.v.stride_s,
+                               some};
+        add_values<4>(rows_, divide_up(some, kPerElement),
+                      weights() + (h * rows_ * kStep + j) / kPerElement, kStep / kPerElement,
+                      values, p_.head_dim, partial(h).sums, columns_);
+      }
+    }
+  }
+
+  void weigh_row(int64_t h, int64_t row, int64_t first, int64_t count, int64_t padded) {
+    float* scores = scores_ + (h * rows_ + row) * kStep;
+    if (p_.queries > 1) {
+      mask_scores(scores, first, count, head_.visible(head_.queries(row, row + 1)));
+    }
+    for (int64_t j = count; j < padded; ++j) scores[j] = kUnseen;
+    const Partial to = partial(h);
+    const RowState state{to.maxima + row, to.totals + row};
+    Element* weights = this->weights() + (h * rows_ + row) * kStep / kPerElement;
+    const auto write = [&](int64_t j, Floats a, Floats b) {
+      if constexpr (kPairs<Element>) {
+        store_pairs(weights + j / 2, a, b);
+      } else {
+        store(weights + j, a);
+        if (j + kWidth < padded) store(weights + j + kWidth, b);
+      }
+    };
+    const float rescale =
+        softmax_row<kPairs<Element>>(scores, padded, scale_.weights, state, write);
+    if (rescale != 1.0f) scale_row(to.sums + row * columns_, columns_, rescale);
+  }
+
+  Element* weights() {
+    if constexpr (kPairs<Element>) {
+      return pairs_;
+    } else {
+      return reinterpret_cast<Element*>(scores_);  // each takes the place of its score
+    }
+  }
+
+  const AttentionParams& p_;
+  const AttentionPlan& plan_;
+  const int64_t split_;
+  const Head<T> head_;  // the first of heads_
+  const int64_t heads_, rows_, columns_;
+  const Scale scale_;
+  float* const scratch_;
+  QueryRow<T> queries_[kTaskRows];                         // [heads, rows]
+  alignas(64) float scores_[kTaskRows * kStep];            // [heads, rows, kStep]
+  alignas(64) BFloat16Pair pairs_[kTaskRows * kStep / 2];  // weights as pairs
+};
+
+// Joins the partial results of key head `index`.
+template <class T>
+void merge_partials_of(const AttentionParams& p, const AttentionPlan& plan, int64_t index,
+                       const float* scratch) {
+  const Head<T> head(p, index);
+  const int64_t rows = attention_rows(p), columns = round_up(p.head_dim, kWidth);
+  const float factor = scale_of(p).weights.factor;
+  const auto partial = [&](int64_t split) {
+    const int64_t at = (index * plan.splits + split) * decode_partial(rows, columns);
+    return Partial(p, const_cast<float*>(scratch) + at);
+  };
+  for (int64_t row = 0; row < rows; ++row) {
+    float maximum = kUnseen;
+    for (int64_t split = 0; split < plan.splits; ++split) {
+      const float found = partial(split).maxima[row];
+      if (!(found <= maximum)) maximum = found;  // NaN wins
+      if (maximum != maximum) break;
+    }
+    float sums[kTiles.decode_dim] = {};
+    float total = 0.0f;
+    for (int64_t split = 0; split < plan.splits; ++split) {
+      const Partial from = partial(split);
+      if (from.maxima[row] == kUnseen) continue;
+      const float weight = std::exp2((from.maxima[row] - maximum) * factor);
+      total += weight * from.totals[row];
+      const float* x = from.sums + row * columns;
+      for (int64_t c = 0; c < columns; c += kWidth) {
+        store_floats(sums + c, load_floats(sums + c) + load_floats(x + c) * weight);
+      }
+    }
+    write_row(head, row, sums, total);
+  }
+}
+
+}  // namespace
+}  // namespace intp::cpu

@@ -1,0 +1,94 @@
+#pragma once
+
+// What the two kernels of attention share: tile sizes, the addressing of one key head, its scale.
+
+#include <cmath>
+#include <type_traits>
+
+#include "attention/cpu/kernel.h"
+#include "attention/cpu/pack.h"
+
+namespace intp::cpu {
+namespace {
+
+constexpr AttentionTiles kTiles = attention_tiles(kWidth);
+constexpr int kRows = kTiles.micro_rows;
+constexpr int kColumns = kTiles.micro_columns;
+constexpr float kLog2E = 1.4426950408889634f;
+
+// What products are made of: float32, or pairs of bfloat16 where there is a dot product of them.
+template <class T>
+struct ElementOf {
+  using Type = Float32;
+};
+#if defined(__AVX512BF16__)
+template <>
+struct ElementOf<BFloat16> {
+  using Type = BFloat16Pair;
+};
+#endif
+template <class Element>
+constexpr bool kPairs = !std::is_same_v<Element, Float32>;
+
+// scale as the sign of queries, times a positive factor of the scores, as powers of two: the
+// largest score is found before scaling.
+struct Scale {
+  float sign;
+  WeightScale weights;
+};
+Scale scale_of(const AttentionParams& p) {
+  if (p.scale == 0.0f) return {0.0f, weight_scale(1.0f)};
+  return {p.scale < 0.0f ? -1.0f : 1.0f, weight_scale(std::fabs(p.scale) * kLog2E)};
+}
+
+// One key head: b * Hkv + h.
+template <class T>
+struct Head {
+  const AttentionParams& p;
+  const RowBounds& bounds;
+  int64_t b, h;
+
+  Head(const AttentionParams& params, int64_t head)
+      : p(params),
+        bounds(params.bounds[head / params.kv_heads]),
+        b(head / params.kv_heads),
+        h(head % params.kv_heads) {}
+
+  int64_t at(int64_t row, int64_t stride_b, int64_t stride_h, int64_t stride_s) const {
+    return b * stride_b + (h * p.group + row % p.group) * stride_h + row / p.group * stride_s;
+  }
+  const T* query(int64_t row) const {
+    return static_cast<const T*>(p.q.data) + at(row, p.q.stride_b, p.q.stride_h, p.q.stride_s);
+  }
+  T* output(int64_t row) const {
+    return static_cast<T*>(p.out.data) + at(row, p.out.stride_b, p.out.stride_h, p.out.stride_s);
+  }
+  const T* key(int64_t j) const {
+    return static_cast<const T*>(p.k.data) + b * p.k.stride_b + h * p.k.stride_h + j * p.k.stride_s;
+  }
+  const T* value(int64_t j) const {
+    return static_cast<const T*>(p.v.data) + b * p.v.stride_b + h * p.v.stride_h + j * p.v.stride_s;
+  }
+  KeySpans visible(const QuerySpan& queries) const {
+    return visible_keys(bounds, p.window, p.keys, queries);
+  }
+  QuerySpan queries(int64_t begin, int64_t end) const {
+    return attention_queries(p, bounds, begin, end);
+  }
+};
+
+// out = sums / total. Without a weight: zeros for a row that sees no key; NaN for one that does,
+// all of whose scores are -infinity.
+template <class T>
+void write_row(const Head<T>& head, int64_t row, const float* sums, float total) {
+  T* out = head.output(row);
+  const int64_t head_dim = head.p.head_dim;
+  float factor = 1.0f / total;
+  if (total == 0.0f) factor = is_empty(head.visible(head.queries(row, row + 1))) ? 0.0f : NAN;
+  int64_t c = 0;
+  for (; c + kWidth <= head_dim; c += kWidth) store(out + c, load_floats(sums + c) * factor);
+  for (; c < head_dim; ++c) store_one(out + c, sums[c] * factor);
+}
+
+}  // namespace
+}  // namespace intp::cpu

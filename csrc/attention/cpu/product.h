@@ -1,0 +1,82 @@
+#pragma once
+
+// The matrix products of attention: sums[rows, columns] (+)= a[rows, depth] b[depth, columns].
+
+#include <cstdint>
+
+#include "cpu/simd_math.h"
+
+namespace intp::cpu {
+namespace {
+
+//              b   [depth, kColumns vectors], rows ldb apart
+//   a [kRows, depth]     kRows x kColumns vectors of sums in registers
+template <int kRows, int kColumns, bool kAdd, class A, class B>
+inline void multiply_block(int64_t depth, const A* a, int64_t lda, const B* b, int64_t ldb,
+                           float* sums, int64_t ld_sums) {
+  Floats sum[kRows][kColumns];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) sum[i][j] = Floats{};
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    decltype(load(b)) row[kColumns];
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) row[j] = load(b + k * ldb + j * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const auto factor = spread(a + i * lda + k);
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumns; ++j) sum[i][j] = multiply_add(factor, row[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) {
+      float* at = sums + i * ld_sums + j * kWidth;
+      // earlier sums are added last: short chains of additions round less
+      store_floats(at, kAdd ? load_floats(at) + sum[i][j] : sum[i][j]);
+    }
+  }
+}
+
+// Rows in blocks of kRows, then the rest; `rows` is a multiple of kMultiple (fewer block sizes to
+// compile).
+template <int kRows, int kMultiple, int kColumns, bool kAdd, class A, class B>
+inline void multiply_rows(int64_t rows, int64_t depth, const A* a, int64_t lda, const B* b,
+                          int64_t ldb, float* sums, int64_t ld_sums) {
+  int64_t i = 0;
+  for (; i + kRows <= rows; i += kRows) {
+    multiply_block<kRows, kColumns, kAdd>(depth, a + i * lda, lda, b, ldb, sums + i * ld_sums,
+                                          ld_sums);
+  }
+  if constexpr (kRows > kMultiple) {
+    if (i < rows) {
+      multiply_rows<kRows - kMultiple, kMultiple, kColumns, kAdd>(
+          rows - i, depth, a + i * lda, lda, b, ldb, sums + i * ld_sums, ld_sums);
+    }
+  }
+}
+
+// `columns` in vectors: blocks of kColumns, each with all rows while b is in the cache, then the
+// rest.
+template <int kRows, int kMultiple, int kColumns, bool kAdd, class A, class B>
+inline void multiply(int64_t rows, int64_t columns, int64_t depth, const A* a, int64_t lda,
+                     const B* b, int64_t ldb, float* sums, int64_t ld_sums) {
+  int64_t j = 0;
+  for (; j + kColumns <= columns; j += kColumns) {
+    multiply_rows<kRows, kMultiple, kColumns, kAdd>(rows, depth, a, lda, b + j * kWidth, ldb,
+                                                    sums + j * kWidth, ld_sums);
+  }
+  if constexpr (kColumns > 1) {
+    if (j < columns) {
+      multiply<kRows, kMultiple, kColumns - 1, kAdd>(
+          rows, columns - j, depth, a, lda, b + j * kWidth, ldb, sums + j * kWidth, ld_sums);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intp::cpu

@@ -1,0 +1,89 @@
+#pragma once
+
+// Online softmax of one row: FlashAttention, arXiv 2205.14135, algorithm 1.
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "common/tiles.h"
+#include "cpu/simd_math.h"
+
+namespace intp::cpu {
+namespace {
+
+constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+
+// scores[j - first] of the keys first <= j < first + count: unseen ones get no weight.
+inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySpans& seen) {
+  const auto hide = [&](int64_t begin, int64_t end) {
+    const KeySpan hidden = intersect({begin, end}, {first, first + count});
+    for (int64_t j = hidden.begin; j < hidden.end; ++j) scores[j - first] = kUnseen;
+  };
+  hide(first, seen.sink.begin);
+  hide(seen.sink.end, seen.recent.begin);
+  hide(seen.recent.end, first + count);
+}
+
+struct RowState {
+  float* maximum;  // of the scores, -infinity before the first visible key
+  float* total;    // sum of weights
+};
+
+// The largest of `count` scores (whole vectors).
+inline float largest_score(const float* scores, int64_t count) {
+  Floats largest = broadcast(kUnseen);
+  for (int64_t j = 0; j < count; j += kWidth) largest = max(largest, load_floats(scores + j));
+  return lane_max(largest);
+}
+
+// Turns `count` scores (whole vectors), of which `largest` is the largest, into weights
+// 2^(scale.factor * (score - maximum)), written by write(j, weights of two vectors) for j = 0, 2 *
+// kWidth,
+// ... . Returns what earlier sums of the row are to be multiplied by.
+//
+// The maximum is taken off before scaling, so its own weight is 1 to the bit. factor * score -
+// factor * maximum, of which one product is rounded, leaves half a digit of it: from 2^31 on as
+// much as any exponent.
+template <bool kCoarse, class Write>
+inline float weigh_scores(const float* scores, int64_t count, float largest,
+                          const WeightScale& scale, const RowState& row, Write write) {
+  const float before = *row.maximum;
+  const float maximum = before > largest ? before : largest;
+  // of a row that has seen nothing yet: any finite number leaves every weight 0
+  const float base = maximum == kUnseen ? 0.0f : maximum;
+  const auto weight = [&](int64_t j) {
+    return exp2_weight<kCoarse>(load_floats(scores + j) - broadcast(base), scale);
+  };
+  Floats total{};
+  int64_t j = 0;
+  for (; j + 2 * kWidth <= count; j += 2 * kWidth) {
+    const Floats first = weight(j), second = weight(j + kWidth);
+    total += first + second;
+    write(j, first, second);
+  }
+  if (j < count) {
+    const Floats first = weight(j);
+    total += first;
+    write(j, first, Floats{});
+  }
+  const float rescale = before == maximum ? 1.0f : std::exp2((before - base) * scale.factor);
+  *row.total = *row.total * rescale + lane_sum(total);
+  *row.maximum = maximum;
+  return rescale;
+}
+
+template <bool kCoarse, class Write>
+inline float softmax_row(const float* scores, int64_t count, const WeightScale& scale,
+                         const RowState& row, Write write) {
+  return weigh_scores<kCoarse>(scores, count, largest_score(scores, count), scale, row, write);
+}
+
+inline void scale_row(float* sums, int64_t columns, float factor) {
+  for (int64_t c = 0; c < columns; c += kWidth) {
+    store_floats(sums + c, load_floats(sums + c) * factor);
+  }
+}
+
+}  // namespace
+}  // namespace intp::cpu

@@ -1,0 +1,147 @@
+#pragma once
+
+// What the blocks of every attention kernel share: which rows and keys are theirs, where rows lie,
+// what each row sees, where partial results go.
+
+#include "attention/cuda/launch.h"
+#include "common/tiles.h"
+#include "cuda/ptx.h"
+
+namespace intp::cuda {
+
+constexpr int kWarp = 32;
+
+// Block x: key heads run fastest, then slices, splits and row tiles, the last rows (with causal
+// attention the longest work) first.
+struct BlockTask {
+  int head;  // b * Hkv + h
+  int b, h;
+  int slice;
+  int split;
+  int row;  // first of the tile
+};
+
+INTP_DEVICE BlockTask block_task(const AttentionArgs& args, int slices, int tile_rows) {
+  const int kv_heads = static_cast<int>(args.p.kv_heads);
+  const int heads = static_cast<int>(args.p.batch) * kv_heads;
+  int x = static_cast<int>(blockIdx.x);
+  BlockTask task{};
+  task.head = x % heads;
+  x /= heads;
+  task.b = task.head / kv_heads;
+  task.h = task.head % kv_heads;
+  task.slice = x % slices;
+  x /= slices;
+  task.split = x % args.splits;
+  task.row = (args.row_tiles - 1 - x / args.splits) * tile_rows;
+  return task;
+}
+
+// Elements from the base of q or out to a row of a key head (see attention_rows()).
+template <class Data>
+INTP_DEVICE int64_t row_offset(const AttentionParams& p, const AttentionTensor<Data>& x,
+                               const BlockTask& task, int row) {
+  const int group = static_cast<int>(p.group);
+  return task.b * x.stride_b + (task.h * p.group + row % group) * x.stride_h +
+         row / group * x.stride_s;
+}
+
+// Of k or v, for the head of the block.
+template <class T>
+INTP_DEVICE const T* head_data(const AttentionTensor<const void>& x, const BlockTask& task) {
+  return static_cast<const T*>(x.data) + task.b * x.stride_b + task.h * x.stride_h;
+}
+
+// Computed once a block, each span by a thread of its own: they take divisions.
+template <int kRows>
+struct RowViews {
+  KeySpans32 seen;         // by some row
+  KeySpans32 first, last;  // a tile that both cover is full: common/tiles.h
+  KeySpans32 rows[kRows];  // by each row
+
+  // A barrier must follow.
+  INTP_DEVICE void fill(const AttentionParams& p, const BlockTask& task) {
+    const RowBounds bounds = p.bounds[task.b];
+    const int end = static_cast<int>(least(task.row + kRows, attention_rows(p)));
+    const QuerySpan all = attention_queries(p, bounds, task.row, end);
+    const int64_t windowed = last_windowed(bounds, p.window, all);
+    for (int i = threadIdx.x; i < kRows + 3; i += blockDim.x) {
+      QuerySpan queries = all;
+      KeySpans32* to = &seen;
+      if (i < kRows) {
+        queries = attention_queries(p, bounds, task.row + i, task.row + i + 1);
+        to = &rows[i];
+      } else if (i == kRows) {
+        queries.last = all.first;
+        to = &first;
+      } else if (i == kRows + 1) {
+        queries = {windowed, windowed};
+        to = &last;
+      }
+      *to = narrow(visible_keys(bounds, p.window, p.keys, queries));
+    }
+  }
+
+  INTP_DEVICE bool is_full(const KeySpan32& tile) const {
+    return covers(first, tile) && covers(last, tile);
+  }
+};
+
+// Tiles begin <= n < end of the block's list.
+struct TileShare {
+  TileList list;
+  int begin, end;
+};
+
+INTP_DEVICE TileShare share_tiles(const AttentionArgs& args, const KeySpans32& seen, int split,
+                                  int tile_keys) {
+  const TileList list = list_tiles(seen, tile_keys);
+  const auto cut = [&](int n) {
+    return static_cast<int>(static_cast<int64_t>(list.count) * n / args.splits);
+  };
+  return {list, cut(split), cut(split + 1)};
+}
+
+// The partial result of a row: its largest score (times scale, as a power of two), sum of weights
+// and weighted sums of v, relative to that score.
+struct Partial {
+  float2* stats;  // {maximum, total}
+  float* sums;    // [D]
+};
+
+INTP_DEVICE Partial partial_of(const AttentionArgs& args, int head, int split, int row) {
+  const AttentionParams& p = args.p;
+  const int64_t rows = attention_rows(p), all = p.batch * p.kv_heads * args.splits * rows;
+  const int64_t index = (static_cast<int64_t>(head) * args.splits + split) * rows + row;
+  return {reinterpret_cast<float2*>(args.partials) + index,
+          args.partials + 2 * all + index * p.head_dim};
+}
+
+constexpr float kUnseen = -INFINITY;
+
+// What scores are reduced by before 2^x, for a row whose largest is `maximum`: nothing for a row
+// that has seen no key, where -inf - -inf would be NaN.
+INTP_DEVICE float score_base(float maximum) { return maximum == kUnseen ? 0.0f : maximum; }
+
+// What a row's sums are multiplied by in the end. Without a weight it is 0 for a row that sees no
+// key, and NaN for one that does, all of whose scores are -infinity; view() gives the keys it sees.
+template <class View>
+INTP_DEVICE float inverse_total(float total, const View& view) {
+  if (total == 0.0f) return is_empty(view()) ? 0.0f : NAN;
+  return 1.0f / total;
+}
+
+// The scores of a scale s are q' k times |s|, with q' = q, -q or 0: then the largest score can be
+// found before scaling.
+INTP_DEVICE float scale_factor(float scale) {
+  constexpr float kLog2E = 1.4426950408889634f;
+  return scale == 0.0f ? 1.0f : fabsf(scale) * kLog2E;
+}
+
+// A pair of 16-bit elements of q, to q'.
+INTP_DEVICE uint32_t signed_query(uint32_t pair, float scale) {
+  if (scale == 0.0f) return 0;
+  return scale < 0.0f ? pair ^ 0x80008000u : pair;
+}
+
+}  // namespace intp::cuda

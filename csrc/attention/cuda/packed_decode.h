@@ -1,0 +1,449 @@
+#pragma once
+
+// Attention over packed keys on the tensor cores: 16 rows of a key head (one query of every head of
+// its group; of more rows, several blocks) against a share of the pages. Bound by reading codes,
+// each once for 16 rows.
+//
+// Every warp takes pages of its own through a ring of stages, keys and values in turn, as the bytes
+// lie in the cache. A word of them is unpacked in registers into fragments of mma:
+//
+//   2 bytes of codes, of 4, 2 or 1 slots -> a slot's as a pair of T -> zero + scale * code
+//
+// which is, but for one rounding, what KVCache.dequantize() gives. A pair of codes is two channels
+// of a key, or two tokens of a value: what a fragment of B is made of. In which order products go
+// through channels and keys is free as long as both operands agree, so tokens go as the cells of a
+// page have them (kv_page.h), 64 tokens being 8 tiles j = slot * bits + word of 8 columns:
+//
+//   column 2 h + e of tile (slot, word)    lane 2 (bits h + word) + e of the row's cells, that slot
+//
+// Keys that are turned while they are read: both channels of a turn are in one thread's fragment.
+
+#include "attention/cuda/block.h"
+#include "attention/cuda/fragments.h"
+#include "attention/cuda/packed_launch.h"
+#include "attention/cuda/results.h"
+#include "cuda/launch.h"
+
+namespace intp::cuda {
+
+// Codes of `bits` bits at `shift` of the bytes x & 0xff00ff, as a pair of T: exact.
+template <class T, int kBits>
+INTP_DEVICE uint32_t code_pair(uint32_t x, int shift) {
+  constexpr bool kBrain = std::is_same_v<T, __nv_bfloat16>;
+  // 2^7 or 2^10, where the last bit of the mantissa is 1: a code is or-ed in, and the 2^n taken off
+  constexpr uint32_t kMagic = kBrain ? 0x43004300 : 0x64006400, kSign = 0x80008000;
+  constexpr uint32_t kOne = kBrain ? 0x3f803f80 : 0x3c003c00;
+  if constexpr (kBrain && kBits == 8) {
+    // 7 bits of mantissa hold the low bits; the highest says whether 2^8 or 2^7 goes: code - 128
+    constexpr uint32_t kMinusOne = kOne | kSign;
+    const uint32_t low = (x & 0x007f007f) | kMagic, high = (x & 0x00800080) ^ 0x43804380;
+    return multiply_add_pairs<T>(multiply_add_pairs<T>(high, kMinusOne, low), kOne, kMagic);
+  } else {
+    constexpr uint32_t kMask = ((1u << kBits) - 1) * 0x10001;
+    return multiply_add_pairs<T>((x >> shift & kMask) | kMagic, kOne, kMagic | kSign);
+  }
+}
+
+template <class T, int kBits>
+struct PackedShared {
+  static constexpr AttentionTile kTile = packed_tile(kBits);
+
+  struct Stage {
+    uint4 codes[packed_codes_bytes(kBits) / 16];
+    uint4 ranges[kPackedRangeBytes / 16];
+  };
+  struct Rows {  // of the unfinished group, swizzled
+    T k[16 * kPackedDim];
+    T v[16 * kPackedDim];
+  };
+  union {
+    Stage stages[kTile.warps][kTile.stages];
+    Rows rows[kTile.warps];
+    WarpResults<kPackedDim, kTile.rows, kTile.warps> results;
+  };
+  float2 turns[kTile.warps][2 * 8 / kBits][kWarp];  // cos and sin
+  T q[kTile.rows * kPackedDim];                     // swizzled
+  RowViews<kTile.rows> views;
+};
+
+template <class T, int kBits>
+class PackedBlock {
+  using Shared = PackedShared<T, kBits>;
+  using Stage = typename Shared::Stage;
+  static constexpr AttentionTile kTile = Shared::kTile;
+  static constexpr int kThreads = kTile.warps * kWarp;
+  static constexpr int kSlots = 8 / kBits, kWords = kBits;  // of a thread's part of a row of cells
+  static constexpr int kLoad = kWords < 4 ? kWords : 4;     // words that are loaded at once
+  static constexpr int kRowChunks = kPackedDim / 8;  // of a row of value cells, 16 bytes each
+
+ public:
+  INTP_DEVICE explicit PackedBlock(const PackedArgs& args)
+      : args_(args.attention),
+        p_(args.attention.p),
+        keys_(args.keys),
+        shared_(*static_cast<Shared*>(dynamic_shared())),
+        task_(block_task(args.attention, 1, kTile.rows)),
+        lane_(static_cast<int>(threadIdx.x) % kWarp),
+        warp_(static_cast<int>(threadIdx.x) / kWarp) {}
+
+  INTP_DEVICE void run() {
+    shared_.views.fill(p_, task_);
+    load_queries();
+    sums_.clear();
+    __syncthreads();
+    const TileShare share = share_tiles(args_, shared_.views.seen, task_.split, kPackedPage);
+    const int pages = tiles_before(share.list, static_cast<int>(keys_.tokens) / kPackedPage);
+    attend_pages(share, min(pages, share.end));
+    __syncthreads();  // stages become rows
+    for (int n = max(pages, share.begin); n < share.end; ++n) {
+      attend_rows(tile_at(share.list, n) * kPackedPage + 16 * warp_);
+    }
+    __syncthreads();  // stages and rows become results
+    shared_.results.write(sums_);
+    __syncthreads();
+    shared_.results.template join<T>(args_, task_, shared_.views.rows);
+  }
+
+ private:
+  INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
+
+  // Zeros beyond the last row and channel.
+  INTP_DEVICE void load_queries() {
+    const T* q = static_cast<const T*>(p_.q.data);
+    const int rows = static_cast<int>(least(kTile.rows, attention_rows(p_) - task_.row));
+    for (int i = threadIdx.x; i < kTile.rows * kRowChunks; i += kThreads) {
+      const int row = i / kRowChunks, chunk = i % kRowChunks;
+      uint4 x{};
+      if (row < rows && chunk * 8 < head_dim()) {
+        x = *reinterpret_cast<const uint4*>(q + row_offset(p_, p_.q, task_, task_.row + row) +
+                                            chunk * 8);
+      }
+      x = {signed_query(x.x, p_.scale), signed_query(x.y, p_.scale), signed_query(x.z, p_.scale),
+           signed_query(x.w, p_.scale)};
+      *reinterpret_cast<uint4*>(shared_.q + Swizzle<kPackedDim>::at(row, chunk)) = x;
+    }
+  }
+
+  // The fragment of channels 8 low ... and 8 high ...
+  INTP_DEVICE void load_query(int low, int high, uint32_t (&a)[4]) const {
+    const int chunk = lane_ / 16 == 0 ? low : high;
+    load_matrices(a, shared_.q + Swizzle<kPackedDim>::at(lane_ % 16, chunk));
+  }
+
+  // --- a page into a stage -----------------------------------------------------------------------
+
+  // Within a row, so that what a warp reads at a time lies in different banks.
+  INTP_DEVICE static int key_swizzle(int row) {
+    return kBits == 8 ? row % 4 * 2 : kBits == 4 ? row / 2 % 4 : 0;
+  }
+  INTP_DEVICE static int value_swizzle(int row) {
+    return kBits == 8 ? row / 8 % 4 : kBits == 4 ? row / 2 % 2 + row / 8 % 2 * 2 : row % 2;
+  }
+
+  INTP_DEVICE int64_t page_index(int page) const {
+    return task_.head * keys_.cache.page_capacity + page;
+  }
+
+  INTP_DEVICE void copy_chunks(uint4* to, const void* from, int chunks) const {
+    for (int i = lane_; i < chunks; i += kWarp) {
+      copy_async_16(to + i, static_cast<const uint4*>(from) + i, true);
+    }
+  }
+
+  INTP_DEVICE void copy_keys(Stage& stage, int page) const {
+    const KvCache& cache = keys_.cache;
+    const auto* from = reinterpret_cast<const uint4*>(
+        cache.k_codes + page_index(page) * (kPackedPage * kBits / 8) * head_dim());
+    for (int i = lane_; i < head_dim() / 2 * kBits; i += kWarp) {  // a row: kBits chunks
+      const int row = i / kBits, chunk = i % kBits;
+      copy_async_16(stage.codes + row * kBits + (chunk ^ key_swizzle(row)), from + i, true);
+    }
+    const int pages = static_cast<int>(cache.key_group) / kPackedPage;
+    const int groups = static_cast<int>(cache.page_capacity) / pages;
+    const int64_t group = int64_t{task_.head} * groups + page / pages;
+    copy_chunks(stage.ranges, static_cast<const T*>(cache.k_ranges) + group * 2 * head_dim(),
+                head_dim() / 4);
+  }
+
+  INTP_DEVICE void copy_values(Stage& stage, int page) const {
+    const KvCache& cache = keys_.cache;
+    const auto* from = reinterpret_cast<const uint4*>(
+        cache.v_codes + page_index(page) * (kPackedPage * kBits / 8) * head_dim());
+    const int chunks = head_dim() / 8, chunk = lane_ % kRowChunks;
+    for (int row = lane_ / kRowChunks; row < 32 / kSlots; row += kWarp / kRowChunks) {
+      if (chunk >= chunks) continue;
+      copy_async_16(stage.codes + row * kRowChunks + (chunk ^ value_swizzle(row)),
+                    from + row * chunks + chunk, true);
+    }
+    const int width = static_cast<int>(cache.value_group),
+              groups = (head_dim() + width - 1) / width;
+    copy_chunks(stage.ranges,
+                static_cast<const T*>(cache.v_ranges) + page_index(page) * groups * 2 * kPackedPage,
+                groups * 2 * kPackedPage / 8);
+  }
+
+  // --- pages -------------------------------------------------------------------------------------
+
+  INTP_DEVICE void attend_pages(const TileShare& share, int end) {
+    const float factor = scale_factor(p_.scale);
+    int ahead = share.begin + warp_;  // next to be copied
+    bool values_ahead = false;
+    int slot_ahead = 0, slot = 0;
+    const auto copy_next = [&] {
+      Stage& stage = shared_.stages[warp_][slot_ahead];
+      if (ahead < end && values_ahead) copy_values(stage, tile_at(share.list, ahead));
+      if (ahead < end && !values_ahead) copy_keys(stage, tile_at(share.list, ahead));
+      commit_copies();
+      if (values_ahead) ahead += kTile.warps;
+      values_ahead = !values_ahead;
+      slot_ahead = slot_ahead + 1 == kTile.stages ? 0 : slot_ahead + 1;
+    };
+    const auto next_stage = [&]() -> const Stage& {
+      wait_copies<kTile.stages - 2>();
+      __syncwarp();  // the stage has arrived, the one before has been used
+      copy_next();
+      const Stage& stage = shared_.stages[warp_][slot];
+      slot = slot + 1 == kTile.stages ? 0 : slot + 1;
+      return stage;
+    };
+#pragma unroll
+    for (int i = 0; i < kTile.stages - 1; ++i) copy_next();
+    for (int n = share.begin + warp_; n < end; n += kTile.warps) {
+      const int begin = tile_at(share.list, n) * kPackedPage;
+      float scores[1][8][4];
+      score_page(scores, next_stage(), begin);
+      if (!shared_.views.is_full({begin, begin + kPackedPage})) mask_page(scores, begin);
+      sums_.weigh(scores, factor);
+      sum_page(scores, next_stage());
+    }
+    wait_copies<0>();
+  }
+
+  // The token of a lane and slot of the cells of a row of keys.
+  INTP_DEVICE static int token_of(int lane, int slot) {
+    return 16 * (lane / 16 * kSlots + slot) + lane % 16;
+  }
+
+  INTP_DEVICE void score_page(float (&s)[1][8][4], const Stage& stage, int begin) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) s[0][j][e] = 0.0f;
+    }
+    // 8 channels and those that they turn with, then 16 channels at a time
+    const int turned = static_cast<int>(keys_.frequencies) / 8;
+#pragma unroll 1
+    for (int c = 0; c < turned; ++c) multiply_step<true>(s, stage, c, turned + c, begin);
+#pragma unroll 1
+    for (int c = 2 * turned; c < head_dim() / 8; c += 2) {
+      multiply_step<false>(s, stage, c, c + 1, begin);
+    }
+  }
+
+  // Scores += of channels 8 low ... and 8 high ...
+  template <bool kTurn>
+  INTP_DEVICE void multiply_step(float (&s)[1][8][4], const Stage& stage, int low, int high,
+                                 int begin) const {
+    uint32_t a[4];
+    load_query(low, high, a);
+    const int rows[2] = {4 * low + lane_ % 4, 4 * high + lane_ % 4};  // of cells: two channels each
+    const auto* ranges = reinterpret_cast<const uint32_t*>(stage.ranges);
+    uint32_t scale[2], zero[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      scale[i] = ranges[rows[i]];
+      zero[i] = ranges[head_dim() / 2 + rows[i]];
+    }
+    const bool upper = lane_ / 4 % 2 == 1;
+#pragma unroll
+    for (int first = 0; first < kWords; first += kLoad) {
+      uint32_t words[2][kLoad];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) load_words(stage, rows[i], first / kLoad, words[i]);
+#pragma unroll
+      for (int w = 0; w < kLoad; ++w) {
+        const int lane = 2 * (kWords * (lane_ / 8) + first + w) + upper;
+        if constexpr (kTurn) fill_turns(2 * rows[0], begin, lane);
+        const uint32_t x[2] = {spread_bytes(words[0][w], upper), spread_bytes(words[1][w], upper)};
+#pragma unroll
+        for (int slot = 0; slot < kSlots; ++slot) {
+          uint32_t b[2];
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            b[i] =
+                multiply_add_pairs<T>(code_pair<T, kBits>(x[i], slot * kBits), scale[i], zero[i]);
+          }
+          if constexpr (kTurn) turn(b, slot);
+          multiply_matrices<T>(s[0][slot * kWords + first + w], a, b[0], b[1]);
+        }
+      }
+    }
+  }
+
+  // Words part * kLoad ... of this thread's of a row of keys.
+  INTP_DEVICE void load_words(const Stage& stage, int row, int part,
+                              uint32_t (&words)[kLoad]) const {
+    const auto* chunks = stage.codes + row * kBits;
+    const int quarter = lane_ / 8;
+    if constexpr (kBits == 2) {
+      const uint2 x = reinterpret_cast<const uint2*>(chunks)[quarter];
+      words[0] = x.x;
+      words[1] = x.y;
+    } else {
+      const uint4 x = chunks[(kWords / kLoad * quarter + part) ^ key_swizzle(row)];
+      words[0] = x.x;
+      words[1] = x.y;
+      words[2] = x.z;
+      words[3] = x.w;
+    }
+  }
+
+  // Of channels f and f + 1 of the tokens of all slots of a lane; each thread for itself, in shared
+  // memory, by a loop: so many sines side by side would take more registers than there are.
+  INTP_DEVICE void fill_turns(int f, int begin, int lane) const {
+    auto& turns = shared_.turns[warp_];
+#pragma unroll 1
+    for (int i = 0; i < 2 * kSlots; ++i) {
+      const int key = begin + token_of(lane, i / 2);
+      const float position = keys_.positions[task_.b * keys_.position_stride + key];
+      const SinCos at = sincos(rope_angle(position, keys_.inv_freq[f + i % 2]));
+      turns[i][lane_] = {at.cos * keys_.scaling, at.sin * keys_.scaling};
+    }
+  }
+
+  // b[0] holds channels f and f + 1 of a key, b[1] those that they turn with.
+  INTP_DEVICE void turn(uint32_t (&b)[2], int slot) const {
+    const float2 x = shared_.turns[warp_][2 * slot][lane_];
+    const float2 y = shared_.turns[warp_][2 * slot + 1][lane_];
+    const float2 low = unpack(T{}, b[0]), high = unpack(T{}, b[1]);
+    b[0] = pack(T{}, low.x * x.x - high.x * x.y, low.y * y.x - high.y * y.y);
+    b[1] = pack(T{}, high.x * x.x + low.x * x.y, high.y * y.x + low.y * y.y);
+  }
+
+  INTP_DEVICE void mask_page(float (&s)[1][8][4], int begin) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const KeySpans32 view = shared_.views.rows[8 * half + lane_ / 4];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int lane = 2 * (kWords * (lane_ % 4) + j % kWords) + e;
+          if (!contains(view, begin + token_of(lane, j / kWords))) {
+            s[0][j][2 * half + e] = kUnseen;
+          }
+        }
+      }
+    }
+  }
+
+  // sums += weights v: tiles 2 c and 2 c + 1 of the weights are of tokens 2 r ... 2 r + 3.
+  INTP_DEVICE void sum_page(const float (&s)[1][8][4], const Stage& stage) {
+    const int width = static_cast<int>(keys_.cache.value_group);
+    const bool upper = lane_ / 4 % 2 == 1;
+    uint32_t weights[4][4];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+      const float (&from)[4] = s[0][i / 2];
+      weights[i / 4][i % 4] = pack(T{}, from[i % 2 * 2], from[i % 2 * 2 + 1]);
+    }
+#pragma unroll 1  // all at once would take more registers than there are
+    for (int c = 0; c < 4; ++c) {
+      uint32_t a[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        a[i] = c < 2 ? (c == 0 ? weights[0][i] : weights[1][i])
+                     : (c == 2 ? weights[2][i] : weights[3][i]);
+      }
+      const int slot = 2 * c / kWords, w = 2 * c % kWords;
+      const int token = token_of(2 * (kWords * (lane_ % 4) + w), slot), pair = token / 2;
+      const int row = pair / kSlots, shift = kBits == 2 ? pair % kSlots * kBits : 0;
+      const uint4 *codes = stage.codes + row * kRowChunks, *after = codes + kRowChunks;
+      const auto* ranges = reinterpret_cast<const uint32_t*>(stage.ranges) + pair;
+      uint2 scale{}, zero{};
+      int next = 0;
+#pragma unroll
+      for (int d = 0; d < kPackedDim / 8; ++d) {
+        if (8 * d >= head_dim()) continue;
+        if (8 * d == next) {  // a group of channels begins
+          scale = *reinterpret_cast<const uint2*>(ranges);
+          zero = *reinterpret_cast<const uint2*>(ranges + kPackedPage / 2);
+          ranges += kPackedPage;
+          next += width;
+        }
+        const auto load = [&](const uint4* from, int r) {
+          const auto* chunk = reinterpret_cast<const uint32_t*>(from + (d ^ value_swizzle(r)));
+          return spread_bytes(chunk[lane_ / 8], upper);
+        };
+        const uint32_t x = load(codes, row), y = kBits == 8 ? load(after, row + 1) : x;
+        const uint32_t first = code_pair<T, kBits>(x, shift);
+        const uint32_t second = code_pair<T, kBits>(y, kBits == 8 ? 0 : shift + kBits);
+        multiply_matrices<T>(sums_.o[0][d], a, multiply_add_pairs<T>(first, scale.x, zero.x),
+                             multiply_add_pairs<T>(second, scale.y, zero.y));
+      }
+    }
+  }
+
+  // --- the unfinished group ----------------------------------------------------------------------
+
+  // Keys begin ... begin + 15 of it, by this warp.
+  INTP_DEVICE void attend_rows(int begin) {
+    auto& rows = shared_.rows[warp_];
+    const KeySpans32 seen = shared_.views.seen;
+    const int first = begin - static_cast<int>(keys_.tokens);
+    __syncwarp();  // the rows before have been used
+    const auto copy = [&](const AttentionTensor<const void>& x, T* tile) {
+      const T* from = head_data<T>(x, task_) + first * x.stride_s;
+      copy_rows<T, kPackedDim, 16, kWarp>(
+          tile, lane_, head_dim(), [&](int r) { return from + r * x.stride_s; },
+          [&](int r) { return contains(seen, begin + r); });
+    };
+    copy(p_.k, rows.k);
+    copy(p_.v, rows.v);
+    commit_copies();
+    wait_copies<0>();
+    __syncwarp();
+    float scores[1][2][4];
+    multiply_keys<T, kPackedDim, 1, 16>(
+        scores, rows.k, [&](int, int c, uint32_t (&a)[4]) { load_query(2 * c, 2 * c + 1, a); });
+    mask_scores<1, 16>(scores, shared_.views.rows, begin);
+    sums_.weigh(scores, scale_factor(p_.scale));
+    multiply_values<T, kPackedDim, 1, 16>(sums_.o, scores, rows.v);
+  }
+
+  const AttentionArgs& args_;
+  const AttentionParams& p_;
+  const PackedKeys& keys_;
+  Shared& shared_;
+  const BlockTask task_;
+  const int lane_, warp_;
+  RunningSums<1, kPackedDim> sums_;
+};
+
+template <class T, int kBits>
+__global__ void __launch_bounds__(packed_tile(kBits).warps* kWarp, packed_tile(kBits).blocks)
+    packed_kernel(const __grid_constant__ PackedArgs args) {
+  PackedBlock<T, kBits>(args).run();
+}
+
+template <class T, int kBits>
+void launch_packed_of(const PackedArgs& args, int blocks, cudaStream_t stream) {
+  using Shared = PackedShared<T, kBits>;
+  static_assert(sizeof(Shared) <= kMostShared);
+  launch_kernel(packed_kernel<T, kBits>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
+                stream, args);
+}
+
+template <class T>
+void launch_packed_decode(const PackedArgs& args, int blocks, cudaStream_t stream) {
+  switch (args.keys.cache.bits) {
+    case 2:
+      return launch_packed_of<T, 2>(args, blocks, stream);
+    case 4:
+      return launch_packed_of<T, 4>(args, blocks, stream);
+    default:
+      return launch_packed_of<T, 8>(args, blocks, stream);
+  }
+}
+
+}  // namespace intp::cuda

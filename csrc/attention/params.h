@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/dtype.h"
+#include "common/tiles.h"
+#include "common/visibility.h"
+
+namespace intp {
+
+struct PackedKeys;  // attention/packed_keys.h
+
+// [B, H, S, D], strides in elements, unit stride in D
+template <class Data>
+struct AttentionTensor {
+  Data* data;
+  int64_t stride_b, stride_h, stride_s;
+};
+
+// out[b, h, s] = softmax over visible j of (scale * q[b, h, s] . k[b, h / G, j]), times v[b, h / G,
+// j]
+struct AttentionParams {
+  AttentionTensor<const void> q;  // [B, Hq, Sq, D]
+  AttentionTensor<const void> k;  // [B, Hkv, Skv, D]
+  AttentionTensor<const void> v;  // [B, Hkv, Skv, D]
+  AttentionTensor<void> out;      // [B, Hq, Sq, D]
+  FloatType type;
+  int64_t batch;     // B
+  int64_t kv_heads;  // Hkv
+  int64_t group;     // G = Hq / Hkv query heads share a key head
+  int64_t queries;   // Sq
+  int64_t keys;      // Skv
+  int64_t head_dim;  // D
+
+  // Not null: the first packed->tokens keys are packed, k and v hold those after them.
+  const PackedKeys* packed;
+
+  const RowBounds* bounds;  // [B]
+  WindowParams window;
+  float scale;
+};
+
+// The heads of a group see the same keys: to the kernels, a key head has rows 0 <= r < G * Sq, and
+// row r is query r / G of head r % G of the group.
+INTP_HD int64_t attention_rows(const AttentionParams& p) { return p.group * p.queries; }
+
+// Absolute indices of the queries in rows begin <= r < end.
+INTP_HD QuerySpan attention_queries(const AttentionParams& p, const RowBounds& row, int64_t begin,
+                                    int64_t end) {
+  return {row.q_offset + begin / p.group, row.q_offset + (end - 1) / p.group};
+}
+
+}  // namespace intp

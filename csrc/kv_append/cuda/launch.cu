@@ -1,0 +1,103 @@
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+
+#include "kv_append/cuda/kernel.h"
+#include "kv_append/cuda/launch.h"
+
+namespace intp {
+namespace {
+
+constexpr int64_t kMostShared = 99 * 1024;  // what every card since 8.0 offers a block
+
+// Is every address, stride and count on 16 bytes?
+template <class T>
+bool is_wide(const KvAppend& p) {
+  const RopeTensor& k = p.rope.tensors[0];
+  const int64_t counts = p.cache.head_dim | p.rope.frequencies | k.in_stride_b | k.in_stride_h |
+                         k.in_stride_s | p.v_stride_b | p.v_stride_h | p.v_stride_s;
+  uintptr_t addresses = 0;
+  for (const void* x : {k.in, p.v, static_cast<const void*>(p.cache.k_rows),
+                        static_cast<const void*>(p.cache.v_rows)}) {
+    addresses |= reinterpret_cast<uintptr_t>(x);
+  }
+  return counts * int64_t{sizeof(T)} % 16 == 0 && addresses % 16 == 0;
+}
+
+template <class T>
+void launch(const KvAppend& p, int processors, cudaStream_t stream) {
+  const KvCache& cache = p.cache;
+  constexpr int64_t kMostTokens = 0x7fffff00, kMostBlocks = 0xffff;
+  if (p.length + p.count > kMostTokens || cache.batch > kMostBlocks || cache.heads > kMostBlocks) {
+    throw std::invalid_argument(
+        "kv_append: expected at most 2^31 - 256 tokens, and 65535 batch rows and heads");
+  }
+  const int64_t end = p.length + p.count, packed = packed_tokens(cache, end);
+  const int64_t before = packed_tokens(cache, p.length), first_row = std::max(p.length, packed);
+  const bool packs = cache.bits != 16;
+  cuda::AppendTask task{};
+  task.append = p;
+  task.packed_before = static_cast<int>(before);
+  task.packed = static_cast<int>(packed);
+  if (packs) {
+    task.group_capacity = static_cast<int>(cache.page_capacity * kPageTokens / cache.key_group);
+    task.value_groups = static_cast<int>(value_groups(cache.head_dim, cache.value_group));
+    task.first_group = static_cast<int>(before / cache.key_group);
+    task.groups = static_cast<int>((packed - before) / cache.key_group);
+  }
+  task.first_row = static_cast<int>(first_row);
+  task.rows = static_cast<int>(end - first_row);
+  // rows that the first group still needs
+  const bool reads_rows = task.groups > 0 && before < p.length;
+  if (!reads_rows) task.row_parts = (task.rows + cuda::kRowsOfPart - 1) / cuda::kRowsOfPart;
+  const int64_t parts = task.groups + task.row_parts;
+  // sines are computed once for the heads of a block, of which there should still be enough
+  const int64_t wanted = 8 * int64_t{processors} / (parts * cache.batch);
+  task.heads = static_cast<int>(cache.heads / std::min(cache.heads, std::max<int64_t>(1, wanted)));
+  task.wide = is_wide<T>(p);
+
+  task.pitch = static_cast<int>(cache.head_dim + 4 / sizeof(T));
+  int64_t shared = 0;
+  if (task.groups > 0) {
+    task.range_floats =
+        static_cast<int>(std::max(3 * cache.head_dim, 2 * kPageTokens * task.value_groups));
+    shared =
+        task.range_floats * int64_t{sizeof(float)} + kPageTokens * task.pitch * int64_t{sizeof(T)};
+    if (shared > kMostShared) {
+      throw std::invalid_argument(
+          "kv_append: expected a head_dim of which 64 tokens fit into 99 KiB");
+    }
+  }
+  const int64_t tokens =
+      std::min<int64_t>(p.count, task.groups > 0 ? cache.key_group : int64_t{cuda::kRowsOfPart});
+  const int64_t table = tokens * p.rope.frequencies * int64_t{sizeof(float2)};
+  if (shared + table <= kMostShared) {
+    task.table = static_cast<int>(tokens);
+    shared += table;
+  }
+  const dim3 grid(static_cast<unsigned>(parts),
+                  static_cast<unsigned>((cache.heads + task.heads - 1) / task.heads),
+                  static_cast<unsigned>(cache.batch));
+  cuda::launch_kernel(cuda::append_kernel<T>, grid, cuda::kAppendThreads, static_cast<int>(shared),
+                      stream, task);
+}
+
+}  // namespace
+
+void kv_append_cuda_launch(const KvAppend& p, int processors, cudaStream_t stream) {
+  switch (p.cache.type) {
+    case FloatType::kFloat32:
+      launch<float>(p, processors, stream);
+      break;
+    case FloatType::kBFloat16:
+      launch<__nv_bfloat16>(p, processors, stream);
+      break;
+    case FloatType::kFloat16:
+      launch<__half>(p, processors, stream);
+      break;
+  }
+  check_launch("kv_append");
+}
+
+}  // namespace intp

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "rope/args.h"
+#include "torch/kv_cache.h"
+
+// kv_append, written once over the device's `run(append, k)`, which is called where there is
+// something to write. Rows of order are not read here.
+
+namespace intp {
+
+constexpr const char* kAppend = "kv_append";
+
+// With no frequencies where positions are None: rows pass through.
+inline RopeParams append_rope(const Tensor& k, const std::optional<Tensor>& positions,
+                              const std::optional<Tensor>& inv_freq, double attention_scaling,
+                              const std::optional<std::vector<int64_t>>& sections,
+                              bool interleaved_sections, const std::optional<Tensor>& order) {
+  check(positions.has_value() == inv_freq.has_value(), kAppend,
+        ": positions: expected together with inv_freq");
+  RopeParams p{};
+  if (positions) {
+    p = rope_args(k, RopeArgs{*positions, *inv_freq, attention_scaling, sections,
+                              interleaved_sections, order});
+  } else {
+    p.type = float_type(kAppend, "k", k);
+    p.batch = k.size(0);
+    p.rows = p.length = k.size(2);
+    p.head_dim = k.size(3);
+    if (order) {
+      check(order->dim() >= 1, kAppend, ": order: expected [S] or [B, S]");
+      p.length = order->size(order->dim() - 1);
+      check_same_device(kAppend, k, *order);
+      p.order = order_args(kAppend, *order, p.batch);
+    }
+  }
+  p.tensors[p.tensor_count++] = {
+      k.const_data_ptr(), nullptr, k.size(1), k.stride(0), k.stride(1), k.stride(2), 0, 0, 0};
+  return p;
+}
+
+using RunAppend = void(const KvAppend&, const Tensor& k);
+
+template <RunAppend* run>
+void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
+               double attention_scaling, std::optional<std::vector<int64_t>> sections,
+               bool interleaved_sections, std::optional<Tensor> order, std::optional<Tensor> bounds,
+               int64_t length, int64_t bits, int64_t key_group, int64_t value_group, Tensor k_codes,
+               Tensor v_codes, Tensor k_ranges, Tensor v_ranges, Tensor k_rows, Tensor v_rows) {
+  for (const Tensor* x : {&k, &v}) {
+    check(x->dim() == 4, kAppend, ": k, v: expected [B, H, S, D]");
+    check_unit_stride(kAppend, "k, v", *x);
+    check_same_device(kAppend, k_rows, *x);
+    check(x->scalar_type() == k_rows.scalar_type(), kAppend, ": k, v: expected the cache's dtype");
+    for (int64_t i = 0; i < 4; ++i) {
+      check(x->size(i) == (i == 2 ? k : k_rows).size(i), kAppend,
+            ": k, v: expected the cache's batch, heads and head_dim");
+    }
+  }
+  KvAppend p{};
+  p.rope =
+      append_rope(k, positions, inv_freq, attention_scaling, sections, interleaved_sections, order);
+  p.length = length;
+  p.count = p.rope.length;
+  const CacheOptions options{kAppend, bits, key_group, value_group};
+  p.cache = cache_like(options, k_rows);
+  check(length >= 0, kAppend, ": length: expected at least 0, got ", length);
+  const int64_t end = length + p.count, packed = packed_tokens(p.cache, end);
+  const int64_t room = bits == 16 ? end : key_group;
+  check(p.cache.row_capacity >= room, kAppend, ": k_rows: expected room for ", room,
+        " tokens, got ", p.cache.row_capacity);
+  for (const auto& [name, x] : {std::pair("k_rows", &k_rows), std::pair("v_rows", &v_rows)}) {
+    expect_buffer(options, name, *x, k_rows, k_rows.scalar_type(),
+                  {p.cache.batch, p.cache.heads, p.cache.row_capacity, p.cache.head_dim});
+  }
+  add_pages(options, k_rows, k_codes, v_codes, k_ranges, v_ranges, packed, p.cache);
+  p.cache.k_rows = k_rows.mutable_data_ptr();
+  p.cache.v_rows = v_rows.mutable_data_ptr();
+  for (const Tensor* x : {&k, &v}) {
+    for (const Tensor* y : {&k_rows, &v_rows, &k_codes, &v_codes})
+      check_no_overlap(kAppend, *x, *y);
+  }
+  p.v = v.const_data_ptr();
+  p.v_stride_b = v.stride(0);
+  p.v_stride_h = v.stride(1);
+  p.v_stride_s = v.stride(2);
+  if (bounds) {
+    check(bounds->dim() == 2 && bounds->size(0) == p.cache.batch && bounds->size(1) == 2 &&
+              bounds->scalar_type() == ScalarType::Int && bounds->is_contiguous(),
+          kAppend, ": bounds: expected contiguous int32 [B, 2]");
+    check_same_device(kAppend, k_rows, *bounds);
+    p.bounds = static_cast<const int32_t*>(bounds->const_data_ptr());
+  }
+  if (p.count > 0 && p.cache.batch * p.cache.heads * p.cache.head_dim > 0) run(p, k);
+}
+
+}  // namespace intp
+
+#define INTP_REGISTER_APPEND(DEVICE, RUN)                  \
+  STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {         \
+    m.impl("kv_append", TORCH_BOX(&intp::kv_append<RUN>)); \
+  }

@@ -1,3 +1,0 @@
-#include "kv_cache/cuda_packed_decode.h"
-
-template void intp::cuda::launch_packed_decode<__nv_bfloat16>(const PackedArgs&, int, cudaStream_t);
