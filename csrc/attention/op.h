@@ -1,57 +1,70 @@
 #pragma once
 
+// From tensors to AttentionParams, and the operators of attention, written once over the device's
+// `run(params, q)`: attention_core over keys and values as they are, kv_attention over a packed
+// cache and the rows after its pages.
+
 #include <optional>
+#include <utility>
 
 #include "attention/params.h"
 #include "torch/check.h"
-
-// The two overloads of attention_core, written once over the device's `run(params, q)`.
+#include "torch/kv_cache.h"
 
 namespace intp {
 
-constexpr const char* kAttention = "attention_core";
+// What both operators are told beside tensors of keys and values.
+struct AttentionArgs {
+  const Tensor& bounds;
+  std::optional<int64_t> window;
+  int64_t block, sink;
+  double scale;
+};
 
 template <class Data>
 inline AttentionTensor<Data> attention_tensor(Data* data, const Tensor& x) {
   return {data, x.stride(0), x.stride(1), x.stride(2)};
 }
 
-inline void check_states(const char* name, const Tensor& x, const Tensor& q) {
-  check(x.dim() == 4 && x.size(0) == q.size(0) && x.size(3) == q.size(3), kAttention, ": ", name,
+inline void check_states(const char* where, const char* name, const Tensor& x, const Tensor& q) {
+  check(x.dim() == 4 && x.size(0) == q.size(0) && x.size(3) == q.size(3), where, ": ", name,
         ": expected [B, H, S, D] with q's batch and head_dim");
-  check(x.scalar_type() == q.scalar_type(), kAttention, ": ", name, ": expected q's dtype");
-  check_same_device(kAttention, q, x);
-  check_unit_stride(kAttention, name, x);
+  check(x.scalar_type() == q.scalar_type(), where, ": ", name, ": expected q's dtype");
+  check_same_device(where, q, x);
+  check_unit_stride(where, name, x);
 }
 
-inline AttentionParams attention_args(const Tensor& q, const Tensor& k, const Tensor& v,
-                                      const Tensor& bounds, std::optional<int64_t> window,
-                                      int64_t block, int64_t sink, double scale,
-                                      const Tensor& out) {
-  check(q.dim() == 4, kAttention, ": q: expected [B, H, S, D]");
-  for (const auto& [name, x] :
-       {std::pair("q", &q), std::pair("k", &k), std::pair("v", &v), std::pair("out", &out)}) {
-    check_states(name, *x, q);
-  }
-  check(k.size(1) == v.size(1) && k.size(2) == v.size(2), kAttention, ": v: expected k's shape");
-  check(out.size(1) == q.size(1) && out.size(2) == q.size(2), kAttention,
-        ": out: expected q's shape");
-  check(k.size(1) > 0 && q.size(1) % k.size(1) == 0, kAttention,
-        ": k: expected a number of heads that divides q's ", q.size(1), ", got ", k.size(1));
+inline void check_args(const char* where, const AttentionArgs& args, const Tensor& q) {
+  const Tensor& bounds = args.bounds;
   check(bounds.dim() == 2 && bounds.size(0) == q.size(0) && bounds.size(1) == 5 &&
             bounds.scalar_type() == ScalarType::Int && bounds.is_contiguous(),
-        kAttention, ": bounds: expected contiguous int32 [B, 5]");
-  check_same_device(kAttention, q, bounds);
-  check(block >= 1 && sink >= 0 && window.value_or(1) >= 1, kAttention,
+        where, ": bounds: expected contiguous int32 [B, 5]");
+  check_same_device(where, q, bounds);
+  check(args.block >= 1 && args.sink >= 0 && args.window.value_or(1) >= 1, where,
         ": expected window and block of at least 1, sink of at least 0");
-  for (const Tensor* x : {&q, &k, &v}) check_no_overlap(kAttention, *x, out);
+}
+
+inline AttentionParams attention_params(const char* where, const Tensor& q, const Tensor& k,
+                                        const Tensor& v, const AttentionArgs& args,
+                                        const Tensor& out) {
+  check(q.dim() == 4, where, ": q: expected [B, H, S, D]");
+  for (const auto& [name, x] :
+       {std::pair("q", &q), std::pair("k", &k), std::pair("v", &v), std::pair("out", &out)}) {
+    check_states(where, name, *x, q);
+  }
+  check(k.size(1) == v.size(1) && k.size(2) == v.size(2), where, ": v: expected k's shape");
+  check(out.size(1) == q.size(1) && out.size(2) == q.size(2), where, ": out: expected q's shape");
+  check(k.size(1) > 0 && q.size(1) % k.size(1) == 0, where,
+        ": k: expected a number of heads that divides q's ", q.size(1), ", got ", k.size(1));
+  check_args(where, args, q);
+  for (const Tensor* x : {&q, &k, &v}) check_no_overlap(where, *x, out);
 
   AttentionParams p{};
   p.q = attention_tensor(q.const_data_ptr(), q);
   p.k = attention_tensor(k.const_data_ptr(), k);
   p.v = attention_tensor(v.const_data_ptr(), v);
   p.out = attention_tensor(out.mutable_data_ptr(), out);
-  p.type = float_type(kAttention, "q, k, v", q);
+  p.type = float_type(where, "q, k, v", q);
   p.batch = q.size(0);
   p.kv_heads = k.size(1);
   p.group = q.size(1) / k.size(1);
@@ -59,9 +72,9 @@ inline AttentionParams attention_args(const Tensor& q, const Tensor& k, const Te
   p.keys = k.size(2);
   p.head_dim = q.size(3);
   static_assert(sizeof(RowBounds) == 5 * sizeof(int32_t));
-  p.bounds = static_cast<const RowBounds*>(bounds.const_data_ptr());
-  p.window = {window.has_value(), window.value_or(0), block, sink};
-  p.scale = static_cast<float>(scale);
+  p.bounds = static_cast<const RowBounds*>(args.bounds.const_data_ptr());
+  p.window = {args.window.has_value(), args.window.value_or(0), args.block, args.sink};
+  p.scale = static_cast<float>(args.scale);
   return p;
 }
 
@@ -71,7 +84,8 @@ inline Tensor make_scratch(const Tensor& like, int64_t elements) {
 }
 
 // [B, H, S, D] as q lies in memory: a transposed [B, S, H, D] gives a transposed [B, S, H, D].
-inline Tensor attention_output(const Tensor& q) {
+inline Tensor attention_output(const char* where, const Tensor& q) {
+  check(q.dim() == 4, where, ": q: expected [B, H, S, D]");
   const bool transposed = q.stride(1) < q.stride(2);
   const Tensor out = torch::stable::new_empty(
       q, {q.size(0), q.size(transposed ? 2 : 1), q.size(transposed ? 1 : 2), q.size(3)});
@@ -83,16 +97,66 @@ using RunAttention = void(const AttentionParams&, const Tensor& q);
 template <RunAttention* run>
 void attention_core_out(Tensor q, Tensor k, Tensor v, Tensor bounds, std::optional<int64_t> window,
                         int64_t block, int64_t sink, double scale, Tensor out) {
-  const AttentionParams p = attention_args(q, k, v, bounds, window, block, sink, scale, out);
+  const AttentionParams p =
+      attention_params(kAttention, q, k, v, {bounds, window, block, sink, scale}, out);
   if (out.numel() > 0) run(p, q);
 }
 
 template <RunAttention* run>
 Tensor attention_core(Tensor q, Tensor k, Tensor v, Tensor bounds, std::optional<int64_t> window,
                       int64_t block, int64_t sink, double scale) {
-  check(q.dim() == 4, kAttention, ": q: expected [B, H, S, D]");
-  Tensor out = attention_output(q);
+  Tensor out = attention_output(kAttention, q);
   attention_core_out<run>(q, k, v, bounds, window, block, sink, scale, out);
+  return out;
+}
+
+// Rotation of packed keys as they are read, of positions float32 [B, R] and inv_freq [F].
+inline void add_rotation(const Tensor& q, const Tensor& positions, const Tensor& inv_freq,
+                         double attention_scaling, PackedKeys& packed) {
+  const KvCache& cache = packed.cache;
+  check(positions.dim() == 2 && positions.size(0) == cache.batch &&
+            positions.size(1) >= packed.tokens && positions.stride(1) == 1 &&
+            positions.scalar_type() == ScalarType::Float,
+        kPackedAttention, ": positions: expected float32 [B, R] for every token");
+  check(inv_freq.dim() == 1 && inv_freq.scalar_type() == ScalarType::Float &&
+            inv_freq.is_contiguous() && inv_freq.size(0) % 2 == 0 &&
+            2 * inv_freq.size(0) <= cache.head_dim,
+        kPackedAttention, ": inv_freq: expected contiguous float32 [F], F even and at most D/2");
+  check_same_device(kPackedAttention, q, positions);
+  check_same_device(kPackedAttention, q, inv_freq);
+  packed.positions = positions.const_data_ptr<float>();
+  packed.position_stride = positions.stride(0);
+  packed.inv_freq = inv_freq.const_data_ptr<float>();
+  packed.frequencies = inv_freq.size(0);
+  packed.scaling = static_cast<float>(attention_scaling);
+}
+
+template <RunAttention* run>
+Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes,
+                    Tensor k_ranges, Tensor v_ranges, Tensor bounds, int64_t length, int64_t bits,
+                    int64_t key_group, int64_t value_group, std::optional<int64_t> window,
+                    int64_t block, int64_t sink, double scale, std::optional<Tensor> positions,
+                    std::optional<Tensor> inv_freq, double attention_scaling) {
+  check(bits != 16, kPackedAttention, ": bits: expected 2, 4 or 8, got 16");
+  const KvCacheArgs cache_args{kPackedAttention, bits, key_group, value_group};
+  PackedKeys packed{};
+  packed.cache = cache_like(cache_args, k_tail);
+  packed.tokens = packed_tokens(packed.cache, length);
+  add_pages(cache_args, k_tail, {k_codes, v_codes, k_ranges, v_ranges}, packed.tokens,
+            packed.cache);
+  check(k_tail.size(2) == length - packed.tokens, kPackedAttention,
+        ": k_tail, v_tail: expected the ", length - packed.tokens,
+        " tokens of the unfinished group, got ", k_tail.size(2));
+  check(positions.has_value() == inv_freq.has_value(), kPackedAttention,
+        ": positions: expected together with inv_freq");
+  if (positions) add_rotation(q, *positions, *inv_freq, attention_scaling, packed);
+
+  Tensor out = attention_output(kPackedAttention, q);
+  AttentionParams p = attention_params(kPackedAttention, q, k_tail, v_tail,
+                                       {bounds, window, block, sink, scale}, out);
+  p.keys = length;
+  p.packed = &packed;
+  if (out.numel() > 0) run(p, q);
   return out;
 }
 
@@ -102,4 +166,5 @@ Tensor attention_core(Tensor q, Tensor k, Tensor v, Tensor bounds, std::optional
   STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {                           \
     m.impl("attention_core", TORCH_BOX(&intp::attention_core<RUN>));         \
     m.impl("attention_core.out", TORCH_BOX(&intp::attention_core_out<RUN>)); \
+    m.impl("kv_attention", TORCH_BOX(&intp::kv_attention<RUN>));             \
   }

@@ -3,12 +3,24 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "common/kv_page.h"
 #include "common/tiles.h"
 #include "common/visibility.h"
 
 namespace intp {
 
-struct PackedKeys;  // attention/packed_keys.h
+// The pages of a cache as attention reads them.
+struct PackedKeys {
+  KvCache cache;
+  int64_t tokens;  // in whole groups: a multiple of key_group
+
+  // Keys that are rotated while they are read, by position * inv_freq; no frequencies: as they are.
+  const float* positions;  // [B, position_stride]
+  int64_t position_stride;
+  const float* inv_freq;  // [F]
+  int64_t frequencies;    // F, even
+  float scaling;          // on cos and sin
+};
 
 // [B, H, S, D], strides in elements, unit stride in D
 template <class Data>
@@ -17,8 +29,8 @@ struct AttentionTensor {
   int64_t stride_b, stride_h, stride_s;
 };
 
-// out[b, h, s] = softmax over visible j of (scale * q[b, h, s] . k[b, h / G, j]), times v[b, h / G,
-// j]
+// out[b, h, s] = sum over visible j of weight[j] * v[b, h / G, j], where weight is the softmax of
+// scale * q[b, h, s] . k[b, h / G, j]
 struct AttentionParams {
   AttentionTensor<const void> q;  // [B, Hq, Sq, D]
   AttentionTensor<const void> k;  // [B, Hkv, Skv, D]
@@ -39,6 +51,13 @@ struct AttentionParams {
   WindowParams window;
   float scale;
 };
+
+constexpr const char* kAttention = "attention_core";
+constexpr const char* kPackedAttention = "kv_attention";
+
+inline const char* operator_name(const AttentionParams& p) {
+  return p.packed == nullptr ? kAttention : kPackedAttention;
+}
 
 // The heads of a group see the same keys: to the kernels, a key head has rows 0 <= r < G * Sq, and
 // row r is query r / G of head r % G of the group.

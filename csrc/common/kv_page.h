@@ -1,56 +1,132 @@
 #pragma once
 
-// The packed format of cached keys and values. intp_ext/reference_kv.py has the same in PyTorch.
+// The memory of a KV cache, the packed format of its pages, and every address in it.
+// intp_ext/reference_kv.py has the same in PyTorch.
 //
 // A page is 64 tokens of one key head: 64 * D codes of 2, 4 or 8 bits, in cells of 32 bytes. A cell
 // has 8 / bits slots of 16 lanes of 2 codes; code (lane, half) of a slot lies in byte 2 * lane +
 // half, so a slot becomes one vector of 16 pairs: what a product of pairs wants, at no cost.
 //
-//            lanes                 halves                  slots
-//   keys     tokens 16 x + lane    channels 2 r, 2 r + 1   x, x + 1, ...   rows r of cells: D / 2
-//   values   channels 16 x + lane  tokens 2 r, 2 r + 1     r, r + 1, ...   columns x of cells: D /
-//   16
+//            lanes                 halves                  slots              cells [rows, columns]
+//   keys     tokens 16 x + lane    channels 2 r, 2 r + 1   x, x + 1, ...      [D / 2, 4 / slots]
+//   values   channels 16 x + lane  tokens 2 r, 2 r + 1     r, r + 1, ...      [32 / slots, D / 16]
 //
-// x = zero + scale * code. Keys have a scale and a zero for each channel over `key_group` tokens,
-// values for each token over `value_group` channels (KIVI, arXiv 2402.02750).
+// x = zero point + scale * code. Keys have a scale and a zero point for each channel over
+// `key_group` tokens, values for each token over `value_group` channels (KIVI, arXiv 2402.02750).
 
 #include <cstdint>
 
+#include "common/dtype.h"
 #include "common/macros.h"
 
 namespace intp {
 
-constexpr int64_t kPageTokens = 64;
-constexpr int64_t kCellLanes = 16;
-constexpr int64_t kCellBytes = 2 * kCellLanes;
+constexpr int kPageTokens = 64;
+constexpr int kCellLanes = 16;
+constexpr int kCellBytes = 2 * kCellLanes;
 
-INTP_HD int64_t page_bytes(int64_t bits, int64_t head_dim) {
+// The memory of one cache: tokens 0 ... packed - 1 in pages, the rest as rows. All contiguous. What
+// a GPU divides by is int32.
+struct KvCache {
+  FloatType type;       // of rows, scales and zero points
+  int32_t bits;         // 16: nothing is packed
+  int32_t head_dim;     // D
+  int32_t key_group;    // tokens, whole pages
+  int32_t value_group;  // channels
+  int64_t batch, heads;
+  int32_t page_capacity;  // of a head, whole key groups
+  int64_t row_capacity;
+  uint8_t* k_codes;  // [B, H, pages, page_bytes]
+  uint8_t* v_codes;
+  void* k_qparams;  // [B, H, key groups, 2, D]              scales, then zero points
+  void* v_qparams;  // [B, H, pages, value groups, 2, 64]
+  void* k_rows;     // [B, H, row_capacity, D]
+  void* v_rows;
+};
+
+// --- sizes
+// -----------------------------------------------------------------------------------------
+
+INTP_HD constexpr int page_bytes(int bits, int head_dim) {
   return kPageTokens * head_dim * bits / 8;
 }
 
-// Scales and zeros of one page's values: [groups, 2, 64], the last group may be narrower.
-INTP_HD int64_t value_groups(int64_t head_dim, int64_t value_group) {
+// The last group may be narrower.
+INTP_HD constexpr int value_groups(int head_dim, int value_group) {
   return (head_dim + value_group - 1) / value_group;
 }
 
-INTP_HD int64_t largest_code(int64_t bits) { return (int64_t{1} << bits) - 1; }
+INTP_HD constexpr int largest_code(int bits) { return (1 << bits) - 1; }
 
-// Where a code lies within its page.
+INTP_HD int group_pages(const KvCache& cache) { return cache.key_group / kPageTokens; }
+
+// Of `length` tokens, those in pages.
+INTP_HD int64_t packed_tokens(const KvCache& cache, int64_t length) {
+  return cache.bits == 16 ? 0 : length / cache.key_group * cache.key_group;
+}
+
+// --- where a page, its scales and zero points, and a row begin
+// -------------------------------------
+//
+// In elements of the buffer. head: b * H + h.
+
+INTP_HD int64_t page_offset(const KvCache& cache, int64_t head, int page) {
+  return (head * cache.page_capacity + page) * page_bytes(cache.bits, cache.head_dim);
+}
+
+// Scales [D], then zero points [D].
+INTP_HD int64_t key_qparams_offset(const KvCache& cache, int64_t head, int page) {
+  const int pages = group_pages(cache);
+  return (head * (cache.page_capacity / pages) + page / pages) * 2 * cache.head_dim;
+}
+
+// Scales [64], then zero points [64].
+INTP_HD int64_t value_qparams_offset(const KvCache& cache, int64_t head, int page, int group) {
+  const int groups = value_groups(cache.head_dim, cache.value_group);
+  return ((head * cache.page_capacity + page) * groups + group) * 2 * kPageTokens;
+}
+
+INTP_HD int64_t kv_row_offset(const KvCache& cache, int64_t head, int64_t row) {
+  return (head * cache.row_capacity + row) * cache.head_dim;
+}
+
+// --- where a code lies within its page
+// -------------------------------------------------------------
+
+INTP_HD constexpr int cell_slots(int bits) { return 8 / bits; }
+
+// Cells of a row of keys.
+INTP_HD constexpr int key_columns(int bits) { return kPageTokens / kCellLanes / cell_slots(bits); }
+
+INTP_HD constexpr int key_cell(int bits, int row, int column) {
+  return (row * key_columns(bits) + column) * kCellBytes;
+}
+
+INTP_HD constexpr int value_cell(int head_dim, int row, int column) {
+  return (row * (head_dim / kCellLanes) + column) * kCellBytes;
+}
+
+// The token of a lane of a slot of a cell of keys.
+INTP_HD constexpr int key_token(int bits, int column, int slot, int lane) {
+  return (column * cell_slots(bits) + slot) * kCellLanes + lane;
+}
+
 struct CodePlace {
   int byte;
   int shift;
 };
 
 INTP_HD CodePlace key_code(int bits, int token, int channel) {
-  const int lanes = static_cast<int>(kCellLanes), slots = 8 / bits, x = token / lanes;
-  const int cell = channel / 2 * (static_cast<int>(kPageTokens) / lanes / slots) + x / slots;
-  return {cell * 2 * lanes + token % lanes * 2 + channel % 2, x % slots * bits};
+  const int slots = cell_slots(bits), run = token / kCellLanes;
+  return {key_cell(bits, channel / 2, run / slots) + token % kCellLanes * 2 + channel % 2,
+          run % slots * bits};
 }
 
 INTP_HD CodePlace value_code(int bits, int head_dim, int token, int channel) {
-  const int lanes = static_cast<int>(kCellLanes), slots = 8 / bits, r = token / 2;
-  const int cell = r / slots * (head_dim / lanes) + channel / lanes;
-  return {cell * 2 * lanes + channel % lanes * 2 + token % 2, r % slots * bits};
+  const int slots = cell_slots(bits), pair = token / 2;
+  return {value_cell(head_dim, pair / slots, channel / kCellLanes) + channel % kCellLanes * 2 +
+              token % 2,
+          pair % slots * bits};
 }
 
 }  // namespace intp

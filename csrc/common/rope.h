@@ -26,9 +26,24 @@ INTP_HD int rope_axis(const RopeSections& sections, int64_t f) {
 // Radians, in float32 as every RoPE implementation has it.
 INTP_HD float rope_angle(float position, float inv_freq) { return position * inv_freq; }
 
-struct SinCos {
+struct alignas(8) SinCos {
   float sin, cos;
 };
+
+INTP_HD SinCos operator*(const SinCos& at, float scaling) {
+  return {at.sin * scaling, at.cos * scaling};
+}
+
+// THE rotation: of channels f and f + F, floats or vectors of them, by the angle of frequency f.
+template <class X>
+struct RotatedPair {
+  X first, second;
+};
+
+template <class X>
+INTP_HD RotatedPair<X> rotate(const X& first, const X& second, const X& cos, const X& sin) {
+  return {first * cos - second * sin, second * cos + first * sin};
+}
 
 // sin and cos of x to 2 ulp for |x| < 2^24 (positions of millions), NaN for what is not finite.
 // Branch-free, so that a loop over it becomes vector code. x - n * pi/2 is taken in double with

@@ -5,9 +5,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "cuda/limits.h"
 #include "cuda/ptx.h"
 
-namespace intp {
+namespace intp::cuda {
 
 // Throws for a launch that did not start. What a kernel does wrong later shows at the next sync.
 inline void check_launch(const char* kernel) {
@@ -18,20 +19,17 @@ inline void check_launch(const char* kernel) {
 }
 
 #if defined(__CUDACC__)
-namespace cuda {
 
 // kernel<<<grid, threads, shared, stream>>>(params), with as much shared memory as it asks for.
 template <class Params>
 void launch_kernel(void (*kernel)(Params), dim3 grid, int threads, int shared, cudaStream_t stream,
                    const Params& params) {
-  constexpr int kWithoutAsking = 48 * 1024;
-  if (shared > kWithoutAsking) {
+  if (shared > kDefaultShared) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
   }
   kernel<<<grid, threads, shared, stream>>>(params);
 }
 
-}  // namespace cuda
 #endif
 
-}  // namespace intp
+}  // namespace intp::cuda

@@ -110,7 +110,7 @@ std::string cuda_reason(const AttentionParams& p, const cuda::AttentionPlan& pla
 py::dict plan_cuda(const Problem& problem, int64_t multiprocessors) {
   const AttentionParams& p = problem.p;
   const cuda::AttentionPlan plan = cuda::plan_attention(p, multiprocessors);
-  const bool plain = plan.kernel == cuda::AttentionKernel::kPlain;
+  const bool simt = plan.kernel == cuda::AttentionKernel::kSimt;
   const bool decode = plan.kernel == cuda::AttentionKernel::kDecode;
   std::string reason = cuda_reason(p, plan);
   if (plan.splits > 1) {
@@ -118,10 +118,10 @@ py::dict plan_cuda(const Problem& problem, int64_t multiprocessors) {
               std::to_string(multiprocessors) + " multiprocessors";
   }
   return plan_dict(p,
-                   plain    ? "plain"
+                   simt     ? "plain"
                    : decode ? "decode"
                             : "prefill",
-                   reason, "sm_80", plain ? "float32 multiply-adds" : "tensor cores, float32 sums",
+                   reason, "sm_80", simt ? "float32 multiply-adds" : "tensor cores, float32 sums",
                    plan.tile.rows, plan.tile.keys, plan.blocks, plan.workspace);
 }
 

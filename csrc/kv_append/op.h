@@ -1,13 +1,14 @@
 #pragma once
 
+// From tensors to KvAppendParams, and kv_append, written once over the device's `run(params, k)`,
+// which is called where there is something to write. Rows of order are not read here.
+
 #include <optional>
 #include <vector>
 
-#include "rope/args.h"
+#include "kv_append/params.h"
+#include "rope/op.h"
 #include "torch/kv_cache.h"
-
-// kv_append, written once over the device's `run(append, k)`, which is called where there is
-// something to write. Rows of order are not read here.
 
 namespace intp {
 
@@ -22,8 +23,8 @@ inline RopeParams append_rope(const Tensor& k, const std::optional<Tensor>& posi
         ": positions: expected together with inv_freq");
   RopeParams p{};
   if (positions) {
-    p = rope_args(k, RopeArgs{*positions, *inv_freq, attention_scaling, sections,
-                              interleaved_sections, order});
+    p = rope_params(k, RopeArgs{*positions, *inv_freq, attention_scaling, sections,
+                                interleaved_sections, order});
   } else {
     p.type = float_type(kAppend, "k", k);
     p.batch = k.size(0);
@@ -41,7 +42,7 @@ inline RopeParams append_rope(const Tensor& k, const std::optional<Tensor>& posi
   return p;
 }
 
-using RunAppend = void(const KvAppend&, const Tensor& k);
+using RunAppend = void(const KvAppendParams&, const Tensor& k);
 
 template <RunAppend* run>
 void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
@@ -59,23 +60,23 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
             ": k, v: expected the cache's batch, heads and head_dim");
     }
   }
-  KvAppend p{};
+  KvAppendParams p{};
   p.rope =
       append_rope(k, positions, inv_freq, attention_scaling, sections, interleaved_sections, order);
   p.length = length;
   p.count = p.rope.length;
-  const CacheOptions options{kAppend, bits, key_group, value_group};
-  p.cache = cache_like(options, k_rows);
+  const KvCacheArgs cache_args{kAppend, bits, key_group, value_group};
+  p.cache = cache_like(cache_args, k_rows);
   check(length >= 0, kAppend, ": length: expected at least 0, got ", length);
   const int64_t end = length + p.count, packed = packed_tokens(p.cache, end);
   const int64_t room = bits == 16 ? end : key_group;
   check(p.cache.row_capacity >= room, kAppend, ": k_rows: expected room for ", room,
         " tokens, got ", p.cache.row_capacity);
   for (const auto& [name, x] : {std::pair("k_rows", &k_rows), std::pair("v_rows", &v_rows)}) {
-    expect_buffer(options, name, *x, k_rows, k_rows.scalar_type(),
+    expect_buffer(cache_args, name, *x, k_rows, k_rows.scalar_type(),
                   {p.cache.batch, p.cache.heads, p.cache.row_capacity, p.cache.head_dim});
   }
-  add_pages(options, k_rows, k_codes, v_codes, k_ranges, v_ranges, packed, p.cache);
+  add_pages(cache_args, k_rows, {k_codes, v_codes, k_ranges, v_ranges}, packed, p.cache);
   p.cache.k_rows = k_rows.mutable_data_ptr();
   p.cache.v_rows = v_rows.mutable_data_ptr();
   for (const Tensor* x : {&k, &v}) {
@@ -91,7 +92,7 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
               bounds->scalar_type() == ScalarType::Int && bounds->is_contiguous(),
           kAppend, ": bounds: expected contiguous int32 [B, 2]");
     check_same_device(kAppend, k_rows, *bounds);
-    p.bounds = static_cast<const int32_t*>(bounds->const_data_ptr());
+    p.valid = static_cast<const int32_t*>(bounds->const_data_ptr());
   }
   if (p.count > 0 && p.cache.batch * p.cache.heads * p.cache.head_dim > 0) run(p, k);
 }

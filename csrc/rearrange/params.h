@@ -3,7 +3,6 @@
 #include <cstdint>
 
 #include "common/order.h"
-#include "cpu/target.h"
 
 namespace intp {
 
@@ -20,7 +19,3 @@ struct RearrangeParams {
 };
 
 }  // namespace intp
-
-// Output rows begin <= b * S + s < end. Every order entry must lie in 0 <= row < R.
-INTP_DECLARE_CPU_KERNEL(void, rearrange_rows, const RearrangeParams& params, int64_t begin,
-                        int64_t end)

@@ -5,7 +5,6 @@
 #include "common/dtype.h"
 #include "common/order.h"
 #include "common/rope.h"
-#include "cpu/target.h"
 
 namespace intp {
 
@@ -40,11 +39,17 @@ struct RopeParams {
   Order order;
 };
 
-constexpr int64_t kRopeBlock = 32;  // rows whose sines the CPU kernel keeps at a time
+// Of row s of the output.
+INTP_HD float rope_position(const RopeParams& p, int64_t b, int64_t s, int axis) {
+  return load_position(
+      p.positions, p.position_type,
+      axis * p.position_stride_a + b * p.position_stride_b + s * p.position_stride_s);
+}
+
+// By which row s turns at frequency f, times the scaling.
+INTP_HD SinCos rope_sincos(const RopeParams& p, int64_t b, int64_t s, int f) {
+  const int axis = p.axes == 1 ? 0 : rope_axis(p.sections, f);
+  return sincos(rope_angle(rope_position(p, b, s, axis), p.inv_freq[f])) * p.scaling;
+}
 
 }  // namespace intp
-
-// Output rows begin <= b * S + s < end of every head. Every order entry must lie in 0 <= row <
-// rows. scratch: 2 * kRopeBlock * F + D floats of the calling thread.
-INTP_DECLARE_CPU_KERNEL(void, rope_rows, const RopeParams& params, int64_t begin, int64_t end,
-                        float* table)

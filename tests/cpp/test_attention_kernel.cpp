@@ -104,7 +104,7 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
     }
   }
   for (int64_t head = 0; plan.decode && head < kv_heads; ++head) {
-    kernel::merge_partials(p, plan, head, scratch.get());
+    kernel::combine_partials(p, plan, head, scratch.get());
   }
 
   for (int64_t h = 0; h < heads; ++h) {

@@ -43,27 +43,30 @@ class Bug:
 
 
 REARRANGE = "rearrange/cuda/launch.cu"
+GATHER = "rearrange/cuda/kernel.h"
 ROPE = "rope/cuda/kernel.h"
+ROPE_PARAMS = "rope/params.h"
 TILES = "common/tiles.h"
 BLOCK = "attention/cuda/block.h"
 FRAGMENTS = "attention/cuda/fragments.h"
 COMBINE = "attention/cuda/combine.h"
 PREFILL = "attention/cuda/prefill.h"
 DECODE = "attention/cuda/decode.h"
-PLAIN = "attention/cuda/simt.h"
+SIMT = "attention/cuda/simt.h"
 APPEND = "kv_append/cuda/kernel.h"
+PAGE = "common/kv_page.h"
 PACKED = "attention/cuda/packed_decode.h"
-PACKED_PLAIN = "attention/cuda/packed_simt.h"
+PACKED_SIMT = "attention/cuda/packed_simt.h"
 
 UNITS = {
-    REARRANGE: REARRANGE,
-    ROPE: "rope/cuda/launch.cu",
+    **dict.fromkeys((REARRANGE, GATHER), "rearrange/cuda/launch.cu"),
+    **dict.fromkeys((ROPE, ROPE_PARAMS), "rope/cuda/launch.cu"),
     **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention/cuda/prefill_bf16.cu"),
     DECODE: "attention/cuda/decode_bf16.cu",
-    **dict.fromkeys((COMBINE, PLAIN), "attention/cuda/simt.cu"),
+    **dict.fromkeys((COMBINE, SIMT), "attention/cuda/simt.cu"),
     APPEND: "kv_append/cuda/launch.cu",
-    PACKED: "attention/cuda/packed_decode_bf16.cu",
-    PACKED_PLAIN: "attention/cuda/packed_simt.cu",
+    **dict.fromkeys((PAGE, PACKED), "attention/cuda/packed_decode_bf16.cu"),
+    PACKED_SIMT: "attention/cuda/packed_simt.cu",
 }
 
 # two tiles of rows, four of keys
@@ -77,29 +80,29 @@ ROPE_32 = rope_frequencies("ntk", 32, factor=4.0)
 ROTATED = AppendCase(rope=ROPE_32, pieces=(40, 110))
 PADDED = AppendCase(batch=2, bounds=((0, 150), (70, 150)))
 PAGES = CachedCase(kv_heads=2, group=7, length=450)
-TURNED = CachedCase(rope=rope_frequencies("none", 64), rotate="on_read", length=450)
+ROTATED_ON_READ = CachedCase(rope=rope_frequencies("none", 64), rotate="on_read", length=450)
 
 # Wrong results, within the memory of the tensors.
 WRONG_RESULT = [
     Bug(
         "rearrange: row s instead of order[s]",
-        REARRANGE,
+        GATHER,
         "(inside ? source * p.features_stride_r : 0)",
         "s * p.features_stride_r",
         (RearrangeCase(),),
     ),
     Bug(
         "rearrange: the first batch row's order for all",
-        REARRANGE,
+        GATHER,
         "source_row(p.order, b, s)",
         "source_row(p.order, 0, s)",
         (RearrangeCase(),),
     ),
     Bug(
         "rearrange: only the first part of a long row",
-        REARRANGE,
+        GATHER,
         "first += gridDim.y * part",
-        "first += params.vectors",
+        "first += launch.vectors",
         (RearrangeCase(batch=1, rows=2, length=1, channels=2**18, dtype=torch.int8, offset=1),),
     ),
     Bug(
@@ -117,29 +120,29 @@ WRONG_RESULT = [
         (RopeCase(),),
     ),
     Bug(
-        "rope: turned backwards",
+        "rope: rotated backwards",
         ROPE,
-        "u * cos[row + n] - v * sin[row + n]",
-        "u * cos[row + n] + v * sin[row + n]",
+        "cos[row + n], sin[row + n]);",
+        "cos[row + n], -sin[row + n]);",
         (RopeCase(),),
     ),
     Bug(
-        "rope: the partner half a head away, though only a part of it is turned",
+        "rope: the partner half a head away, though only a part of it is rotated",
         ROPE,
         "(from + p.frequencies)",
         "(from + p.head_dim / 2)",
         (RopeCase(rest=16),),
     ),
     Bug(
-        "rope: what passes through is taken from the half that is turned",
+        "rope: what passes through is taken from the half that is rotated",
         ROPE,
-        "(pack < block.turned ? pack : block.turned + pack)",
+        "(pack < block.rotated ? pack : block.rotated + pack)",
         "pack",
         (RopeCase(rest=16),),
     ),
     Bug(
         "rope: one axis of three",
-        ROPE,
+        ROPE_PARAMS,
         "axis * p.position_stride_a",
         "0 * p.position_stride_a",
         (RopeCase(positions="[3, B, S]"),),
@@ -271,16 +274,16 @@ WRONG_RESULT = [
         (ONE_QUERY,),
     ),
     Bug(
-        "decode: joined before all warps are done",
+        "decode: combined before all warps are done",
         DECODE,
         "    shared_.results.write(sums_);\n    __syncthreads();",
         "    shared_.results.write(sums_);",
         (ONE_QUERY,),
     ),
     Bug(
-        "decode: keys that nobody sees are read",
+        "decode: keys that no row sees are read",
         DECODE,
-        "return contains(seen, begin + r); });",
+        "return contains(visible, begin + r); });",
         "return begin + r < p_.keys; });",
         (AttentionCase(rows=1, keys=300, q_offset=250),),
     ),
@@ -292,8 +295,8 @@ WRONG_RESULT = [
         (AttentionCase(rows=40, keys=700, multiprocessors=4),),
     ),
     Bug(
-        "plain: no barrier before the step is written again",
-        PLAIN,
+        "simt: no barrier before the step is written again",
+        SIMT,
         "__syncthreads();  // the step before, or the values, have been used",
         "",
         (FLOAT32,),
@@ -301,15 +304,15 @@ WRONG_RESULT = [
     Bug(
         "append: key codes a lane off",
         APPEND,
-        "lane = i % 8 * 2;",
-        "lane = (i + 1) % 8 * 2;",
+        "lane = i % kCellWords * 2;",
+        "lane = (i + 1) % kCellWords * 2;",
         (ROTATED,),
     ),
     Bug(
-        "append: the first group's range for all values of a token",
+        "append: the first group's scale for all values of a token",
         APPEND,
-        "ranges_ + channel / width * 2 * kAppendPage",
-        "ranges_",
+        "qparams_ + channel / cache_.value_group * 2 * kPageTokens",
+        "qparams_",
         (AppendCase(value_group=16),),
     ),
     Bug(
@@ -320,9 +323,9 @@ WRONG_RESULT = [
         (ROTATED,),
     ),
     Bug(
-        "append: padding takes part in the range",
+        "append: padding takes part in the scale",
         APPEND,
-        "if (!kept(first + i)) continue;",
+        "if (is_padding(first + i)) continue;",
         "",
         (PADDED,),
     ),
@@ -349,9 +352,9 @@ WRONG_RESULT = [
     ),
     Bug(
         "packed: every page with the first group's scales",
-        PACKED,
-        "int64_t{task_.head} * groups + page / pages;",
-        "int64_t{task_.head} * groups;",
+        PAGE,
+        "(cache.page_capacity / pages) + page / pages)",
+        "(cache.page_capacity / pages))",
         (PAGES,),
     ),
     Bug(
@@ -364,7 +367,7 @@ WRONG_RESULT = [
     Bug(
         "packed: no mask at the end of a window",
         PACKED,
-        "if (!shared_.views.is_full({begin, begin + kPackedPage})) mask_page(scores, begin);",
+        "if (!shared_.visible.is_full({begin, begin + kPageTokens})) mask_page(scores, begin);",
         "",
         (CachedCase(length=450, window=Window(100)),),
     ),
@@ -397,11 +400,11 @@ WRONG_RESULT = [
         (PAGES,),
     ),
     Bug(
-        "packed: turned by the position of another slot",
+        "packed: rotated by the position of another slot",
         PACKED,
         "begin + token_of(lane, i / 2);",
         "begin + token_of(lane, 0);",
-        (TURNED,),
+        (ROTATED_ON_READ,),
     ),
     Bug(
         "packed: results over stages that are still read",
@@ -411,17 +414,17 @@ WRONG_RESULT = [
         (CachedCase(length=192 + 40, dim=128),),
     ),
     Bug(
-        "packed, plain: turned the other way",
-        PACKED_PLAIN,
-        "x * turn.cos - partner * turn.sin",
-        "x * turn.cos + partner * turn.sin",
-        (replace(TURNED, dtype=torch.float32),),
+        "packed, simt: rotated the other way",
+        PACKED_SIMT,
+        "rotate(x, partner, at.cos, at.sin).first",
+        "rotate(x, partner, at.cos, -at.sin).first",
+        (replace(ROTATED_ON_READ, dtype=torch.float32),),
     ),
     Bug(
-        "packed, plain: a value's scale is its neighbour's",
-        PACKED_PLAIN,
-        "2 * kPackedPage + key % kPackedPage;",
-        "2 * kPackedPage + (key ^ 1) % kPackedPage;",
+        "packed, simt: a value's scale is its neighbour's",
+        PACKED_SIMT,
+        "channel / cache_.value_group) +\n                       token;",
+        "channel / cache_.value_group) +\n                       (token ^ 1);",
         (replace(PAGES, dtype=torch.float32),),
     ),
 ]
@@ -431,15 +434,15 @@ WRONG_RESULT = [
 WRONG_ADDRESS = [
     Bug(
         "rearrange: rows that order does not have",
-        REARRANGE,
+        GATHER,
         "0 <= source && source < p.rows;",
         "true;",
         (RearrangeCase(bad=True, index=torch.int64),),
     ),
     Bug(
         "rearrange: store without a bound",
-        REARRANGE,
-        "if (at < params.vectors) to[at]",
+        GATHER,
+        "if (at < launch.vectors) to[at]",
         "to[at]",
         (RearrangeCase(channels=264),),
     ),
@@ -460,8 +463,8 @@ WRONG_ADDRESS = [
     Bug(
         "rope: the last tile as long as the others",
         ROPE,
-        "min(int64_t{tile.tokens}, p.length - block.first)",
-        "int64_t{tile.tokens}",
+        "min(int64_t{launch.tokens}, p.length - block.first)",
+        "int64_t{launch.tokens}",
         (RopeCase(batch=1, rows=1101, half=8),),
     ),
     Bug(
@@ -474,14 +477,14 @@ WRONG_ADDRESS = [
     Bug(
         "prefill: keys beyond the last one",
         PREFILL,
-        "[&](int r) { return contains(seen, begin + r); });",
+        "[&](int r) { return contains(visible, begin + r); });",
         "[&](int r) { return true; });",
         (AttentionCase(rows=70, keys=70, layout="contiguous"),),
     ),
     Bug(
-        "plain: keys beyond the last one",
-        PLAIN,
-        "if (channel < head_dim() && contains(shared_.views.seen, key)) {",
+        "simt: keys beyond the last one",
+        SIMT,
+        "if (channel < head_dim() && contains(shared_.visible.any, key)) {",
         "if (channel < head_dim()) {",
         (AttentionCase(rows=70, keys=70, dtype=torch.float32, layout="contiguous"),),
     ),
@@ -495,7 +498,7 @@ WRONG_ADDRESS = [
     Bug(
         "append: the last part as long as the others",
         APPEND,
-        "write_rows(first, min(kRowsOfPart, task_.rows - first));",
+        "write_rows(first, min(kRowsOfPart, launch_.rows - first));",
         "write_rows(first, kRowsOfPart);",
         (AppendCase(bits=16, heads=1, pieces=(41,)),),
     ),

@@ -1,8 +1,8 @@
 #pragma once
 
-// Codes of a cell (common/kv_page.h) as vectors, for the instruction set of this file.
+// Codes of a cell (common/kv_page.h) as vectors, and the scales and zero points that belong to
+// them.
 
-#include "attention/packed_keys.h"
 #include "common/kv_page.h"
 #include "cpu/simd_math.h"
 
@@ -37,34 +37,25 @@ inline CodePair slot_codes(Words cell, int slot) {
   return {code_floats<kBits>(cell, slot * kBits), code_floats<kBits>(cell, slot * kBits + 8)};
 }
 
-// The ranges of one row of codes as floats: x = center + scale * (code - kCenter).
+// Scales, then zero points, of `count` codes, as floats: x = center + scale * (code - kCenter).
 template <class T>
-inline void load_ranges(const T* scales, const T* zeros, int64_t count, float center,
-                        float* scale_out, float* center_out) {
+inline void load_qparams(const T* qparams, int64_t count, float code_center, float* scale_out,
+                         float* center_out) {
   for (int64_t i = 0; i < count; i += kWidth) {
-    const Floats scale = load(scales + i);
+    const Floats scale = load(qparams + i), zero = load(qparams + count + i);
     store_floats(scale_out + i, scale);
-    store_floats(center_out + i, fma(scale, broadcast(center), load(zeros + i)));
+    store_floats(center_out + i, fma(scale, broadcast(code_center), zero));
   }
 }
 
 template <class T>
-inline const T* key_ranges(const KvCache& cache, int64_t head, int64_t page) {
-  const int64_t pages = cache.key_group / kPageTokens;
-  return static_cast<const T*>(cache.k_ranges) +
-         (head * (cache.page_capacity / pages) + page / pages) * 2 * cache.head_dim;
+inline const T* key_qparams(const KvCache& cache, int64_t head, int page) {
+  return static_cast<const T*>(cache.k_qparams) + key_qparams_offset(cache, head, page);
 }
 
 template <class T>
-inline const T* value_ranges(const KvCache& cache, int64_t head, int64_t page, int64_t group) {
-  const int64_t groups = value_groups(cache.head_dim, cache.value_group);
-  return static_cast<const T*>(cache.v_ranges) +
-         ((head * cache.page_capacity + page) * groups + group) * 2 * kPageTokens;
-}
-
-inline const uint8_t* page_codes(const uint8_t* codes, const KvCache& cache, int64_t head,
-                                 int64_t page) {
-  return codes + (head * cache.page_capacity + page) * page_bytes(cache.bits, cache.head_dim);
+inline const T* value_qparams(const KvCache& cache, int64_t head, int page, int group) {
+  return static_cast<const T*>(cache.v_qparams) + value_qparams_offset(cache, head, page, group);
 }
 
 // f(std::integral_constant) for the bits of the cache.

@@ -331,10 +331,10 @@ class Decode {
   alignas(64) BFloat16Pair pairs_[kTaskRows * kStep / 2];  // weights as pairs
 };
 
-// Joins the partial results of key head `index`.
+// Combines the partial results of key head `index`.
 template <class T>
-void merge_partials_of(const AttentionParams& p, const AttentionPlan& plan, int64_t index,
-                       const float* scratch) {
+void combine_partials_of(const AttentionParams& p, const AttentionPlan& plan, int64_t index,
+                         const float* scratch) {
   const Head<T> head(p, index);
   const int64_t rows = attention_rows(p), columns = round_up(p.head_dim, kWidth);
   const float factor = scale_of(p).weights.factor;

@@ -15,9 +15,10 @@ void attend_keys(const AttentionParams& p, const AttentionPlan& plan, int64_t ta
   with_type(p.type, [&](auto type) { Decode<decltype(type)>(p, plan, task, scratch).run(); });
 }
 
-void merge_partials(const AttentionParams& p, const AttentionPlan& plan, int64_t head,
-                    const float* scratch) {
-  with_type(p.type, [&](auto type) { merge_partials_of<decltype(type)>(p, plan, head, scratch); });
+void combine_partials(const AttentionParams& p, const AttentionPlan& plan, int64_t head,
+                      const float* scratch) {
+  with_type(p.type,
+            [&](auto type) { combine_partials_of<decltype(type)>(p, plan, head, scratch); });
 }
 
 }  // namespace intp::cpu::INTP_CPU_LEVEL

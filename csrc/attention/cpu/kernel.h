@@ -1,7 +1,6 @@
 #pragma once
 
 #include "attention/cpu/plan.h"
-#include "attention/params.h"
 #include "cpu/target.h"
 
 // Prefill: rows task_rows * i ... of key head `head` (b * Hkv + h), i < splits, against every key
@@ -14,6 +13,10 @@ INTP_DECLARE_CPU_KERNEL(void, attend_rows, const AttentionParams& params, const 
 INTP_DECLARE_CPU_KERNEL(void, attend_keys, const AttentionParams& params, const AttentionPlan& plan,
                         int64_t task, float* scratch)
 
-// Joins the partial results of key head `head` and writes its outputs.
-INTP_DECLARE_CPU_KERNEL(void, merge_partials, const AttentionParams& params,
+// Decode, a task of split >= row_splits: all rows of a key head against decode_keys keys in pages.
+INTP_DECLARE_CPU_KERNEL(void, attend_pages, const AttentionParams& params,
+                        const AttentionPlan& plan, int64_t task, float* scratch)
+
+// Combines the partial results of key head `head` and writes its outputs.
+INTP_DECLARE_CPU_KERNEL(void, combine_partials, const AttentionParams& params,
                         const AttentionPlan& plan, int64_t head, const float* scratch)

@@ -1,3 +1,91 @@
-#include "attention/cpu/run.h"
+#include "attention/op.h"
 
-INTP_REGISTER_ATTENTION(CPU, intp::run_attention_cpu)
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <vector>
+
+#include "attention/cpu/kernel.h"
+
+// A call of attention on the CPU: tasks shared among threads, over kernels chosen by the plan.
+
+namespace intp {
+namespace {
+
+// Calls work(worker, task) for every task, each taken by the first worker that is free.
+template <class Work>
+void share_tasks(int64_t workers, int64_t tasks, const Work& work) {
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, workers, 1, [&](int64_t worker, int64_t) {
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      work(worker, task);
+    }
+  });
+}
+
+void run_prefill(const AttentionParams& p, const AttentionPlan& plan, float* scratch) {
+  auto* attend_rows = cpu::attend_rows();
+  const int64_t worker_elements = plan.scratch_elements / plan.workers;
+  const int64_t heads = p.batch * p.kv_heads;
+  share_tasks(plan.workers, plan.tasks, [&](int64_t worker, int64_t task) {
+    const int64_t split = plan.splits - 1 - task / heads;  // last queries, most keys first
+    attend_rows(p, plan, task % heads, split, scratch + worker * worker_elements);
+  });
+}
+
+// The same rows, seen from key `origin`: every index is smaller by it. Visibility is a matter of
+// differences, so nothing else changes.
+std::vector<RowBounds> shift_bounds(const AttentionParams& p, int64_t origin) {
+  const auto shift = [origin](int32_t x) {
+    return static_cast<int32_t>(
+        std::max<int64_t>(int64_t{x} - origin, std::numeric_limits<int32_t>::min()));
+  };
+  std::vector<RowBounds> shifted(p.bounds, p.bounds + p.batch);
+  for (RowBounds& row : shifted) {
+    row = {shift(row.lo), shift(row.hi), shift(row.q_offset), shift(row.block_start),
+           shift(row.dense_from)};
+  }
+  return shifted;
+}
+
+// First the keys that are rows, then those in pages.
+void run_decode(const AttentionParams& p, const AttentionPlan& plan, float* scratch) {
+  AttentionParams rows = p;
+  std::vector<RowBounds> shifted;
+  if (p.packed != nullptr) {
+    shifted = shift_bounds(p, p.packed->tokens);
+    rows.bounds = shifted.data();
+    rows.keys -= p.packed->tokens;
+    rows.packed = nullptr;
+  }
+  auto* attend_keys = cpu::attend_keys();
+  auto* attend_pages = cpu::attend_pages();
+  auto* combine_partials = cpu::combine_partials();
+  const int64_t heads = p.batch * p.kv_heads;
+  share_tasks(plan.workers, plan.tasks, [&](int64_t, int64_t task) {
+    const int64_t split = task % plan.splits;
+    if (split < plan.row_splits) {
+      attend_keys(rows, plan, task, scratch);
+    } else {
+      attend_pages(p, plan, task, scratch);
+    }
+  });
+  share_tasks(least(plan.workers, heads), heads,
+              [&](int64_t, int64_t head) { combine_partials(p, plan, head, scratch); });
+}
+
+void run_attention(const AttentionParams& p, const Tensor& q) {
+  const AttentionPlan plan = plan_attention(p, cpu::level(), torch::stable::get_num_threads());
+  const Tensor memory = make_scratch(q, plan.scratch_elements);
+  float* scratch = static_cast<float*>(memory.mutable_data_ptr());
+  if (plan.decode) {
+    run_decode(p, plan, scratch);
+  } else {
+    run_prefill(p, plan, scratch);
+  }
+}
+
+}  // namespace
+}  // namespace intp
+
+INTP_REGISTER_ATTENTION(CPU, intp::run_attention)

@@ -103,6 +103,7 @@ struct AttentionPlan {
   int64_t task_rows;   // prefill: rows of a task
   int64_t task_heads;  // decode: key heads of a task
   int64_t splits;      // tasks of a key head, or of task_heads of them
+  int64_t row_splits;  // decode: those of keys that are rows; keys in pages follow
   int64_t tasks;
   int64_t workers;  // threads that can find work
   // 32-bit: prefill [workers, PrefillScratch::size], decode [B * Hkv, splits, decode_partial]
@@ -137,11 +138,13 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level,
   plan.pairs = attention_uses_pairs(p.type, level);
   plan.decode = decode_choice(p, t) == DecodeChoice::kFewRows;
   if (plan.decode) {
-    // heads that lie side by side in memory are read together
-    const bool interleaved = p.k.stride_h < p.k.stride_s;
+    // heads that lie side by side in memory are read together; those of a cache do not
+    const bool interleaved = p.packed == nullptr && p.k.stride_h < p.k.stride_s;
     const int64_t heads = interleaved ? t.decode_task_rows / rows : 1;
+    const int64_t packed = p.packed ? p.packed->tokens : 0;
     plan.task_heads = least(heads, p.kv_heads);
-    plan.splits = decode_splits(p.keys, t);
+    plan.row_splits = decode_splits(p.keys - packed, t);
+    plan.splits = plan.row_splits + divide_up(packed, t.decode_keys);
     plan.tasks = p.batch * divide_up(p.kv_heads, plan.task_heads) * plan.splits;
     plan.workers = least(threads, plan.tasks);
     plan.scratch_elements =

@@ -5,11 +5,10 @@
 
 #include "attention/cuda/launch.h"
 #include "common/tiles.h"
+#include "cuda/limits.h"
 #include "cuda/ptx.h"
 
 namespace intp::cuda {
-
-constexpr int kWarp = 32;
 
 // Block x: key heads run fastest, then slices, splits and row tiles, the last rows (with causal
 // attention the longest work) first.
@@ -21,9 +20,9 @@ struct BlockTask {
   int row;  // first of the tile
 };
 
-INTP_DEVICE BlockTask block_task(const AttentionArgs& args, int slices, int tile_rows) {
-  const int kv_heads = static_cast<int>(args.p.kv_heads);
-  const int heads = static_cast<int>(args.p.batch) * kv_heads;
+INTP_DEVICE BlockTask block_task(const AttentionLaunch& launch, int slices, int tile_rows) {
+  const int kv_heads = static_cast<int>(launch.params.kv_heads);
+  const int heads = static_cast<int>(launch.params.batch) * kv_heads;
   int x = static_cast<int>(blockIdx.x);
   BlockTask task{};
   task.head = x % heads;
@@ -32,8 +31,8 @@ INTP_DEVICE BlockTask block_task(const AttentionArgs& args, int slices, int tile
   task.h = task.head % kv_heads;
   task.slice = x % slices;
   x /= slices;
-  task.split = x % args.splits;
-  task.row = (args.row_tiles - 1 - x / args.splits) * tile_rows;
+  task.split = x % launch.splits;
+  task.row = (launch.row_tiles - 1 - x / launch.splits) * tile_rows;
   return task;
 }
 
@@ -54,10 +53,10 @@ INTP_DEVICE const T* head_data(const AttentionTensor<const void>& x, const Block
 
 // Computed once a block, each span by a thread of its own: they take divisions.
 template <int kRows>
-struct RowViews {
-  KeySpans32 seen;         // by some row
+struct VisibleKeys {
+  KeySpans32 any;          // to some row
   KeySpans32 first, last;  // a tile that both cover is full: common/tiles.h
-  KeySpans32 rows[kRows];  // by each row
+  KeySpans32 rows[kRows];  // to each row
 
   // A barrier must follow.
   INTP_DEVICE void fill(const AttentionParams& p, const BlockTask& task) {
@@ -67,7 +66,7 @@ struct RowViews {
     const int64_t windowed = last_windowed(bounds, p.window, all);
     for (int i = threadIdx.x; i < kRows + 3; i += blockDim.x) {
       QuerySpan queries = all;
-      KeySpans32* to = &seen;
+      KeySpans32* to = &any;
       if (i < kRows) {
         queries = attention_queries(p, bounds, task.row + i, task.row + i + 1);
         to = &rows[i];
@@ -93,11 +92,11 @@ struct TileShare {
   int begin, end;
 };
 
-INTP_DEVICE TileShare share_tiles(const AttentionArgs& args, const KeySpans32& seen, int split,
-                                  int tile_keys) {
-  const TileList list = list_tiles(seen, tile_keys);
+INTP_DEVICE TileShare share_tiles(const AttentionLaunch& launch, const KeySpans32& visible,
+                                  int split, int tile_keys) {
+  const TileList list = list_tiles(visible, tile_keys);
   const auto cut = [&](int n) {
-    return static_cast<int>(static_cast<int64_t>(list.count) * n / args.splits);
+    return static_cast<int>(static_cast<int64_t>(list.count) * n / launch.splits);
   };
   return {list, cut(split), cut(split + 1)};
 }
@@ -109,25 +108,25 @@ struct Partial {
   float* sums;    // [D]
 };
 
-INTP_DEVICE Partial partial_of(const AttentionArgs& args, int head, int split, int row) {
-  const AttentionParams& p = args.p;
-  const int64_t rows = attention_rows(p), all = p.batch * p.kv_heads * args.splits * rows;
-  const int64_t index = (static_cast<int64_t>(head) * args.splits + split) * rows + row;
-  return {reinterpret_cast<float2*>(args.partials) + index,
-          args.partials + 2 * all + index * p.head_dim};
+INTP_DEVICE Partial partial_of(const AttentionLaunch& launch, int head, int split, int row) {
+  const AttentionParams& p = launch.params;
+  const int64_t rows = attention_rows(p), all = p.batch * p.kv_heads * launch.splits * rows;
+  const int64_t index = (static_cast<int64_t>(head) * launch.splits + split) * rows + row;
+  return {reinterpret_cast<float2*>(launch.partials) + index,
+          launch.partials + 2 * all + index * p.head_dim};
 }
 
-constexpr float kUnseen = -INFINITY;
+constexpr float kMasked = -INFINITY;
 
 // What scores are reduced by before 2^x, for a row whose largest is `maximum`: nothing for a row
-// that has seen no key, where -inf - -inf would be NaN.
-INTP_DEVICE float score_base(float maximum) { return maximum == kUnseen ? 0.0f : maximum; }
+// to which no key was visible, where -inf - -inf would be NaN.
+INTP_DEVICE float score_base(float maximum) { return maximum == kMasked ? 0.0f : maximum; }
 
 // What a row's sums are multiplied by in the end. Without a weight it is 0 for a row that sees no
-// key, and NaN for one that does, all of whose scores are -infinity; view() gives the keys it sees.
-template <class View>
-INTP_DEVICE float inverse_total(float total, const View& view) {
-  if (total == 0.0f) return is_empty(view()) ? 0.0f : NAN;
+// key, and NaN for one that does, all of whose scores are -infinity; visible() gives the keys.
+template <class Visible>
+INTP_DEVICE float inverse_total(float total, const Visible& visible) {
+  if (total == 0.0f) return is_empty(visible()) ? 0.0f : NAN;
   return 1.0f / total;
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
-// Joins the partial results of the splits of a row. A kernel of its own, not the last block of the
-// one before: that would need a counter in memory that is zeroed before, which costs the same one
-// launch, and blocks that wait for what others wrote.
+// Combines the partial results of the splits of a row. A kernel of its own, not the last block of
+// the one before: that would need a counter in memory that is zeroed before, which costs the same
+// one launch, and blocks that wait for what others wrote.
 
 #include "attention/cuda/block.h"
 #include "cuda/launch.h"
@@ -13,8 +13,8 @@ constexpr int kCombineThreads = 128;
 
 // Block x: row x % rows of key head x / rows; a thread a channel.
 template <class T>
-__global__ void __launch_bounds__(kCombineThreads) combine_kernel(const AttentionArgs args) {
-  const AttentionParams& p = args.p;
+__global__ void __launch_bounds__(kCombineThreads) combine_kernel(const AttentionLaunch launch) {
+  const AttentionParams& p = launch.params;
   const int rows = static_cast<int>(attention_rows(p)), kv_heads = static_cast<int>(p.kv_heads);
   BlockTask task{};
   task.head = static_cast<int>(blockIdx.x) / rows;
@@ -22,12 +22,12 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
   task.b = task.head / kv_heads;
   task.h = task.head % kv_heads;
 
-  float maximum = kUnseen;
-  for (int split = 0; split < args.splits; ++split) {
-    maximum = fmaxf(maximum, partial_of(args, task.head, split, task.row).stats->x);
+  float maximum = kMasked;
+  for (int split = 0; split < launch.splits; ++split) {
+    maximum = fmaxf(maximum, partial_of(launch, task.head, split, task.row).stats->x);
   }
   const float base = score_base(maximum);
-  const auto view = [&] {
+  const auto visible = [&] {
     const RowBounds bounds = p.bounds[task.b];
     const QuerySpan query = attention_queries(p, bounds, task.row, task.row + 1);
     return visible_keys(bounds, p.window, p.keys, query);
@@ -36,22 +36,22 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
   for (int channel = threadIdx.x; channel < p.head_dim; channel += kCombineThreads) {
     float total = 0.0f, sum = 0.0f;
 #pragma unroll 4
-    for (int split = 0; split < args.splits; ++split) {
-      const Partial from = partial_of(args, task.head, split, task.row);
+    for (int split = 0; split < launch.splits; ++split) {
+      const Partial from = partial_of(launch, task.head, split, task.row);
       const float2 stats = *from.stats;
       const float weight = exp2f(stats.x - base);
       total += weight * stats.y;
       sum += weight * from.sums[channel];
     }
-    out[channel] = static_cast<T>(sum * inverse_total(total, view));
+    out[channel] = static_cast<T>(sum * inverse_total(total, visible));
   }
 }
 
 template <class T>
-void launch_combine(const AttentionArgs& args, cudaStream_t stream) {
-  const int64_t rows = args.p.batch * args.p.kv_heads * attention_rows(args.p);
+void launch_combine(const AttentionLaunch& launch, cudaStream_t stream) {
+  const int64_t rows = launch.params.batch * launch.params.kv_heads * attention_rows(launch.params);
   launch_kernel(combine_kernel<T>, dim3(static_cast<unsigned>(rows)), kCombineThreads, 0, stream,
-                args);
+                launch);
 }
 
 }  // namespace intp::cuda

@@ -4,7 +4,7 @@
 // keys. Bound by reading keys and values, each once.
 //
 // Every warp takes tiles of 16 keys of its own, for all 16 rows, through a ring of stages that no
-// other warp touches: no barrier until the end, where the results of the warps are joined.
+// other warp touches: no barrier until the end, where the results of the warps are combined.
 
 #include "attention/cuda/block.h"
 #include "attention/cuda/fragments.h"
@@ -24,7 +24,7 @@ struct DecodeShared {
     Stage stages[kTile.warps][kTile.stages];
     WarpResults<kDim, kTile.rows, kTile.warps> results;
   };
-  RowViews<kTile.rows> views;
+  VisibleKeys<kTile.rows> visible;
 };
 
 template <class T, int kDim>
@@ -34,16 +34,16 @@ class DecodeBlock {
   static constexpr AttentionTile kTile = Shared::kTile;
 
  public:
-  INTP_DEVICE explicit DecodeBlock(const AttentionArgs& args)
-      : args_(args),
-        p_(args.p),
+  INTP_DEVICE explicit DecodeBlock(const AttentionLaunch& launch)
+      : launch_(launch),
+        p_(launch.params),
         shared_(*static_cast<Shared*>(dynamic_shared())),
-        task_(block_task(args, 1, kTile.rows)),
+        task_(block_task(launch, 1, kTile.rows)),
         lane_(static_cast<int>(threadIdx.x) % kWarp),
         warp_(static_cast<int>(threadIdx.x) / kWarp) {}
 
   INTP_DEVICE void run() {
-    shared_.views.fill(p_, task_);
+    shared_.visible.fill(p_, task_);
     load_queries();
     sums_.clear();
     __syncthreads();
@@ -51,7 +51,7 @@ class DecodeBlock {
     __syncthreads();  // stages become results
     shared_.results.write(sums_);
     __syncthreads();
-    shared_.results.template join<T>(args_, task_, shared_.views.rows);
+    shared_.results.template combine<T>(launch_, task_, shared_.visible.rows);
   }
 
  private:
@@ -79,7 +79,7 @@ class DecodeBlock {
   }
 
   INTP_DEVICE void attend() {
-    const TileShare share = share_tiles(args_, shared_.views.seen, task_.split, kTile.keys);
+    const TileShare share = share_tiles(launch_, shared_.visible.any, task_.split, kTile.keys);
     const auto first_key = [&](int n) { return tile_at(share.list, n) * kTile.keys; };
     const float factor = scale_factor(p_.scale);
     int ahead = share.begin + warp_;  // next to be loaded
@@ -105,8 +105,8 @@ class DecodeBlock {
 #pragma unroll
         for (int i = 0; i < 4; ++i) a[i] = queries_[c][i];
       });
-      if (!shared_.views.is_full({begin, begin + kTile.keys})) {
-        mask_scores<1, kTile.keys>(scores, shared_.views.rows, begin);
+      if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
+        mask_scores<1, kTile.keys>(scores, shared_.visible.rows, begin);
       }
       sums_.weigh(scores, factor);
       multiply_values<T, kDim, 1, kTile.keys>(sums_.o, scores, stage.v);
@@ -115,18 +115,18 @@ class DecodeBlock {
 
   // Keys that no row sees are not read.
   INTP_DEVICE void copy_stage(Stage& stage, int begin) {
-    const KeySpans32 seen = shared_.views.seen;
+    const KeySpans32 visible = shared_.visible.any;
     const auto copy = [&](const AttentionTensor<const void>& x, T* tile) {
       const T* from = head_data<T>(x, task_) + begin * x.stride_s;
       copy_rows<T, kDim, kTile.keys, kWarp>(
           tile, lane_, head_dim(), [&](int r) { return from + r * x.stride_s; },
-          [&](int r) { return contains(seen, begin + r); });
+          [&](int r) { return contains(visible, begin + r); });
     };
     copy(p_.k, stage.k);
     copy(p_.v, stage.v);
   }
 
-  const AttentionArgs& args_;
+  const AttentionLaunch& launch_;
   const AttentionParams& p_;
   Shared& shared_;
   const BlockTask task_;
@@ -138,25 +138,25 @@ class DecodeBlock {
 template <class T, int kDim>
 __global__ void __launch_bounds__(DecodeShared<T, kDim>::kTile.warps* kWarp,
                                   DecodeShared<T, kDim>::kTile.blocks)
-    decode_kernel(const AttentionArgs args) {
-  DecodeBlock<T, kDim>(args).run();
+    decode_kernel(const AttentionLaunch launch) {
+  DecodeBlock<T, kDim>(launch).run();
 }
 
 template <class T, int kDim>
-void launch_decode_of(const AttentionArgs& args, int blocks, cudaStream_t stream) {
+void launch_decode_of(const AttentionLaunch& launch, int blocks, cudaStream_t stream) {
   using Shared = DecodeShared<T, kDim>;
   static_assert(sizeof(Shared) <= kMostShared);
   launch_kernel(decode_kernel<T, kDim>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
-                stream, args);
+                stream, launch);
 }
 
 template <class T>
-void launch_decode(const AttentionArgs& args, int blocks, cudaStream_t stream) {
-  switch (decode_dim(args.p.head_dim)) {
+void launch_decode(const AttentionLaunch& launch, int blocks, cudaStream_t stream) {
+  switch (decode_dim(launch.params.head_dim)) {
     case 64:
-      return launch_decode_of<T, 64>(args, blocks, stream);
+      return launch_decode_of<T, 64>(launch, blocks, stream);
     default:
-      return launch_decode_of<T, 128>(args, blocks, stream);
+      return launch_decode_of<T, 128>(launch, blocks, stream);
   }
 }
 

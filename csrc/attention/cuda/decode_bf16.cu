@@ -1,3 +1,3 @@
 #include "attention/cuda/decode.h"
 
-template void intp::cuda::launch_decode<__nv_bfloat16>(const AttentionArgs&, int, cudaStream_t);
+template void intp::cuda::launch_decode<__nv_bfloat16>(const AttentionLaunch&, int, cudaStream_t);

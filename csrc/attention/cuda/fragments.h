@@ -147,21 +147,21 @@ INTP_DEVICE void multiply_values(float (&o)[kM][kDim / 8][4], const float (&s)[k
   }
 }
 
-// views: of the warp's rows; begin: first key of the tile.
+// visible: of the warp's rows; begin: first key of the tile.
 template <int kM, int kKeys>
-INTP_DEVICE void mask_scores(float (&s)[kM][kKeys / 8][4], const KeySpans32* views, int begin) {
+INTP_DEVICE void mask_scores(float (&s)[kM][kKeys / 8][4], const KeySpans32* visible, int begin) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const KeySpans32 view = views[16 * m + 8 * half + lane / 4];
+      const KeySpans32 row = visible[16 * m + 8 * half + lane / 4];
 #pragma unroll
       for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int key = begin + 8 * j + lane % 4 * 2 + e;
-          if (!contains(view, key)) s[m][j][2 * half + e] = kUnseen;
+          if (!contains(row, key)) s[m][j][2 * half + e] = kMasked;
         }
       }
     }
@@ -191,7 +191,7 @@ struct RunningSums {
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        maximum[m][half] = kUnseen;
+        maximum[m][half] = kMasked;
         total[m][half] = 0.0f;
       }
 #pragma unroll

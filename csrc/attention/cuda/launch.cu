@@ -1,43 +1,50 @@
+#include "attention/cuda/launch.h"
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "attention/cuda/launch.h"
 #include "cuda/launch.h"
 
-namespace intp {
+namespace intp::cuda {
 namespace {
 
 template <class T>
-void launch(const cuda::AttentionArgs& args, const cuda::AttentionPlan& plan, cudaStream_t stream) {
+void launch_type(const AttentionLaunch& launch, const AttentionPlan& plan, cudaStream_t stream) {
+  const AttentionParams& p = launch.params;
   const int blocks = static_cast<int>(plan.blocks);
-  if constexpr (!std::is_same_v<T, float>) {
-    if (plan.kernel == cuda::AttentionKernel::kPrefill) {
-      cuda::launch_prefill<T>(args, blocks, stream);
-    } else if (plan.kernel == cuda::AttentionKernel::kDecode) {
-      cuda::launch_decode<T>(args, blocks, stream);
+  if (plan.kernel == AttentionKernel::kSimt && p.packed == nullptr) {
+    launch_simt<T>(launch, blocks, stream);
+  } else if (plan.kernel == AttentionKernel::kSimt) {
+    launch_packed_simt<T>({launch, *p.packed}, blocks, stream);
+  } else if constexpr (!std::is_same_v<T, float>) {
+    if (plan.kernel == AttentionKernel::kPrefill) {
+      launch_prefill<T>(launch, blocks, stream);
+    } else if (plan.kernel == AttentionKernel::kDecode) {
+      launch_decode<T>(launch, blocks, stream);
+    } else {
+      launch_packed_decode<T>({launch, *p.packed}, blocks, stream);
     }
   }
-  if (plan.kernel == cuda::AttentionKernel::kPlain) cuda::launch_plain<T>(args, blocks, stream);
-  check_launch("attention_core");
+  check_launch(operator_name(p));
   if (plan.splits == 1) return;
-  cuda::launch_combine<T>(args, stream);
-  check_launch("attention_core");
+  launch_combine<T>(launch, stream);
+  check_launch(operator_name(p));
 }
 
 }  // namespace
 
-void attention_cuda_launch(const AttentionParams& p, const cuda::AttentionPlan& plan,
-                           float* workspace, cudaStream_t stream) {
-  const cuda::AttentionArgs args{p, static_cast<int>(plan.row_tiles), static_cast<int>(plan.splits),
-                                 workspace};
+void launch_attention(const AttentionParams& p, const AttentionPlan& plan, float* workspace,
+                      cudaStream_t stream) {
+  const AttentionLaunch launch{p, static_cast<int>(plan.row_tiles), static_cast<int>(plan.splits),
+                               workspace};
   switch (p.type) {
     case FloatType::kFloat32:
-      return launch<float>(args, plan, stream);
+      return launch_type<float>(launch, plan, stream);
     case FloatType::kBFloat16:
-      return launch<__nv_bfloat16>(args, plan, stream);
+      return launch_type<__nv_bfloat16>(launch, plan, stream);
     case FloatType::kFloat16:
-      return launch<__half>(args, plan, stream);
+      return launch_type<__half>(launch, plan, stream);
   }
 }
 
-}  // namespace intp
+}  // namespace intp::cuda

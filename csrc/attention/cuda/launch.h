@@ -4,31 +4,39 @@
 
 #include "attention/cuda/plan.h"
 
-namespace intp {
+namespace intp::cuda {
 
-// workspace: plan.workspace floats. p.bounds is in device memory.
-void attention_cuda_launch(const AttentionParams& p, const cuda::AttentionPlan& plan,
-                           float* workspace, cudaStream_t stream);
-
-namespace cuda {
+// workspace: plan.workspace floats. What p points to is in device memory, but for p.packed, which
+// is in host memory and points to device memory.
+void launch_attention(const AttentionParams& p, const AttentionPlan& plan, float* workspace,
+                      cudaStream_t stream);
 
 // What a kernel is given.
-struct AttentionArgs {
-  AttentionParams p;
+struct AttentionLaunch {
+  AttentionParams params;
   int row_tiles;    // as in AttentionPlan
   int splits;       // as in AttentionPlan
   float* partials;  // [B Hkv, splits, rows] of {maximum, total}, then [B Hkv, splits, rows, D] sums
 };
 
-// T: __nv_bfloat16 or __half; launch_plain and launch_combine also float.
-template <class T>
-void launch_prefill(const AttentionArgs& args, int blocks, cudaStream_t stream);
-template <class T>
-void launch_decode(const AttentionArgs& args, int blocks, cudaStream_t stream);
-template <class T>
-void launch_plain(const AttentionArgs& args, int blocks, cudaStream_t stream);
-template <class T>
-void launch_combine(const AttentionArgs& args, cudaStream_t stream);
+// What a kernel over packed keys is given.
+struct PackedLaunch {
+  AttentionLaunch attention;  // keys: all; k and v: those after packed.tokens
+  PackedKeys packed;
+};
 
-}  // namespace cuda
-}  // namespace intp
+// T: __nv_bfloat16 or __half; launch_simt, launch_packed_simt and launch_combine also float.
+template <class T>
+void launch_prefill(const AttentionLaunch& launch, int blocks, cudaStream_t stream);
+template <class T>
+void launch_decode(const AttentionLaunch& launch, int blocks, cudaStream_t stream);
+template <class T>
+void launch_simt(const AttentionLaunch& launch, int blocks, cudaStream_t stream);
+template <class T>
+void launch_packed_decode(const PackedLaunch& launch, int blocks, cudaStream_t stream);
+template <class T>
+void launch_packed_simt(const PackedLaunch& launch, int blocks, cudaStream_t stream);
+template <class T>
+void launch_combine(const AttentionLaunch& launch, cudaStream_t stream);
+
+}  // namespace intp::cuda

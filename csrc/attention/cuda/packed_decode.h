@@ -16,12 +16,13 @@
 //
 //   column 2 h + e of tile (slot, word)    lane 2 (bits h + word) + e of the row's cells, that slot
 //
-// Keys that are turned while they are read: both channels of a turn are in one thread's fragment.
+// Keys that are rotated while they are read: both channels of a rotation are in one thread's
+// fragment.
 
 #include "attention/cuda/block.h"
 #include "attention/cuda/fragments.h"
-#include "attention/cuda/packed_launch.h"
 #include "attention/cuda/results.h"
+#include "common/rope.h"
 #include "cuda/launch.h"
 
 namespace intp::cuda {
@@ -48,9 +49,12 @@ template <class T, int kBits>
 struct PackedShared {
   static constexpr AttentionTile kTile = packed_tile(kBits);
 
+  // Of a page's values, in groups of one cell: more than its keys have.
+  static constexpr int kQParams = value_groups(kPackedDim, kCellLanes) * 2 * kPageTokens;
+
   struct Stage {
-    uint4 codes[packed_codes_bytes(kBits) / 16];
-    uint4 ranges[kPackedRangeBytes / 16];
+    uint4 codes[page_bytes(kBits, kPackedDim) / 16];
+    uint4 qparams[kQParams * sizeof(T) / 16];
   };
   struct Rows {  // of the unfinished group, swizzled
     T k[16 * kPackedDim];
@@ -61,9 +65,9 @@ struct PackedShared {
     Rows rows[kTile.warps];
     WarpResults<kPackedDim, kTile.rows, kTile.warps> results;
   };
-  float2 turns[kTile.warps][2 * 8 / kBits][kWarp];  // cos and sin
-  T q[kTile.rows * kPackedDim];                     // swizzled
-  RowViews<kTile.rows> views;
+  SinCos sines[kTile.warps][2 * cell_slots(kBits)][kWarp];
+  T q[kTile.rows * kPackedDim];  // swizzled
+  VisibleKeys<kTile.rows> visible;
 };
 
 template <class T, int kBits>
@@ -72,36 +76,38 @@ class PackedBlock {
   using Stage = typename Shared::Stage;
   static constexpr AttentionTile kTile = Shared::kTile;
   static constexpr int kThreads = kTile.warps * kWarp;
-  static constexpr int kSlots = 8 / kBits, kWords = kBits;  // of a thread's part of a row of cells
-  static constexpr int kLoad = kWords < 4 ? kWords : 4;     // words that are loaded at once
-  static constexpr int kRowChunks = kPackedDim / 8;  // of a row of value cells, 16 bytes each
+  static constexpr int kSlots = cell_slots(kBits),
+                       kWords = kBits;                   // of a thread's part of a row of cells
+  static constexpr int kLoad = kWords < 4 ? kWords : 4;  // words that are loaded at once
+  static constexpr int kChunk = 16 / sizeof(T);          // elements
+  static constexpr int kRowChunks = kPackedDim / 8;      // of a row of value cells, 16 bytes each
 
  public:
-  INTP_DEVICE explicit PackedBlock(const PackedArgs& args)
-      : args_(args.attention),
-        p_(args.attention.p),
-        keys_(args.keys),
+  INTP_DEVICE explicit PackedBlock(const PackedLaunch& launch)
+      : launch_(launch.attention),
+        p_(launch.attention.params),
+        packed_(launch.packed),
         shared_(*static_cast<Shared*>(dynamic_shared())),
-        task_(block_task(args.attention, 1, kTile.rows)),
+        task_(block_task(launch.attention, 1, kTile.rows)),
         lane_(static_cast<int>(threadIdx.x) % kWarp),
         warp_(static_cast<int>(threadIdx.x) / kWarp) {}
 
   INTP_DEVICE void run() {
-    shared_.views.fill(p_, task_);
+    shared_.visible.fill(p_, task_);
     load_queries();
     sums_.clear();
     __syncthreads();
-    const TileShare share = share_tiles(args_, shared_.views.seen, task_.split, kPackedPage);
-    const int pages = tiles_before(share.list, static_cast<int>(keys_.tokens) / kPackedPage);
+    const TileShare share = share_tiles(launch_, shared_.visible.any, task_.split, kPageTokens);
+    const int pages = tiles_before(share.list, static_cast<int>(packed_.tokens) / kPageTokens);
     attend_pages(share, min(pages, share.end));
     __syncthreads();  // stages become rows
     for (int n = max(pages, share.begin); n < share.end; ++n) {
-      attend_rows(tile_at(share.list, n) * kPackedPage + 16 * warp_);
+      attend_rows(tile_at(share.list, n) * kPageTokens + 16 * warp_);
     }
     __syncthreads();  // stages and rows become results
     shared_.results.write(sums_);
     __syncthreads();
-    shared_.results.template join<T>(args_, task_, shared_.views.rows);
+    shared_.results.template combine<T>(launch_, task_, shared_.visible.rows);
   }
 
  private:
@@ -140,10 +146,6 @@ class PackedBlock {
     return kBits == 8 ? row / 8 % 4 : kBits == 4 ? row / 2 % 2 + row / 8 % 2 * 2 : row % 2;
   }
 
-  INTP_DEVICE int64_t page_index(int page) const {
-    return task_.head * keys_.cache.page_capacity + page;
-  }
-
   INTP_DEVICE void copy_chunks(uint4* to, const void* from, int chunks) const {
     for (int i = lane_; i < chunks; i += kWarp) {
       copy_async_16(to + i, static_cast<const uint4*>(from) + i, true);
@@ -151,35 +153,33 @@ class PackedBlock {
   }
 
   INTP_DEVICE void copy_keys(Stage& stage, int page) const {
-    const KvCache& cache = keys_.cache;
-    const auto* from = reinterpret_cast<const uint4*>(
-        cache.k_codes + page_index(page) * (kPackedPage * kBits / 8) * head_dim());
+    const KvCache& cache = packed_.cache;
+    const auto* from =
+        reinterpret_cast<const uint4*>(cache.k_codes + page_offset(cache, task_.head, page));
     for (int i = lane_; i < head_dim() / 2 * kBits; i += kWarp) {  // a row: kBits chunks
       const int row = i / kBits, chunk = i % kBits;
       copy_async_16(stage.codes + row * kBits + (chunk ^ key_swizzle(row)), from + i, true);
     }
-    const int pages = static_cast<int>(cache.key_group) / kPackedPage;
-    const int groups = static_cast<int>(cache.page_capacity) / pages;
-    const int64_t group = int64_t{task_.head} * groups + page / pages;
-    copy_chunks(stage.ranges, static_cast<const T*>(cache.k_ranges) + group * 2 * head_dim(),
-                head_dim() / 4);
+    copy_chunks(
+        stage.qparams,
+        static_cast<const T*>(cache.k_qparams) + key_qparams_offset(cache, task_.head, page),
+        2 * head_dim() / kChunk);
   }
 
   INTP_DEVICE void copy_values(Stage& stage, int page) const {
-    const KvCache& cache = keys_.cache;
-    const auto* from = reinterpret_cast<const uint4*>(
-        cache.v_codes + page_index(page) * (kPackedPage * kBits / 8) * head_dim());
+    const KvCache& cache = packed_.cache;
+    const auto* from =
+        reinterpret_cast<const uint4*>(cache.v_codes + page_offset(cache, task_.head, page));
     const int chunks = head_dim() / 8, chunk = lane_ % kRowChunks;
     for (int row = lane_ / kRowChunks; row < 32 / kSlots; row += kWarp / kRowChunks) {
       if (chunk >= chunks) continue;
       copy_async_16(stage.codes + row * kRowChunks + (chunk ^ value_swizzle(row)),
                     from + row * chunks + chunk, true);
     }
-    const int width = static_cast<int>(cache.value_group),
-              groups = (head_dim() + width - 1) / width;
-    copy_chunks(stage.ranges,
-                static_cast<const T*>(cache.v_ranges) + page_index(page) * groups * 2 * kPackedPage,
-                groups * 2 * kPackedPage / 8);
+    copy_chunks(
+        stage.qparams,
+        static_cast<const T*>(cache.v_qparams) + value_qparams_offset(cache, task_.head, page, 0),
+        value_groups(cache.head_dim, cache.value_group) * 2 * kPageTokens / kChunk);
   }
 
   // --- pages -------------------------------------------------------------------------------------
@@ -209,10 +209,10 @@ class PackedBlock {
 #pragma unroll
     for (int i = 0; i < kTile.stages - 1; ++i) copy_next();
     for (int n = share.begin + warp_; n < end; n += kTile.warps) {
-      const int begin = tile_at(share.list, n) * kPackedPage;
+      const int begin = tile_at(share.list, n) * kPageTokens;
       float scores[1][8][4];
       score_page(scores, next_stage(), begin);
-      if (!shared_.views.is_full({begin, begin + kPackedPage})) mask_page(scores, begin);
+      if (!shared_.visible.is_full({begin, begin + kPageTokens})) mask_page(scores, begin);
       sums_.weigh(scores, factor);
       sum_page(scores, next_stage());
     }
@@ -221,7 +221,7 @@ class PackedBlock {
 
   // The token of a lane and slot of the cells of a row of keys.
   INTP_DEVICE static int token_of(int lane, int slot) {
-    return 16 * (lane / 16 * kSlots + slot) + lane % 16;
+    return key_token(kBits, lane / kCellLanes, slot, lane % kCellLanes);
   }
 
   INTP_DEVICE void score_page(float (&s)[1][8][4], const Stage& stage, int begin) const {
@@ -230,29 +230,29 @@ class PackedBlock {
 #pragma unroll
       for (int e = 0; e < 4; ++e) s[0][j][e] = 0.0f;
     }
-    // 8 channels and those that they turn with, then 16 channels at a time
-    const int turned = static_cast<int>(keys_.frequencies) / 8;
+    // 8 channels and those that they rotate with, then 16 channels at a time
+    const int rotated = static_cast<int>(packed_.frequencies) / 8;
 #pragma unroll 1
-    for (int c = 0; c < turned; ++c) multiply_step<true>(s, stage, c, turned + c, begin);
+    for (int c = 0; c < rotated; ++c) multiply_step<true>(s, stage, c, rotated + c, begin);
 #pragma unroll 1
-    for (int c = 2 * turned; c < head_dim() / 8; c += 2) {
+    for (int c = 2 * rotated; c < head_dim() / 8; c += 2) {
       multiply_step<false>(s, stage, c, c + 1, begin);
     }
   }
 
   // Scores += of channels 8 low ... and 8 high ...
-  template <bool kTurn>
+  template <bool kRotate>
   INTP_DEVICE void multiply_step(float (&s)[1][8][4], const Stage& stage, int low, int high,
                                  int begin) const {
     uint32_t a[4];
     load_query(low, high, a);
     const int rows[2] = {4 * low + lane_ % 4, 4 * high + lane_ % 4};  // of cells: two channels each
-    const auto* ranges = reinterpret_cast<const uint32_t*>(stage.ranges);
+    const auto* qparams = reinterpret_cast<const uint32_t*>(stage.qparams);
     uint32_t scale[2], zero[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      scale[i] = ranges[rows[i]];
-      zero[i] = ranges[head_dim() / 2 + rows[i]];
+      scale[i] = qparams[rows[i]];
+      zero[i] = qparams[head_dim() / 2 + rows[i]];
     }
     const bool upper = lane_ / 4 % 2 == 1;
 #pragma unroll
@@ -263,7 +263,7 @@ class PackedBlock {
 #pragma unroll
       for (int w = 0; w < kLoad; ++w) {
         const int lane = 2 * (kWords * (lane_ / 8) + first + w) + upper;
-        if constexpr (kTurn) fill_turns(2 * rows[0], begin, lane);
+        if constexpr (kRotate) fill_sines(2 * rows[0], begin, lane);
         const uint32_t x[2] = {spread_bytes(words[0][w], upper), spread_bytes(words[1][w], upper)};
 #pragma unroll
         for (int slot = 0; slot < kSlots; ++slot) {
@@ -273,7 +273,7 @@ class PackedBlock {
             b[i] =
                 multiply_add_pairs<T>(code_pair<T, kBits>(x[i], slot * kBits), scale[i], zero[i]);
           }
-          if constexpr (kTurn) turn(b, slot);
+          if constexpr (kRotate) rotate_pairs(b, slot);
           multiply_matrices<T>(s[0][slot * kWords + first + w], a, b[0], b[1]);
         }
       }
@@ -300,37 +300,38 @@ class PackedBlock {
 
   // Of channels f and f + 1 of the tokens of all slots of a lane; each thread for itself, in shared
   // memory, by a loop: so many sines side by side would take more registers than there are.
-  INTP_DEVICE void fill_turns(int f, int begin, int lane) const {
-    auto& turns = shared_.turns[warp_];
+  INTP_DEVICE void fill_sines(int f, int begin, int lane) const {
+    auto& sines = shared_.sines[warp_];
 #pragma unroll 1
     for (int i = 0; i < 2 * kSlots; ++i) {
       const int key = begin + token_of(lane, i / 2);
-      const float position = keys_.positions[task_.b * keys_.position_stride + key];
-      const SinCos at = sincos(rope_angle(position, keys_.inv_freq[f + i % 2]));
-      turns[i][lane_] = {at.cos * keys_.scaling, at.sin * keys_.scaling};
+      const float position = packed_.positions[task_.b * packed_.position_stride + key];
+      sines[i][lane_] = sincos(rope_angle(position, packed_.inv_freq[f + i % 2])) * packed_.scaling;
     }
   }
 
-  // b[0] holds channels f and f + 1 of a key, b[1] those that they turn with.
-  INTP_DEVICE void turn(uint32_t (&b)[2], int slot) const {
-    const float2 x = shared_.turns[warp_][2 * slot][lane_];
-    const float2 y = shared_.turns[warp_][2 * slot + 1][lane_];
+  // b[0] holds channels f and f + 1 of a key, b[1] those that they rotate with.
+  INTP_DEVICE void rotate_pairs(uint32_t (&b)[2], int slot) const {
+    const SinCos even_at = shared_.sines[warp_][2 * slot][lane_];
+    const SinCos odd_at = shared_.sines[warp_][2 * slot + 1][lane_];
     const float2 low = unpack(T{}, b[0]), high = unpack(T{}, b[1]);
-    b[0] = pack(T{}, low.x * x.x - high.x * x.y, low.y * y.x - high.y * y.y);
-    b[1] = pack(T{}, high.x * x.x + low.x * x.y, high.y * y.x + low.y * y.y);
+    const auto even = rotate(low.x, high.x, even_at.cos, even_at.sin);
+    const auto odd = rotate(low.y, high.y, odd_at.cos, odd_at.sin);
+    b[0] = pack(T{}, even.first, odd.first);
+    b[1] = pack(T{}, even.second, odd.second);
   }
 
   INTP_DEVICE void mask_page(float (&s)[1][8][4], int begin) const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const KeySpans32 view = shared_.views.rows[8 * half + lane_ / 4];
+      const KeySpans32 visible = shared_.visible.rows[8 * half + lane_ / 4];
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int lane = 2 * (kWords * (lane_ % 4) + j % kWords) + e;
-          if (!contains(view, begin + token_of(lane, j / kWords))) {
-            s[0][j][2 * half + e] = kUnseen;
+          if (!contains(visible, begin + token_of(lane, j / kWords))) {
+            s[0][j][2 * half + e] = kMasked;
           }
         }
       }
@@ -339,7 +340,7 @@ class PackedBlock {
 
   // sums += weights v: tiles 2 c and 2 c + 1 of the weights are of tokens 2 r ... 2 r + 3.
   INTP_DEVICE void sum_page(const float (&s)[1][8][4], const Stage& stage) {
-    const int width = static_cast<int>(keys_.cache.value_group);
+    const int width = packed_.cache.value_group;
     const bool upper = lane_ / 4 % 2 == 1;
     uint32_t weights[4][4];
 #pragma unroll
@@ -359,16 +360,16 @@ class PackedBlock {
       const int token = token_of(2 * (kWords * (lane_ % 4) + w), slot), pair = token / 2;
       const int row = pair / kSlots, shift = kBits == 2 ? pair % kSlots * kBits : 0;
       const uint4 *codes = stage.codes + row * kRowChunks, *after = codes + kRowChunks;
-      const auto* ranges = reinterpret_cast<const uint32_t*>(stage.ranges) + pair;
+      const auto* qparams = reinterpret_cast<const uint32_t*>(stage.qparams) + pair;
       uint2 scale{}, zero{};
       int next = 0;
 #pragma unroll
       for (int d = 0; d < kPackedDim / 8; ++d) {
         if (8 * d >= head_dim()) continue;
         if (8 * d == next) {  // a group of channels begins
-          scale = *reinterpret_cast<const uint2*>(ranges);
-          zero = *reinterpret_cast<const uint2*>(ranges + kPackedPage / 2);
-          ranges += kPackedPage;
+          scale = *reinterpret_cast<const uint2*>(qparams);
+          zero = *reinterpret_cast<const uint2*>(qparams + kPageTokens / 2);
+          qparams += kPageTokens;
           next += width;
         }
         const auto load = [&](const uint4* from, int r) {
@@ -389,14 +390,14 @@ class PackedBlock {
   // Keys begin ... begin + 15 of it, by this warp.
   INTP_DEVICE void attend_rows(int begin) {
     auto& rows = shared_.rows[warp_];
-    const KeySpans32 seen = shared_.views.seen;
-    const int first = begin - static_cast<int>(keys_.tokens);
+    const KeySpans32 visible = shared_.visible.any;
+    const int first = begin - static_cast<int>(packed_.tokens);
     __syncwarp();  // the rows before have been used
     const auto copy = [&](const AttentionTensor<const void>& x, T* tile) {
       const T* from = head_data<T>(x, task_) + first * x.stride_s;
       copy_rows<T, kPackedDim, 16, kWarp>(
           tile, lane_, head_dim(), [&](int r) { return from + r * x.stride_s; },
-          [&](int r) { return contains(seen, begin + r); });
+          [&](int r) { return contains(visible, begin + r); });
     };
     copy(p_.k, rows.k);
     copy(p_.v, rows.v);
@@ -406,14 +407,14 @@ class PackedBlock {
     float scores[1][2][4];
     multiply_keys<T, kPackedDim, 1, 16>(
         scores, rows.k, [&](int, int c, uint32_t (&a)[4]) { load_query(2 * c, 2 * c + 1, a); });
-    mask_scores<1, 16>(scores, shared_.views.rows, begin);
+    mask_scores<1, 16>(scores, shared_.visible.rows, begin);
     sums_.weigh(scores, scale_factor(p_.scale));
     multiply_values<T, kPackedDim, 1, 16>(sums_.o, scores, rows.v);
   }
 
-  const AttentionArgs& args_;
+  const AttentionLaunch& launch_;
   const AttentionParams& p_;
-  const PackedKeys& keys_;
+  const PackedKeys& packed_;
   Shared& shared_;
   const BlockTask task_;
   const int lane_, warp_;
@@ -422,27 +423,27 @@ class PackedBlock {
 
 template <class T, int kBits>
 __global__ void __launch_bounds__(packed_tile(kBits).warps* kWarp, packed_tile(kBits).blocks)
-    packed_kernel(const __grid_constant__ PackedArgs args) {
-  PackedBlock<T, kBits>(args).run();
+    packed_kernel(const __grid_constant__ PackedLaunch launch) {
+  PackedBlock<T, kBits>(launch).run();
 }
 
 template <class T, int kBits>
-void launch_packed_of(const PackedArgs& args, int blocks, cudaStream_t stream) {
+void launch_packed_of(const PackedLaunch& launch, int blocks, cudaStream_t stream) {
   using Shared = PackedShared<T, kBits>;
   static_assert(sizeof(Shared) <= kMostShared);
   launch_kernel(packed_kernel<T, kBits>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
-                stream, args);
+                stream, launch);
 }
 
 template <class T>
-void launch_packed_decode(const PackedArgs& args, int blocks, cudaStream_t stream) {
-  switch (args.keys.cache.bits) {
+void launch_packed_decode(const PackedLaunch& launch, int blocks, cudaStream_t stream) {
+  switch (launch.packed.cache.bits) {
     case 2:
-      return launch_packed_of<T, 2>(args, blocks, stream);
+      return launch_packed_of<T, 2>(launch, blocks, stream);
     case 4:
-      return launch_packed_of<T, 4>(args, blocks, stream);
+      return launch_packed_of<T, 4>(launch, blocks, stream);
     default:
-      return launch_packed_of<T, 8>(args, blocks, stream);
+      return launch_packed_of<T, 8>(launch, blocks, stream);
   }
 }
 

@@ -1,3 +1,4 @@
 #include "attention/cuda/packed_decode.h"
 
-template void intp::cuda::launch_packed_decode<__nv_bfloat16>(const PackedArgs&, int, cudaStream_t);
+template void intp::cuda::launch_packed_decode<__nv_bfloat16>(const PackedLaunch&, int,
+                                                              cudaStream_t);

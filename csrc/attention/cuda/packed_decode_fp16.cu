@@ -1,3 +1,3 @@
 #include "attention/cuda/packed_decode.h"
 
-template void intp::cuda::launch_packed_decode<__half>(const PackedArgs&, int, cudaStream_t);
+template void intp::cuda::launch_packed_decode<__half>(const PackedLaunch&, int, cudaStream_t);

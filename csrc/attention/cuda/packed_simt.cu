@@ -2,8 +2,8 @@
 
 namespace intp::cuda {
 
-template void launch_packed_plain<float>(const PackedArgs&, int, cudaStream_t);
-template void launch_packed_plain<__nv_bfloat16>(const PackedArgs&, int, cudaStream_t);
-template void launch_packed_plain<__half>(const PackedArgs&, int, cudaStream_t);
+template void launch_packed_simt<float>(const PackedLaunch&, int, cudaStream_t);
+template void launch_packed_simt<__nv_bfloat16>(const PackedLaunch&, int, cudaStream_t);
+template void launch_packed_simt<__half>(const PackedLaunch&, int, cudaStream_t);
 
 }  // namespace intp::cuda

@@ -1,81 +1,77 @@
 #pragma once
 
-// Attention over packed keys without tensor cores: the plain kernel, whose elements are looked up
+// Attention over packed keys without tensor cores: the SIMT kernel, whose elements are looked up
 // one at a time. For float32, heads beyond 128 and what does not lie on 16 bytes.
 
-#include "attention/cuda/packed_launch.h"
 #include "attention/cuda/simt.h"
+#include "common/rope.h"
 
 namespace intp::cuda {
 
 template <class T>
 class PackedElements {
  public:
-  INTP_DEVICE explicit PackedElements(const PackedArgs& args)
-      : args_(args), rows_(args.attention), tokens_(static_cast<int>(args.keys.tokens)) {}
+  INTP_DEVICE explicit PackedElements(const PackedLaunch& launch)
+      : packed_(launch.packed),
+        cache_(launch.packed.cache),
+        rows_(launch.attention),
+        tokens_(static_cast<int>(launch.packed.tokens)) {}
 
   INTP_DEVICE float key(const BlockTask& task, int key, int channel) const {
     if (key >= tokens_) return rows_.key(task, key - tokens_, channel);
-    const float x = code_key(task, key, channel);
-    const PackedKeys& keys = args_.keys;
-    const int frequencies = static_cast<int>(keys.frequencies);
+    const float x = unrotated_key(task, key, channel);
+    const int frequencies = static_cast<int>(packed_.frequencies);
     if (channel >= 2 * frequencies) return x;
-    const bool low = channel < frequencies;
-    const int f = low ? channel : channel - frequencies;
-    const float partner = code_key(task, key, low ? f + frequencies : f);
-    const float position = keys.positions[task.b * keys.position_stride + key];
-    const SinCos turn = sincos(rope_angle(position, keys.inv_freq[f]));
-    return keys.scaling *
-           (low ? x * turn.cos - partner * turn.sin : x * turn.cos + partner * turn.sin);
+    const bool is_first = channel < frequencies;
+    const int f = is_first ? channel : channel - frequencies;
+    const float partner = unrotated_key(task, key, is_first ? f + frequencies : f);
+    const float position = packed_.positions[task.b * packed_.position_stride + key];
+    const SinCos at = sincos(rope_angle(position, packed_.inv_freq[f]));
+    return packed_.scaling * (is_first ? rotate(x, partner, at.cos, at.sin).first
+                                       : rotate(partner, x, at.cos, at.sin).second);
   }
 
   INTP_DEVICE float value(const BlockTask& task, int key, int channel) const {
     if (key >= tokens_) return rows_.value(task, key - tokens_, channel);
-    const KvCache& cache = args_.keys.cache;
-    const int bits = static_cast<int>(cache.bits), dim = static_cast<int>(cache.head_dim);
-    const int width = static_cast<int>(cache.value_group), groups = (dim + width - 1) / width;
-    const int64_t page = task.head * cache.page_capacity + key / kPackedPage;
-    const T* range = static_cast<const T*>(cache.v_ranges) +
-                     (page * groups + channel / width) * 2 * kPackedPage + key % kPackedPage;
-    const CodePlace at = value_code(bits, dim, key % kPackedPage, channel);
-    return element(cache.v_codes, page, at, range[0], range[kPackedPage]);
+    const int page = key / kPageTokens, token = key % kPageTokens;
+    const T* qparams = static_cast<const T*>(cache_.v_qparams) +
+                       value_qparams_offset(cache_, task.head, page, channel / cache_.value_group) +
+                       token;
+    return element(cache_.v_codes + page_offset(cache_, task.head, page),
+                   value_code(cache_.bits, cache_.head_dim, token, channel), qparams[0],
+                   qparams[kPageTokens]);
   }
 
  private:
-  INTP_DEVICE float code_key(const BlockTask& task, int key, int channel) const {
-    const KvCache& cache = args_.keys.cache;
-    const int bits = static_cast<int>(cache.bits), dim = static_cast<int>(cache.head_dim);
-    const int pages = static_cast<int>(cache.key_group) / kPackedPage, page = key / kPackedPage;
-    const int64_t groups = static_cast<int>(cache.page_capacity) / pages;
-    const T* range = static_cast<const T*>(cache.k_ranges) +
-                     (task.head * groups + page / pages) * 2 * dim + channel;
-    const CodePlace at = key_code(bits, key % kPackedPage, channel);
-    return element(cache.k_codes, task.head * cache.page_capacity + page, at, range[0], range[dim]);
+  INTP_DEVICE float unrotated_key(const BlockTask& task, int key, int channel) const {
+    const int page = key / kPageTokens, token = key % kPageTokens;
+    const T* qparams = static_cast<const T*>(cache_.k_qparams) +
+                       key_qparams_offset(cache_, task.head, page) + channel;
+    return element(cache_.k_codes + page_offset(cache_, task.head, page),
+                   key_code(cache_.bits, token, channel), qparams[0], qparams[cache_.head_dim]);
   }
 
-  INTP_DEVICE float element(const uint8_t* codes, int64_t page, const CodePlace& at, T scale,
-                            T zero) const {
-    const KvCache& cache = args_.keys.cache;
-    const uint8_t* from = codes + page * page_bytes(cache.bits, cache.head_dim);
-    const int code = from[at.byte] >> at.shift & ((1 << static_cast<int>(cache.bits)) - 1);
+  INTP_DEVICE float element(const uint8_t* page, const CodePlace& at, T scale, T zero) const {
+    const int code = page[at.byte] >> at.shift & largest_code(cache_.bits);
     return fmaf(static_cast<float>(scale), static_cast<float>(code), static_cast<float>(zero));
   }
 
-  const PackedArgs& args_;
+  const PackedKeys& packed_;
+  const KvCache& cache_;
   const RowElements<T> rows_;
   const int tokens_;
 };
 
 template <class T>
-__global__ void __launch_bounds__(PlainShared::kTile.warps* kWarp, PlainShared::kTile.blocks)
-    packed_plain_kernel(const __grid_constant__ PackedArgs args) {
-  PlainBlock<T, PackedElements<T>>(args.attention, PackedElements<T>(args)).run();
+__global__ void __launch_bounds__(SimtShared::kTile.warps* kWarp, SimtShared::kTile.blocks)
+    packed_simt_kernel(const __grid_constant__ PackedLaunch launch) {
+  SimtBlock<T, PackedElements<T>>(launch.attention, PackedElements<T>(launch)).run();
 }
 
 template <class T>
-void launch_packed_plain(const PackedArgs& args, int blocks, cudaStream_t stream) {
-  launch_kernel(packed_plain_kernel<T>, dim3(blocks), PlainShared::kTile.warps * kWarp,
-                sizeof(PlainShared), stream, args);
+void launch_packed_simt(const PackedLaunch& launch, int blocks, cudaStream_t stream) {
+  launch_kernel(packed_simt_kernel<T>, dim3(blocks), SimtShared::kTile.warps * kWarp,
+                sizeof(SimtShared), stream, launch);
 }
 
 }  // namespace intp::cuda

@@ -11,13 +11,23 @@
 #include <cstdint>
 
 #include "attention/params.h"
+#include "cuda/limits.h"
 
 namespace intp::cuda {
 
-enum class AttentionKernel { kPrefill, kDecode, kPlain };
+enum class AttentionKernel { kPrefill, kDecode, kPackedDecode, kSimt };
 
 // Why not another one.
-enum class AttentionChoice { kFloat32, kUnaligned, kWideHead, kFewRows, kFewWideRows, kManyRows };
+enum class AttentionChoice {
+  kFloat32,
+  kUnaligned,
+  kWideHead,
+  kFewRows,
+  kFewWideRows,
+  kManyRows,
+  kPages,
+  kUnevenRotation,  // of packed keys
+};
 
 struct AttentionTile {
   int rows;
@@ -39,9 +49,6 @@ INTP_HD constexpr int prefill_dim(int64_t head_dim) {
 // and their sums would not fit into registers.
 INTP_HD constexpr int decode_dim(int64_t head_dim) { return head_dim <= 64 ? 64 : 128; }
 
-// Shared memory of a block: what compute capabilities 8.6, 8.9 and 12.0 offer.
-constexpr int kMostShared = 99 * 1024;
-
 // The one place that chooses tile sizes.
 INTP_HD constexpr AttentionTile attention_tile(AttentionKernel kernel, int dim) {
   switch (kernel) {
@@ -56,24 +63,36 @@ INTP_HD constexpr AttentionTile attention_tile(AttentionKernel kernel, int dim) 
       // time: no barrier, and two of three stages always on their way. At D = 128 that is 64 KiB a
       // block in flight, 128 a multiprocessor; latency times bandwidth is about 30 KiB on an H200.
       return {16, 16, 4, 2, 3};
-    case AttentionKernel::kPlain:
+    case AttentionKernel::kSimt:
       // 16 x 16 threads with 4 x 4 scores each: 8 loads for 16 multiply-adds.
       return {64, 64, 8, 2, 1};
+    case AttentionKernel::kPackedDecode:
+      break;  // by bits: packed_tile()
   }
   return {};
 }
 
 constexpr int64_t kDecodeRows = attention_tile(AttentionKernel::kDecode, 128).rows;
 constexpr int64_t kDecodeDim = 128, kPrefillDim = 256;  // the widest heads
-constexpr int64_t kPlainChannels = 128;  // of the output, a block of the plain kernel
+constexpr int64_t kSimtChannels = 128;                  // of the output, a block of the SIMT kernel
 constexpr int64_t kLeastKeysPerSplit = 256;
+
+// Over packed keys, by tensor cores: 16 rows, as in decode, and every warp on pages of its own. A
+// page's keys are a stage, and its values: 8, 4 or 2 KiB of codes at D = 128, with their scales and
+// zero points. Where two blocks share a multiprocessor, 48 KiB of codes and more are always on
+// their way.
+constexpr int kPackedDim = 128;  // the widest head
+
+INTP_HD constexpr AttentionTile packed_tile(int bits) {
+  return {16, kPageTokens, 4, 2, bits == 8 ? 2 : bits == 4 ? 3 : 4};
+}
 
 struct AttentionPlan {
   AttentionKernel kernel;
   AttentionChoice choice;
   AttentionTile tile;
   int64_t row_tiles;  // of a key head
-  int64_t slices;     // of the channels of the output: plain kernel
+  int64_t slices;     // of the channels of the output: SIMT kernel
   int64_t splits;     // blocks that share the keys of a row tile; their results are then combined
   int64_t blocks;
   int64_t workspace;  // float elements: partial results, 0 without splits
@@ -87,7 +106,26 @@ INTP_HD bool is_aligned(const AttentionTensor<Data>& x) {
          x.stride_h % kElements == 0 && x.stride_s % kElements == 0;
 }
 
+INTP_HD AttentionChoice choose_packed(const AttentionParams& p) {
+  const PackedKeys& packed = *p.packed;
+  if (p.type == FloatType::kFloat32) return AttentionChoice::kFloat32;
+  if (p.head_dim > kPackedDim) return AttentionChoice::kWideHead;
+  // both channels of a rotation are in one fragment
+  if (packed.frequencies % 8 != 0) return AttentionChoice::kUnevenRotation;
+  const KvCache& cache = packed.cache;
+  uintptr_t addresses = 0;
+  for (const void* x :
+       {static_cast<const void*>(cache.k_codes), static_cast<const void*>(cache.v_codes),
+        static_cast<const void*>(cache.k_qparams), static_cast<const void*>(cache.v_qparams)}) {
+    addresses |= reinterpret_cast<uintptr_t>(x);
+  }
+  const bool rows = p.keys == packed.tokens || (is_aligned(p.k) && is_aligned(p.v));
+  const bool aligned = addresses % 16 == 0 && rows && is_aligned(p.q) && is_aligned(p.out);
+  return aligned ? AttentionChoice::kPages : AttentionChoice::kUnaligned;
+}
+
 INTP_HD AttentionChoice choose_attention(const AttentionParams& p) {
+  if (p.packed != nullptr) return choose_packed(p);
   if (p.type == FloatType::kFloat32) return AttentionChoice::kFloat32;
   if (p.head_dim > kPrefillDim) return AttentionChoice::kWideHead;
   const bool aligned = p.head_dim % 8 == 0 && is_aligned(p.q) && is_aligned(p.k) &&
@@ -126,10 +164,14 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiproc
       plan.kernel = AttentionKernel::kDecode;
       plan.tile = attention_tile(plan.kernel, decode_dim(p.head_dim));
       break;
+    case AttentionChoice::kPages:
+      plan.kernel = AttentionKernel::kPackedDecode;
+      plan.tile = packed_tile(p.packed->cache.bits);
+      break;
     default:
-      plan.kernel = AttentionKernel::kPlain;
-      plan.tile = attention_tile(plan.kernel, static_cast<int>(kPlainChannels));
-      plan.slices = divide_up(p.head_dim, kPlainChannels);
+      plan.kernel = AttentionKernel::kSimt;
+      plan.tile = attention_tile(plan.kernel, static_cast<int>(kSimtChannels));
+      plan.slices = divide_up(p.head_dim, kSimtChannels);
   }
   divide_work(p, multiprocessors, plan);
   return plan;

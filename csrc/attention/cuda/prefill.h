@@ -21,7 +21,7 @@ struct PrefillShared {
   T q[kTile.rows * kDim];  // swizzled, as k and v; in the end the output
   T k[kTile.keys * kDim];
   T v[kTile.keys * kDim];
-  RowViews<kTile.rows> views;
+  VisibleKeys<kTile.rows> visible;
   // Of the block, where they take no registers of the main loop.
   BlockTask task;
   TileShare share;
@@ -36,8 +36,8 @@ class PrefillBlock {
   static constexpr int kM = kWarpRows / 16;
 
  public:
-  INTP_DEVICE explicit PrefillBlock(const AttentionArgs& args)
-      : args_(args), p_(args.p), shared_(*static_cast<Shared*>(dynamic_shared())) {}
+  INTP_DEVICE explicit PrefillBlock(const AttentionLaunch& launch)
+      : launch_(launch), p_(launch.params), shared_(*static_cast<Shared*>(dynamic_shared())) {}
 
   INTP_DEVICE void run() {
     prepare();
@@ -63,8 +63,8 @@ class PrefillBlock {
       commit_copies();
 
       const int begin = first_key(n);
-      if (!shared_.views.is_full({begin, begin + kTile.keys})) {
-        mask_scores<kM, kTile.keys>(scores, shared_.views.rows + warp_row(), begin);
+      if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
+        mask_scores<kM, kTile.keys>(scores, shared_.visible.rows + warp_row(), begin);
       }
       sums_.weigh(scores, scale_factor(p_.scale));
       multiply_values<T, kDim, kM, kTile.keys>(sums_.o, scores, shared_.v);
@@ -74,16 +74,16 @@ class PrefillBlock {
 
  private:
   INTP_DEVICE void prepare() {
-    const BlockTask task = block_task(args_, 1, kTile.rows);
+    const BlockTask task = block_task(launch_, 1, kTile.rows);
     copy_queries(task);
-    shared_.views.fill(p_, task);
+    shared_.visible.fill(p_, task);
     __syncthreads();
     if (threadIdx.x == 0) {
       shared_.task = task;
-      shared_.share = share_tiles(args_, shared_.views.seen, task.split, kTile.keys);
+      shared_.share = share_tiles(launch_, shared_.visible.any, task.split, kTile.keys);
     }
     wait_copies<0>();
-    if (p_.scale <= 0.0f) turn_queries();
+    if (p_.scale <= 0.0f) sign_queries();
     __syncthreads();
   }
 
@@ -110,7 +110,7 @@ class PrefillBlock {
   }
 
   // Each thread those 16-byte pieces that it copied.
-  INTP_DEVICE void turn_queries() {
+  INTP_DEVICE void sign_queries() {
     constexpr int kLanes = Swizzle<kDim>::kGroup;
     for (int r = threadIdx.x / kLanes; r < kTile.rows; r += kThreads / kLanes) {
       for (int chunk = threadIdx.x % kLanes; chunk < kDim / 8; chunk += kLanes) {
@@ -124,13 +124,13 @@ class PrefillBlock {
   INTP_DEVICE void copy_tile(const AttentionTensor<const void>& x, T* tile, int begin) {
     const T* from = head_data<T>(x, shared_.task) + begin * x.stride_s;
     const auto address = [&](int r) { return from + r * x.stride_s; };
-    if (shared_.views.is_full({begin, begin + kTile.keys})) {
+    if (shared_.visible.is_full({begin, begin + kTile.keys})) {
       copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, head_dim(), address,
                                                [](int) { return true; });
     } else {
-      const KeySpans32 seen = shared_.views.seen;
+      const KeySpans32 visible = shared_.visible.any;
       copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, head_dim(), address,
-                                               [&](int r) { return contains(seen, begin + r); });
+                                               [&](int r) { return contains(visible, begin + r); });
     }
   }
 
@@ -148,7 +148,7 @@ class PrefillBlock {
         sums_.total[m][half] = row_sum(sums_.total[m][half]);
       }
     }
-    if (args_.splits > 1) {
+    if (launch_.splits > 1) {
       write_partial();
     } else {
       write_output();
@@ -165,7 +165,7 @@ class PrefillBlock {
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row() + 16 * m + 8 * half + lane / 4;
         if (row >= end) continue;
-        const Partial to = partial_of(args_, task.head, task.split, task.row + row);
+        const Partial to = partial_of(launch_, task.head, task.split, task.row + row);
         if (lane % 4 == 0) *to.stats = {sums_.maximum[m][half], sums_.total[m][half]};
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
@@ -189,7 +189,7 @@ class PrefillBlock {
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row() + 16 * m + 8 * half + lane / 4;
         const float factor =
-            inverse_total(sums_.total[m][half], [&] { return shared_.views.rows[row]; });
+            inverse_total(sums_.total[m][half], [&] { return shared_.visible.rows[row]; });
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           *reinterpret_cast<uint32_t*>(shared_.q + Swizzle<kDim>::at(row, d) + lane % 4 * 2) =
@@ -209,7 +209,7 @@ class PrefillBlock {
     }
   }
 
-  const AttentionArgs& args_;
+  const AttentionLaunch& launch_;
   const AttentionParams& p_;
   Shared& shared_;
   RunningSums<kM, kDim> sums_;
@@ -218,31 +218,31 @@ class PrefillBlock {
 template <class T, int kDim>
 __global__ void __launch_bounds__(PrefillShared<T, kDim>::kTile.warps* kWarp,
                                   PrefillShared<T, kDim>::kTile.blocks)
-    prefill_kernel(const AttentionArgs args) {
-  PrefillBlock<T, kDim>(args).run();
+    prefill_kernel(const AttentionLaunch launch) {
+  PrefillBlock<T, kDim>(launch).run();
 }
 
 template <class T, int kDim>
-void launch_prefill_of(const AttentionArgs& args, int blocks, cudaStream_t stream) {
+void launch_prefill_of(const AttentionLaunch& launch, int blocks, cudaStream_t stream) {
   using Shared = PrefillShared<T, kDim>;
   static_assert(sizeof(Shared) <= kMostShared);
   launch_kernel(prefill_kernel<T, kDim>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
-                stream, args);
+                stream, launch);
 }
 
 template <class T>
-void launch_prefill(const AttentionArgs& args, int blocks, cudaStream_t stream) {
-  switch (prefill_dim(args.p.head_dim)) {
+void launch_prefill(const AttentionLaunch& launch, int blocks, cudaStream_t stream) {
+  switch (prefill_dim(launch.params.head_dim)) {
     case 64:
-      return launch_prefill_of<T, 64>(args, blocks, stream);
+      return launch_prefill_of<T, 64>(launch, blocks, stream);
     case 96:
-      return launch_prefill_of<T, 96>(args, blocks, stream);
+      return launch_prefill_of<T, 96>(launch, blocks, stream);
     case 128:
-      return launch_prefill_of<T, 128>(args, blocks, stream);
+      return launch_prefill_of<T, 128>(launch, blocks, stream);
     case 192:
-      return launch_prefill_of<T, 192>(args, blocks, stream);
+      return launch_prefill_of<T, 192>(launch, blocks, stream);
     default:
-      return launch_prefill_of<T, 256>(args, blocks, stream);
+      return launch_prefill_of<T, 256>(launch, blocks, stream);
   }
 }
 

@@ -1,3 +1,3 @@
 #include "attention/cuda/prefill.h"
 
-template void intp::cuda::launch_prefill<__half>(const AttentionArgs&, int, cudaStream_t);
+template void intp::cuda::launch_prefill<__half>(const AttentionLaunch&, int, cudaStream_t);

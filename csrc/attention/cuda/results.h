@@ -1,7 +1,7 @@
 #pragma once
 
-// The end of a decode kernel: every warp has seen other keys for the same rows, and what they have
-// come to is joined in shared memory.
+// The end of a decode kernel: every warp has had other keys for the same rows, and what they have
+// come to is combined in shared memory.
 
 #include "attention/cuda/block.h"
 #include "attention/cuda/fragments.h"
@@ -42,14 +42,14 @@ struct WarpResults {
   // Rows task.row ... of the block, to the output or as a partial result. Two channels of a row at
   // a time, of all warps.
   template <class T>
-  INTP_DEVICE void join(const AttentionArgs& args, const BlockTask& task,
-                        const KeySpans32* views) const {
-    const AttentionParams& p = args.p;
+  INTP_DEVICE void combine(const AttentionLaunch& launch, const BlockTask& task,
+                           const KeySpans32* visible) const {
+    const AttentionParams& p = launch.params;
     const int pairs = static_cast<int>(p.head_dim) / 2;
     const int rows = static_cast<int>(least(kRows, attention_rows(p) - task.row));
     for (int i = threadIdx.x; i < rows * pairs; i += kWarps * kWarp) {
       const int row = i / pairs, channel = i % pairs * 2;
-      float maximum = kUnseen;
+      float maximum = kMasked;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, warps[w].maxima[row]);
       const float base = score_base(maximum);
@@ -63,13 +63,13 @@ struct WarpResults {
         low += weight * sums.x;
         high += weight * sums.y;
       }
-      if (args.splits > 1) {
-        const Partial to = partial_of(args, task.head, task.split, task.row + row);
+      if (launch.splits > 1) {
+        const Partial to = partial_of(launch, task.head, task.split, task.row + row);
         if (channel == 0) *to.stats = {maximum, total};
         *reinterpret_cast<float2*>(to.sums + channel) = {low, high};
       } else {
         T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row + row);
-        const float factor = inverse_total(total, [&] { return views[row]; });
+        const float factor = inverse_total(total, [&] { return visible[row]; });
         *reinterpret_cast<uint32_t*>(out + channel) = pack(T{}, low * factor, high * factor);
       }
     }

@@ -3,12 +3,12 @@
 
 namespace intp::cuda {
 
-template void launch_plain<float>(const AttentionArgs&, int, cudaStream_t);
-template void launch_plain<__nv_bfloat16>(const AttentionArgs&, int, cudaStream_t);
-template void launch_plain<__half>(const AttentionArgs&, int, cudaStream_t);
+template void launch_simt<float>(const AttentionLaunch&, int, cudaStream_t);
+template void launch_simt<__nv_bfloat16>(const AttentionLaunch&, int, cudaStream_t);
+template void launch_simt<__half>(const AttentionLaunch&, int, cudaStream_t);
 
-template void launch_combine<float>(const AttentionArgs&, cudaStream_t);
-template void launch_combine<__nv_bfloat16>(const AttentionArgs&, cudaStream_t);
-template void launch_combine<__half>(const AttentionArgs&, cudaStream_t);
+template void launch_combine<float>(const AttentionLaunch&, cudaStream_t);
+template void launch_combine<__nv_bfloat16>(const AttentionLaunch&, cudaStream_t);
+template void launch_combine<__half>(const AttentionLaunch&, cudaStream_t);
 
 }  // namespace intp::cuda

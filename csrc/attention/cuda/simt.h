@@ -11,8 +11,8 @@
 
 namespace intp::cuda {
 
-struct PlainShared {
-  static constexpr AttentionTile kTile = attention_tile(AttentionKernel::kPlain, kPlainChannels);
+struct SimtShared {
+  static constexpr AttentionTile kTile = attention_tile(AttentionKernel::kSimt, kSimtChannels);
   static constexpr int kDepth = 32;   // channels of a step of the scores
   static constexpr int kValues = 32;  // keys of a step of the sums
 
@@ -22,17 +22,17 @@ struct PlainShared {
   };
   union {
     Steps steps;
-    float v[kValues][kPlainChannels];
+    float v[kValues][kSimtChannels];
   };
   float weights[kTile.rows][kTile.keys + 1];
-  RowViews<kTile.rows> views;
+  VisibleKeys<kTile.rows> visible;
 };
 
 // Keys and values as they lie; another class may look them up elsewhere (packed_simt.h).
 template <class T>
 class RowElements {
  public:
-  INTP_DEVICE explicit RowElements(const AttentionArgs& args) : p_(args.p) {}
+  INTP_DEVICE explicit RowElements(const AttentionLaunch& launch) : p_(launch.params) {}
 
   INTP_DEVICE float key(const BlockTask& task, int key, int channel) const {
     return static_cast<float>(head_data<T>(p_.k, task)[key * p_.k.stride_s + channel]);
@@ -46,36 +46,36 @@ class RowElements {
 };
 
 template <class T, class Elements>
-class PlainBlock {
-  using Shared = PlainShared;
+class SimtBlock {
+  using Shared = SimtShared;
   static constexpr AttentionTile kTile = Shared::kTile;
   static constexpr int kThreads = kTile.warps * kWarp;
   static constexpr int kSide = 16;  // threads
   static constexpr int kRows = kTile.rows / kSide;
   static constexpr int kKeys = kTile.keys / kSide;
-  static constexpr int kChannels = kPlainChannels / kSide;
+  static constexpr int kChannels = kSimtChannels / kSide;
   static_assert(kThreads == kSide * kSide);
 
  public:
-  INTP_DEVICE PlainBlock(const AttentionArgs& args, const Elements& elements)
-      : args_(args),
-        p_(args.p),
+  INTP_DEVICE SimtBlock(const AttentionLaunch& launch, const Elements& elements)
+      : launch_(launch),
+        p_(launch.params),
         elements_(elements),
         shared_(*static_cast<Shared*>(dynamic_shared())),
-        task_(block_task(args, slices(args), kTile.rows)),
-        channel_(task_.slice * static_cast<int>(kPlainChannels)),
+        task_(block_task(launch, slices(launch), kTile.rows)),
+        channel_(task_.slice * static_cast<int>(kSimtChannels)),
         tx_(static_cast<int>(threadIdx.x) % kSide),
         ty_(static_cast<int>(threadIdx.x) / kSide) {}
 
   INTP_DEVICE void run() {
-    shared_.views.fill(p_, task_);
+    shared_.visible.fill(p_, task_);
     for (int i = 0; i < kRows; ++i) {
-      maximum_[i] = kUnseen;
+      maximum_[i] = kMasked;
       total_[i] = 0.0f;
       for (int c = 0; c < kChannels; ++c) sums_[i][c] = 0.0f;
     }
     __syncthreads();
-    const TileShare share = share_tiles(args_, shared_.views.seen, task_.split, kTile.keys);
+    const TileShare share = share_tiles(launch_, shared_.visible.any, task_.split, kTile.keys);
     for (int n = share.begin; n < share.end; ++n) {
       const int begin = tile_at(share.list, n) * kTile.keys;
       float scores[kRows][kKeys] = {};
@@ -87,9 +87,9 @@ class PlainBlock {
   }
 
  private:
-  INTP_DEVICE static int slices(const AttentionArgs& args) {
-    const int channels = static_cast<int>(kPlainChannels);
-    return (static_cast<int>(args.p.head_dim) + channels - 1) / channels;
+  INTP_DEVICE static int slices(const AttentionLaunch& launch) {
+    const int channels = static_cast<int>(kSimtChannels);
+    return (static_cast<int>(launch.params.head_dim) + channels - 1) / channels;
   }
 
   INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
@@ -107,7 +107,7 @@ class PlainBlock {
         if (channel < head_dim() && row < rows) {
           x = static_cast<float>(q[row_offset(p_, p_.q, task_, row) + channel]);
         }
-        if (channel < head_dim() && contains(shared_.views.seen, key)) {
+        if (channel < head_dim() && contains(shared_.visible.any, key)) {
           y = elements_.key(task_, key, channel);
         }
         shared_.steps.q[r][lane] = x;
@@ -136,12 +136,12 @@ class PlainBlock {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int row = kRows * ty_ + i;
-      const KeySpans32 view = shared_.views.rows[row];
-      float found = kUnseen;
+      const KeySpans32 visible = shared_.visible.rows[row];
+      float found = kMasked;
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
-        const bool seen = contains(view, begin + tx_ + kSide * j);
-        scores[i][j] = seen ? multiply_rounded(scores[i][j], factor) : kUnseen;
+        const bool sees = contains(visible, begin + tx_ + kSide * j);
+        scores[i][j] = sees ? multiply_rounded(scores[i][j], factor) : kMasked;
         found = fmaxf(found, scores[i][j]);
       }
 #pragma unroll
@@ -167,10 +167,10 @@ class PlainBlock {
   INTP_DEVICE void add_values(int begin) {
     for (int first = 0; first < kTile.keys; first += Shared::kValues) {
       __syncthreads();  // scores, or the values before, have been used; weights are there
-      for (int i = threadIdx.x; i < Shared::kValues * kPlainChannels; i += kThreads) {
-        const int r = i / kPlainChannels, c = i % kPlainChannels;
+      for (int i = threadIdx.x; i < Shared::kValues * kSimtChannels; i += kThreads) {
+        const int r = i / kSimtChannels, c = i % kSimtChannels;
         const int key = begin + first + r, channel = channel_ + c;
-        const bool read = channel < head_dim() && contains(shared_.views.seen, key);
+        const bool read = channel < head_dim() && contains(shared_.visible.any, key);
         shared_.v[r][c] = read ? elements_.value(task_, key, channel) : 0.0f;
       }
       __syncthreads();
@@ -200,24 +200,24 @@ class PlainBlock {
       }
       const int row = task_.row + kRows * ty_ + i;
       if (row >= rows) continue;
-      const Partial partial = partial_of(args_, task_.head, task_.split, row);
-      if (args_.splits > 1 && task_.slice == 0 && tx_ == 0) *partial.stats = {maximum_[i], total};
-      const auto view = [&] { return shared_.views.rows[row - task_.row]; };
+      const Partial partial = partial_of(launch_, task_.head, task_.split, row);
+      if (launch_.splits > 1 && task_.slice == 0 && tx_ == 0) *partial.stats = {maximum_[i], total};
+      const auto visible = [&] { return shared_.visible.rows[row - task_.row]; };
       T* out = static_cast<T*>(p_.out.data) + row_offset(p_, p_.out, task_, row);
 #pragma unroll
       for (int c = 0; c < kChannels; ++c) {
         const int channel = channel_ + tx_ + kSide * c;
         if (channel >= head_dim()) continue;
-        if (args_.splits > 1) {
+        if (launch_.splits > 1) {
           partial.sums[channel] = sums_[i][c];
         } else {
-          out[channel] = static_cast<T>(sums_[i][c] * inverse_total(total, view));
+          out[channel] = static_cast<T>(sums_[i][c] * inverse_total(total, visible));
         }
       }
     }
   }
 
-  const AttentionArgs& args_;
+  const AttentionLaunch& launch_;
   const AttentionParams& p_;
   const Elements elements_;
   Shared& shared_;
@@ -230,16 +230,16 @@ class PlainBlock {
 };
 
 template <class T>
-__global__ void __launch_bounds__(PlainShared::kTile.warps* kWarp, PlainShared::kTile.blocks)
-    plain_kernel(const AttentionArgs args) {
-  PlainBlock<T, RowElements<T>>(args, RowElements<T>(args)).run();
+__global__ void __launch_bounds__(SimtShared::kTile.warps* kWarp, SimtShared::kTile.blocks)
+    simt_kernel(const AttentionLaunch launch) {
+  SimtBlock<T, RowElements<T>>(launch, RowElements<T>(launch)).run();
 }
 
 template <class T>
-void launch_plain(const AttentionArgs& args, int blocks, cudaStream_t stream) {
-  static_assert(sizeof(PlainShared) <= kMostShared);
-  launch_kernel(plain_kernel<T>, dim3(blocks), PlainShared::kTile.warps * kWarp,
-                sizeof(PlainShared), stream, args);
+void launch_simt(const AttentionLaunch& launch, int blocks, cudaStream_t stream) {
+  static_assert(sizeof(SimtShared) <= kMostShared);
+  launch_kernel(simt_kernel<T>, dim3(blocks), SimtShared::kTile.warps * kWarp, sizeof(SimtShared),
+                stream, launch);
 }
 
 }  // namespace intp::cuda

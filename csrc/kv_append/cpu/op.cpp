@@ -1,16 +1,18 @@
+#include "kv_append/op.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <vector>
 
-#include "kv_append/op.h"
+#include "kv_append/cpu/kernel.h"
 
 namespace intp {
 namespace {
 
 constexpr int64_t kRowsPerTask = 32;
 
-void run_append_cpu(const KvAppend& p, const Tensor& k) {
+void run_append(const KvAppendParams& p, const Tensor& k) {
   if (p.rope.order.data != nullptr) {
     check_order_range(kAppend, p.rope.order, p.rope.batch, p.rope.length, p.rope.rows);
   }
@@ -53,7 +55,7 @@ void run_append_cpu(const KvAppend& p, const Tensor& k) {
   });
   check(finite.load(), kAppend, ": k, v: expected finite values to pack, got infinity or NaN");
   for (int64_t head = 0; wait && head < heads; ++head) {
-    const int64_t at = (head * cache.row_capacity + begin_row - packed) * cache.head_dim * size;
+    const int64_t at = kv_row_offset(cache, head, begin_row - packed) * size;
     const int64_t from = head * head_elements * size, bytes = head_elements * size;
     memcpy(static_cast<char*>(cache.k_rows) + at, rows[0] + from, bytes);
     memcpy(static_cast<char*>(cache.v_rows) + at, rows[1] + from, bytes);
@@ -63,4 +65,4 @@ void run_append_cpu(const KvAppend& p, const Tensor& k) {
 }  // namespace
 }  // namespace intp
 
-INTP_REGISTER_APPEND(CPU, intp::run_append_cpu)
+INTP_REGISTER_APPEND(CPU, intp::run_append)

@@ -1,6 +1,6 @@
 #pragma once
 
-// The kernel of kv_append: gather, turn, quantise, write, in one pass over k and v.
+// The kernel of kv_append: gather, rotate, quantise, write, in one pass over k and v.
 //
 // A block has one part of the new tokens of a batch row, for some of its heads: a group that is
 // complete now, which becomes pages, or a run of tokens that stay rows. The first group takes what
@@ -16,22 +16,19 @@ namespace intp::cuda {
 
 constexpr int kAppendThreads = 128;
 constexpr int kRowsOfPart = 32;  // tokens of a block where nothing is packed
-constexpr int kAppendPage = static_cast<int>(kPageTokens);
 
-// What every block is given; shared memory is, one after the other, sines float2 [table, F], ranges
-// float [range_floats] and a page T [64, pitch].
-struct AppendTask {
-  KvAppend append;
+// What the kernel is given; shared memory is, one after the other, sines [table, F], scales and
+// zero points float [qparam_floats] and a page T [64, pitch].
+struct AppendLaunch {
+  KvAppendParams params;
   int packed_before, packed;  // tokens in pages before the call and after it
   int first_group, groups;    // complete now
-  int group_capacity;         // of k_ranges, a head
-  int value_groups;
-  int first_row;  // first new token that stays a row
-  int rows;       // so many of them
-  int row_parts;  // blocks that share them; 0 where the first group's block has them
-  int heads;      // of a block
-  int table;      // tokens whose sines are kept; 0: computed anew for every head
-  int range_floats;
+  int first_row;              // first new token that stays a row
+  int rows;                   // so many of them
+  int row_parts;              // blocks that share them; 0 where the first group's block has them
+  int heads;                  // of a block
+  int table;                  // tokens whose sines are kept; 0: computed anew for every head
+  int qparam_floats;
   int pitch;  // elements, an odd number of words: a column lies in as many banks as a row
   bool wide;  // everything lies on 16 bytes
 };
@@ -63,48 +60,42 @@ class AppendBlock {
   static constexpr int kWide = 16 / sizeof(T);
 
  public:
-  INTP_DEVICE explicit AppendBlock(const AppendTask& task)
-      : task_(task),
-        p_(task.append),
-        cache_(task.append.cache),
-        dim_(static_cast<int>(cache_.head_dim)),
+  INTP_DEVICE explicit AppendBlock(const AppendLaunch& launch)
+      : launch_(launch),
+        p_(launch.params),
+        cache_(launch.params.cache),
+        dim_(cache_.head_dim),
         b_(static_cast<int>(blockIdx.z)),
-        sines_(static_cast<float2*>(dynamic_shared())),
-        ranges_(reinterpret_cast<float*>(sines_ + task.table * p_.rope.frequencies)),
-        page_(reinterpret_cast<T*>(ranges_ + task.range_floats)) {
-    lo_ = p_.bounds ? p_.bounds[2 * b_] : 0;
-    hi_ = p_.bounds ? p_.bounds[2 * b_ + 1] : static_cast<int>(p_.length + p_.count);
+        sines_(static_cast<SinCos*>(dynamic_shared())),
+        qparams_(reinterpret_cast<float*>(sines_ + launch.table * p_.rope.frequencies)),
+        page_(reinterpret_cast<T*>(qparams_ + launch.qparam_floats)) {
+    lo_ = p_.valid ? p_.valid[2 * b_] : 0;
+    hi_ = p_.valid ? p_.valid[2 * b_ + 1] : static_cast<int>(p_.length + p_.count);
   }
 
   INTP_DEVICE void run() {
     const int part = static_cast<int>(blockIdx.x);
-    if (part < task_.groups) {
-      pack(task_.first_group + part);
-      if (part == 0 && task_.row_parts == 0) write_rows(0, task_.rows);
+    if (part < launch_.groups) {
+      pack(launch_.first_group + part);
+      if (part == 0 && launch_.row_parts == 0) write_rows(0, launch_.rows);
     } else {
-      const int first = (part - task_.groups) * kRowsOfPart;
-      write_rows(first, min(kRowsOfPart, task_.rows - first));
+      const int first = (part - launch_.groups) * kRowsOfPart;
+      write_rows(first, min(kRowsOfPart, launch_.rows - first));
     }
   }
 
  private:
-  INTP_DEVICE int first_head() const { return static_cast<int>(blockIdx.y) * task_.heads; }
+  INTP_DEVICE int first_head() const { return static_cast<int>(blockIdx.y) * launch_.heads; }
   INTP_DEVICE int end_head() const {
-    return min(first_head() + task_.heads, static_cast<int>(cache_.heads));
+    return min(first_head() + launch_.heads, static_cast<int>(cache_.heads));
   }
   INTP_DEVICE int64_t cached_head(int h) const { return b_ * cache_.heads + h; }
-  INTP_DEVICE bool kept(int t) const { return lo_ <= t && t < hi_; }
+  INTP_DEVICE bool is_padding(int t) const { return t < lo_ || hi_ <= t; }
 
   // --- sines -------------------------------------------------------------------------------------
 
-  INTP_DEVICE float2 turn_of(int token, int f) const {
-    const RopeParams& rope = p_.rope;
-    const int axis = rope.axes == 1 ? 0 : rope_axis(rope.sections, f);
-    const int64_t at = axis * rope.position_stride_a + b_ * rope.position_stride_b +
-                       (token - p_.length) * rope.position_stride_s;
-    const float position = load_position(rope.positions, rope.position_type, at);
-    const SinCos turn = sincos(rope_angle(position, rope.inv_freq[f]));
-    return {turn.cos * rope.scaling, turn.sin * rope.scaling};
+  INTP_DEVICE SinCos new_sines(int token, int f) const {
+    return rope_sincos(p_.rope, b_, token - p_.length, f);
   }
 
   // Of new tokens begin <= t < end, for all heads. Ends with a barrier.
@@ -112,16 +103,16 @@ class AppendBlock {
     begin = max(begin, static_cast<int>(p_.length));
     sines_begin_ = begin;
     const int frequencies = static_cast<int>(p_.rope.frequencies);
-    if (task_.table > 0) {
+    if (launch_.table > 0) {
       for (int i = threadIdx.x; i < (end - begin) * frequencies; i += kAppendThreads) {
-        sines_[i] = turn_of(begin + i / frequencies, i % frequencies);
+        sines_[i] = new_sines(begin + i / frequencies, i % frequencies);
       }
     }
     __syncthreads();
   }
 
-  INTP_DEVICE float2 sines(int token, int f) const {
-    if (task_.table == 0) return turn_of(token, f);
+  INTP_DEVICE SinCos sines(int token, int f) const {
+    if (launch_.table == 0) return new_sines(token, f);
     return sines_[(token - sines_begin_) * static_cast<int>(p_.rope.frequencies) + f];
   }
 
@@ -129,12 +120,12 @@ class AppendBlock {
 
   // nullptr: zeros, of padding or of a row that order does not have.
   INTP_DEVICE const T* row_of(bool keys, int h, int token) const {
-    if (!kept(token)) return nullptr;
+    if (is_padding(token)) return nullptr;
     const RopeTensor& k = p_.rope.tensors[0];
     if (token < p_.length) {  // of the unfinished group, which begins with row 0
       const void* rows = keys ? cache_.k_rows : cache_.v_rows;
-      const int64_t row = token - task_.packed_before;
-      return static_cast<const T*>(rows) + (cached_head(h) * cache_.row_capacity + row) * dim_;
+      const int64_t row = token - launch_.packed_before;
+      return static_cast<const T*>(rows) + kv_row_offset(cache_, cached_head(h), row);
     }
     const int64_t source = source_row(p_.rope.order, b_, token - p_.length);
     if (source < 0 || source >= p_.rope.rows) return nullptr;
@@ -151,24 +142,25 @@ class AppendBlock {
   INTP_DEVICE void each_pack(bool keys, int h, int first, int count, const Store& store) const {
     using Pack = AppendPack<T, N>;
     const int frequencies = keys ? static_cast<int>(p_.rope.frequencies) : 0;
-    const int turned = frequencies / N, packs = dim_ / N - turned;
+    const int rotated = frequencies / N, packs = dim_ / N - rotated;
     for (int item = threadIdx.x; item < count * packs; item += kAppendThreads) {
       const int i = item / packs, pack = item % packs, token = first + i;
-      const int channel = (pack < turned ? pack : turned + pack) * N;
+      const int channel = (pack < rotated ? pack : rotated + pack) * N;
       const T* from = row_of(keys, h, token);
       Pack low{}, high{};
       if (from != nullptr) {
         low = *reinterpret_cast<const Pack*>(from + channel);
-        if (pack < turned) high = *reinterpret_cast<const Pack*>(from + channel + frequencies);
+        if (pack < rotated) high = *reinterpret_cast<const Pack*>(from + channel + frequencies);
       }
-      if (pack < turned) {
+      if (pack < rotated) {
         if (from != nullptr && token >= p_.length) {
 #pragma unroll
           for (int n = 0; n < N; ++n) {
-            const float2 turn = sines(token, channel + n);
-            const float u = static_cast<float>(low.lane[n]), w = static_cast<float>(high.lane[n]);
-            low.lane[n] = static_cast<T>(u * turn.x - w * turn.y);
-            high.lane[n] = static_cast<T>(w * turn.x + u * turn.y);
+            const SinCos at = sines(token, channel + n);
+            const auto pair = rotate(static_cast<float>(low.lane[n]),
+                                     static_cast<float>(high.lane[n]), at.cos, at.sin);
+            low.lane[n] = static_cast<T>(pair.first);
+            high.lane[n] = static_cast<T>(pair.second);
           }
         }
         store(i, channel + frequencies, high);
@@ -179,7 +171,7 @@ class AppendBlock {
 
   template <class Store>
   INTP_DEVICE void each_pack(bool keys, int h, int first, int count, const Store& store) const {
-    if (task_.wide) {
+    if (launch_.wide) {
       each_pack<kWide>(keys, h, first, count, store);
     } else {
       each_pack<1>(keys, h, first, count, store);
@@ -188,13 +180,13 @@ class AppendBlock {
 
   // After pack(), whose last barrier comes when the rows and sines that it needs have been read.
   INTP_DEVICE void write_rows(int begin, int count) {
-    const int first = task_.first_row + begin;
+    const int first = launch_.first_row + begin;
     fill_sines(first, first + count);
-    const int64_t place = first - task_.packed;
+    const int64_t place = first - launch_.packed;
     for (int h = first_head(); h < end_head(); ++h) {
       for (int keys = 1; keys >= 0; --keys) {
         T* rows = static_cast<T*>(keys ? cache_.k_rows : cache_.v_rows) +
-                  (cached_head(h) * cache_.row_capacity + place) * dim_;
+                  kv_row_offset(cache_, cached_head(h), place);
         each_pack(keys, h, first, count, [&](int i, int channel, const auto& pack) {
           using Pack = std::decay_t<decltype(pack)>;
           *reinterpret_cast<Pack*>(rows + int64_t{i} * dim_ + channel) = pack;
@@ -206,22 +198,22 @@ class AppendBlock {
   // --- pages -------------------------------------------------------------------------------------
 
   INTP_DEVICE void pack(int group) {
-    const int tokens = static_cast<int>(cache_.key_group), first = group * tokens;
-    const int pages = tokens / kAppendPage;
+    const int tokens = cache_.key_group, first = group * tokens;
+    const int pages = group_pages(cache_);
     fill_sines(first, first + tokens);
     for (int h = first_head(); h < end_head(); ++h) {
       for (int page = 0; page < pages; ++page) {
-        load_page(true, h, first + page * kAppendPage);
-        widen_key_ranges(first + page * kAppendPage, page == 0);
+        load_page(true, h, first + page * kPageTokens);
+        widen_key_extremes(first + page * kPageTokens, page == 0);
       }
-      finish_key_ranges(h, group);
+      finish_key_qparams(h, group * pages);
       for (int page = 0; page < pages; ++page) {
-        if (pages > 1) load_page(true, h, first + page * kAppendPage);
+        if (pages > 1) load_page(true, h, first + page * kPageTokens);
         write_key_codes(h, group * pages + page);
       }
       for (int page = 0; page < pages; ++page) {
-        load_page(false, h, first + page * kAppendPage);
-        find_value_ranges(h, group * pages + page);
+        load_page(false, h, first + page * kPageTokens);
+        find_value_qparams(h, group * pages + page);
         write_value_codes(h, group * pages + page);
       }
     }
@@ -230,8 +222,8 @@ class AppendBlock {
   // 64 tokens of head h into shared memory, between barriers.
   INTP_DEVICE void load_page(bool keys, int h, int first) {
     __syncthreads();  // the page before has been used
-    each_pack(keys, h, first, kAppendPage, [&](int i, int channel, const auto& pack) {
-      T* to = page_ + i * task_.pitch + channel;
+    each_pack(keys, h, first, kPageTokens, [&](int i, int channel, const auto& pack) {
+      T* to = page_ + i * launch_.pitch + channel;
       if constexpr (sizeof(pack) >= sizeof(uint32_t)) {
         constexpr int kPair = sizeof(uint32_t) / sizeof(T);
 #pragma unroll
@@ -249,23 +241,24 @@ class AppendBlock {
   }
 
   INTP_DEVICE float element(int token, int channel) const {
-    return static_cast<float>(page_[token * task_.pitch + channel]);
+    return static_cast<float>(page_[token * launch_.pitch + channel]);
   }
   INTP_DEVICE float largest() const { return static_cast<float>(largest_code(cache_.bits)); }
 
-  struct Range {
+  struct QParams {
     T scale, zero;
   };
 
-  // Of a group with values low <= x <= high, none where low > high; strange: 0, or NaN.
-  INTP_DEVICE Range range_of(float low, float high, float strange) const {
+  // Of a group with values low <= x <= high, none where low > high; check: 0, or NaN where one is
+  // not finite.
+  INTP_DEVICE QParams qparams_of(float low, float high, float check) const {
     if (low > high) low = high = 0.0f;
-    strange += (high - low) * 0.0f;
-    if (strange != 0.0f) return {static_cast<T>(strange), static_cast<T>(strange)};
+    check += (high - low) * 0.0f;
+    if (check != 0.0f) return {static_cast<T>(check), static_cast<T>(check)};
     T scale = append_round_up<T>(high / largest() - low / largest());
     const T end = static_cast<T>(low + static_cast<float>(scale) * largest());
-    if (static_cast<float>(end) == INFINITY)
-      scale = append_step(scale, -1);  // every code is finite
+    // every code is finite
+    if (static_cast<float>(end) == INFINITY) scale = append_step(scale, -1);
     return {scale, static_cast<T>(low)};
   }
 
@@ -275,57 +268,58 @@ class AppendBlock {
     return static_cast<uint32_t>(rintf(fminf(code, largest())));
   }
 
-  // Of keys: float [3, D], smallest, largest and strange, then scale and zero. A thread has the
+  // Of keys: float [3, D], smallest, largest and check, then scale and zero point. A thread has the
   // same channels throughout.
-  INTP_DEVICE void widen_key_ranges(int first, bool fresh) {
+  INTP_DEVICE void widen_key_extremes(int first, bool fresh) {
     for (int c = threadIdx.x; c < dim_; c += kAppendThreads) {
-      float low = fresh ? INFINITY : ranges_[c];
-      float high = fresh ? -INFINITY : ranges_[dim_ + c];
-      float strange = fresh ? 0.0f : ranges_[2 * dim_ + c];
-      for (int i = 0; i < kAppendPage; ++i) {
-        if (!kept(first + i)) continue;
+      float low = fresh ? INFINITY : qparams_[c];
+      float high = fresh ? -INFINITY : qparams_[dim_ + c];
+      float check = fresh ? 0.0f : qparams_[2 * dim_ + c];
+      for (int i = 0; i < kPageTokens; ++i) {
+        if (is_padding(first + i)) continue;
         const float x = element(i, c);
         low = fminf(low, x);
         high = fmaxf(high, x);
-        strange += x - x;
+        check += x - x;
       }
-      ranges_[c] = low;
-      ranges_[dim_ + c] = high;
-      ranges_[2 * dim_ + c] = strange;
+      qparams_[c] = low;
+      qparams_[dim_ + c] = high;
+      qparams_[2 * dim_ + c] = check;
     }
   }
 
-  INTP_DEVICE void finish_key_ranges(int h, int group) {
-    T* to = static_cast<T*>(cache_.k_ranges) +
-            (cached_head(h) * task_.group_capacity + group) * 2 * dim_;
+  INTP_DEVICE void finish_key_qparams(int h, int page) {
+    T* to = static_cast<T*>(cache_.k_qparams) + key_qparams_offset(cache_, cached_head(h), page);
     for (int c = threadIdx.x; c < dim_; c += kAppendThreads) {
-      const Range range = range_of(ranges_[c], ranges_[dim_ + c], ranges_[2 * dim_ + c]);
-      to[c] = range.scale;
-      to[dim_ + c] = range.zero;
-      ranges_[c] = static_cast<float>(range.scale);
-      ranges_[dim_ + c] = static_cast<float>(range.zero);
+      const QParams by = qparams_of(qparams_[c], qparams_[dim_ + c], qparams_[2 * dim_ + c]);
+      to[c] = by.scale;
+      to[dim_ + c] = by.zero;
+      qparams_[c] = static_cast<float>(by.scale);
+      qparams_[dim_ + c] = static_cast<float>(by.zero);
     }
     __syncthreads();
   }
 
   INTP_DEVICE uint32_t* page_words(uint8_t* codes, int h, int page) const {
-    return reinterpret_cast<uint32_t*>(codes + (cached_head(h) * cache_.page_capacity + page) *
-                                                   page_bytes(cache_.bits, dim_));
+    return reinterpret_cast<uint32_t*>(codes + page_offset(cache_, cached_head(h), page));
   }
 
   // A word has, of each slot, two lanes of two codes: common/kv_page.h.
+  static constexpr int kCellWords = kCellBytes / 4;
+
   INTP_DEVICE void write_key_codes(int h, int page) const {
-    const int bits = static_cast<int>(cache_.bits), slots = 8 / bits;
+    const int bits = cache_.bits, slots = cell_slots(bits);
     uint32_t* to = page_words(cache_.k_codes, h, page);
-    const int row_words = 4 * bits;  // of two channels and 64 tokens
+    const int row_words = key_columns(bits) * kCellWords;  // of two channels and 64 tokens
     for (int i = threadIdx.x; i < dim_ / 2 * row_words; i += kAppendThreads) {
-      const int channel = i / row_words * 2, cell = i % row_words / 8, lane = i % 8 * 2;
+      const int channel = i / row_words * 2, column = i % row_words / kCellWords;
+      const int lane = i % kCellWords * 2;
       uint32_t word = 0;
 #pragma unroll 1  // each division inlined would be a call with registers to save
       for (int n = 0; n < 4 * slots; ++n) {
-        const int slot = n / 4, token = 16 * (cell * slots + slot) + lane + n % 4 / 2;
+        const int slot = n / 4, token = key_token(bits, column, slot, lane + n % 4 / 2);
         const int c = channel + n % 2;
-        word |= code_of(element(token, c), ranges_[c], ranges_[dim_ + c])
+        word |= code_of(element(token, c), qparams_[c], qparams_[dim_ + c])
                 << (n % 4 * 8 + slot * bits);
       }
       to[i] = word;
@@ -333,54 +327,52 @@ class AppendBlock {
   }
 
   // Of values: float [value groups, 2, 64].
-  INTP_DEVICE void find_value_ranges(int h, int page) {
-    const int width = static_cast<int>(cache_.value_group);
-    const int groups = task_.value_groups;
-    T* to = static_cast<T*>(cache_.v_ranges) +
-            (cached_head(h) * cache_.page_capacity + page) * groups * 2 * kAppendPage;
-    for (int i = threadIdx.x; i < groups * kAppendPage; i += kAppendThreads) {
-      const int group = i / kAppendPage, token = i % kAppendPage;
-      float low = INFINITY, high = -INFINITY, strange = 0.0f;
+  INTP_DEVICE void find_value_qparams(int h, int page) {
+    const int width = cache_.value_group, groups = value_groups(dim_, width);
+    T* to =
+        static_cast<T*>(cache_.v_qparams) + value_qparams_offset(cache_, cached_head(h), page, 0);
+    for (int i = threadIdx.x; i < groups * kPageTokens; i += kAppendThreads) {
+      const int group = i / kPageTokens, token = i % kPageTokens;
+      float low = INFINITY, high = -INFINITY, check = 0.0f;
       for (int c = group * width; c < min((group + 1) * width, dim_); ++c) {
         const float x = element(token, c);
         low = fminf(low, x);
         high = fmaxf(high, x);
-        strange += x - x;
+        check += x - x;
       }
-      const Range range = range_of(low, high, strange);
-      const int at = group * 2 * kAppendPage + token;
-      to[at] = range.scale;
-      to[at + kAppendPage] = range.zero;
-      ranges_[at] = static_cast<float>(range.scale);
-      ranges_[at + kAppendPage] = static_cast<float>(range.zero);
+      const QParams by = qparams_of(low, high, check);
+      const int at = group * 2 * kPageTokens + token;
+      to[at] = by.scale;
+      to[at + kPageTokens] = by.zero;
+      qparams_[at] = static_cast<float>(by.scale);
+      qparams_[at + kPageTokens] = static_cast<float>(by.zero);
     }
     __syncthreads();
   }
 
   INTP_DEVICE void write_value_codes(int h, int page) const {
-    const int bits = static_cast<int>(cache_.bits), slots = 8 / bits;
-    const int width = static_cast<int>(cache_.value_group), row_words = dim_ / 2;
+    const int bits = cache_.bits, slots = cell_slots(bits), row_words = dim_ / 2;
     uint32_t* to = page_words(cache_.v_codes, h, page);
-    for (int i = threadIdx.x; i < kAppendPage / 2 / slots * row_words; i += kAppendThreads) {
+    for (int i = threadIdx.x; i < kPageTokens / 2 / slots * row_words; i += kAppendThreads) {
       const int pair = i / row_words * slots, channel = i % row_words * 2;
-      const float* range = ranges_ + channel / width * 2 * kAppendPage;
+      const float* by = qparams_ + channel / cache_.value_group * 2 * kPageTokens;
       uint32_t word = 0;
 #pragma unroll 1
       for (int n = 0; n < 4 * slots; ++n) {
         const int slot = n / 4, token = 2 * (pair + slot) + n % 2;
         const float x = element(token, channel + n % 4 / 2);
-        word |= code_of(x, range[token], range[kAppendPage + token]) << (n % 4 * 8 + slot * bits);
+        word |= code_of(x, by[token], by[kPageTokens + token]) << (n % 4 * 8 + slot * bits);
       }
       to[i] = word;
     }
   }
 
-  const AppendTask& task_;
-  const KvAppend& p_;
+  const AppendLaunch& launch_;
+  const KvAppendParams& p_;
   const KvCache& cache_;
   const int dim_, b_;
-  float2* const sines_;
-  float* const ranges_;
+  SinCos* const sines_;
+  float* const qparams_;
   T* const page_;
   int lo_, hi_;  // tokens outside are padding
   int sines_begin_ = 0;
@@ -389,8 +381,8 @@ class AppendBlock {
 // Grid: parts x shares of the heads x batch.
 template <class T>
 __global__ void __launch_bounds__(kAppendThreads, 4)
-    append_kernel(const __grid_constant__ AppendTask task) {
-  AppendBlock<T>(task).run();
+    append_kernel(const __grid_constant__ AppendLaunch launch) {
+  AppendBlock<T>(launch).run();
 }
 
 }  // namespace intp::cuda

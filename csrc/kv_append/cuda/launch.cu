@@ -1,19 +1,18 @@
+#include "kv_append/cuda/launch.h"
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
 #include "kv_append/cuda/kernel.h"
-#include "kv_append/cuda/launch.h"
 
-namespace intp {
+namespace intp::cuda {
 namespace {
-
-constexpr int64_t kMostShared = 99 * 1024;  // what every card since 8.0 offers a block
 
 // Is every address, stride and count on 16 bytes?
 template <class T>
-bool is_wide(const KvAppend& p) {
+bool is_wide(const KvAppendParams& p) {
   const RopeTensor& k = p.rope.tensors[0];
   const int64_t counts = p.cache.head_dim | p.rope.frequencies | k.in_stride_b | k.in_stride_h |
                          k.in_stride_s | p.v_stride_b | p.v_stride_h | p.v_stride_s;
@@ -26,9 +25,9 @@ bool is_wide(const KvAppend& p) {
 }
 
 template <class T>
-void launch(const KvAppend& p, int processors, cudaStream_t stream) {
+void launch_type(const KvAppendParams& p, int processors, cudaStream_t stream) {
   const KvCache& cache = p.cache;
-  constexpr int64_t kMostTokens = 0x7fffff00, kMostBlocks = 0xffff;
+  constexpr int64_t kMostBlocks = 0xffff;  // in y and z of a grid
   if (p.length + p.count > kMostTokens || cache.batch > kMostBlocks || cache.heads > kMostBlocks) {
     throw std::invalid_argument(
         "kv_append: expected at most 2^31 - 256 tokens, and 65535 batch rows and heads");
@@ -36,68 +35,66 @@ void launch(const KvAppend& p, int processors, cudaStream_t stream) {
   const int64_t end = p.length + p.count, packed = packed_tokens(cache, end);
   const int64_t before = packed_tokens(cache, p.length), first_row = std::max(p.length, packed);
   const bool packs = cache.bits != 16;
-  cuda::AppendTask task{};
-  task.append = p;
-  task.packed_before = static_cast<int>(before);
-  task.packed = static_cast<int>(packed);
+  AppendLaunch launch{};
+  launch.params = p;
+  launch.packed_before = static_cast<int>(before);
+  launch.packed = static_cast<int>(packed);
   if (packs) {
-    task.group_capacity = static_cast<int>(cache.page_capacity * kPageTokens / cache.key_group);
-    task.value_groups = static_cast<int>(value_groups(cache.head_dim, cache.value_group));
-    task.first_group = static_cast<int>(before / cache.key_group);
-    task.groups = static_cast<int>((packed - before) / cache.key_group);
+    launch.first_group = static_cast<int>(before / cache.key_group);
+    launch.groups = static_cast<int>((packed - before) / cache.key_group);
   }
-  task.first_row = static_cast<int>(first_row);
-  task.rows = static_cast<int>(end - first_row);
+  launch.first_row = static_cast<int>(first_row);
+  launch.rows = static_cast<int>(end - first_row);
   // rows that the first group still needs
-  const bool reads_rows = task.groups > 0 && before < p.length;
-  if (!reads_rows) task.row_parts = (task.rows + cuda::kRowsOfPart - 1) / cuda::kRowsOfPart;
-  const int64_t parts = task.groups + task.row_parts;
+  const bool reads_rows = launch.groups > 0 && before < p.length;
+  if (!reads_rows) launch.row_parts = (launch.rows + kRowsOfPart - 1) / kRowsOfPart;
+  const int64_t parts = launch.groups + launch.row_parts;
   // sines are computed once for the heads of a block, of which there should still be enough
   const int64_t wanted = 8 * int64_t{processors} / (parts * cache.batch);
-  task.heads = static_cast<int>(cache.heads / std::min(cache.heads, std::max<int64_t>(1, wanted)));
-  task.wide = is_wide<T>(p);
+  launch.heads =
+      static_cast<int>(cache.heads / std::min(cache.heads, std::max<int64_t>(1, wanted)));
+  launch.wide = is_wide<T>(p);
 
-  task.pitch = static_cast<int>(cache.head_dim + 4 / sizeof(T));
+  launch.pitch = static_cast<int>(cache.head_dim + 4 / sizeof(T));
   int64_t shared = 0;
-  if (task.groups > 0) {
-    task.range_floats =
-        static_cast<int>(std::max(3 * cache.head_dim, 2 * kPageTokens * task.value_groups));
-    shared =
-        task.range_floats * int64_t{sizeof(float)} + kPageTokens * task.pitch * int64_t{sizeof(T)};
+  if (launch.groups > 0) {
+    const int values = 2 * kPageTokens * value_groups(cache.head_dim, cache.value_group);
+    launch.qparam_floats = std::max(3 * cache.head_dim, values);
+    shared = launch.qparam_floats * int64_t{sizeof(float)} +
+             kPageTokens * launch.pitch * int64_t{sizeof(T)};
     if (shared > kMostShared) {
       throw std::invalid_argument(
           "kv_append: expected a head_dim of which 64 tokens fit into 99 KiB");
     }
   }
   const int64_t tokens =
-      std::min<int64_t>(p.count, task.groups > 0 ? cache.key_group : int64_t{cuda::kRowsOfPart});
-  const int64_t table = tokens * p.rope.frequencies * int64_t{sizeof(float2)};
+      std::min<int64_t>(p.count, launch.groups > 0 ? cache.key_group : int64_t{kRowsOfPart});
+  const int64_t table = tokens * p.rope.frequencies * int64_t{sizeof(SinCos)};
   if (shared + table <= kMostShared) {
-    task.table = static_cast<int>(tokens);
+    launch.table = static_cast<int>(tokens);
     shared += table;
   }
   const dim3 grid(static_cast<unsigned>(parts),
-                  static_cast<unsigned>((cache.heads + task.heads - 1) / task.heads),
+                  static_cast<unsigned>((cache.heads + launch.heads - 1) / launch.heads),
                   static_cast<unsigned>(cache.batch));
-  cuda::launch_kernel(cuda::append_kernel<T>, grid, cuda::kAppendThreads, static_cast<int>(shared),
-                      stream, task);
+  launch_kernel(append_kernel<T>, grid, kAppendThreads, static_cast<int>(shared), stream, launch);
 }
 
 }  // namespace
 
-void kv_append_cuda_launch(const KvAppend& p, int processors, cudaStream_t stream) {
+void launch_append(const KvAppendParams& p, int processors, cudaStream_t stream) {
   switch (p.cache.type) {
     case FloatType::kFloat32:
-      launch<float>(p, processors, stream);
+      launch_type<float>(p, processors, stream);
       break;
     case FloatType::kBFloat16:
-      launch<__nv_bfloat16>(p, processors, stream);
+      launch_type<__nv_bfloat16>(p, processors, stream);
       break;
     case FloatType::kFloat16:
-      launch<__half>(p, processors, stream);
+      launch_type<__half>(p, processors, stream);
       break;
   }
   check_launch("kv_append");
 }
 
-}  // namespace intp
+}  // namespace intp::cuda

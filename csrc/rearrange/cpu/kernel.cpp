@@ -1,5 +1,6 @@
+#include "rearrange/cpu/kernel.h"
+
 #include "cpu/copy.h"
-#include "rearrange/params.h"
 
 namespace intp::cpu::INTP_CPU_LEVEL {
 

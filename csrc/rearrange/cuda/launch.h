@@ -4,9 +4,9 @@
 
 #include "rearrange/params.h"
 
-namespace intp {
+namespace intp::cuda {
 
 // A row of `order` outside 0 <= row < R gives zeros.
-void rearrange_cuda_launch(const RearrangeParams& params, cudaStream_t stream);
+void launch_rearrange(const RearrangeParams& params, cudaStream_t stream);
 
-}  // namespace intp
+}  // namespace intp::cuda

@@ -1,3 +1,5 @@
+#include "rope/cpu/kernel.h"
+
 #include "rope/cpu/rotate.h"
 
 namespace intp::cpu::INTP_CPU_LEVEL {

@@ -1,14 +1,15 @@
 #include <algorithm>
 
+#include "rope/cpu/kernel.h"
 #include "rope/op.h"
 
 namespace intp {
 namespace {
 
-constexpr int64_t kElementsPerTask = 1
-                                     << 15;  // below this a second thread costs more than it saves
+// Below this a second thread costs more than it saves.
+constexpr int64_t kElementsPerTask = 1 << 15;
 
-void run_rope_cpu(const RopeParams& params, const Tensor&) {
+void run_rope(const RopeParams& params, const Tensor&) {
   if (params.order.data != nullptr) {
     check_order_range(kRope, params.order, params.batch, params.length, params.rows);
   }
@@ -28,4 +29,4 @@ void run_rope_cpu(const RopeParams& params, const Tensor&) {
 }  // namespace
 }  // namespace intp
 
-INTP_REGISTER_ROPE(CPU, intp::run_rope_cpu)
+INTP_REGISTER_ROPE(CPU, intp::run_rope)

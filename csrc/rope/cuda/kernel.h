@@ -1,6 +1,6 @@
 #pragma once
 
-// The kernel of apply_rope: gather, turn, write, in one pass over q and k.
+// The kernel of apply_rope: gather, rotate, write, in one pass over q and k.
 
 #include "cuda/launch.h"
 #include "rope/params.h"
@@ -22,8 +22,9 @@ struct RopeTraits {
   };
 };
 
-struct RopeTile {
-  RopeParams rope;
+// What the kernel is given.
+struct RopeLaunch {
+  RopeParams params;
   int tokens;  // of a block
 };
 
@@ -32,9 +33,9 @@ struct RopeTile {
 struct RopeBlock {
   int64_t b, first;
   int tokens, heads;
-  int turned;  // packs of a half that is turned
-  int packs;   // of a head: turned, then those that pass through
-  int items;   // tokens * heads * packs
+  int rotated;  // packs of a half that is rotated
+  int packs;    // of a head: rotated, then those that pass through
+  int items;    // tokens * heads * packs
 };
 
 struct RopeItem {
@@ -48,7 +49,7 @@ INTP_DEVICE RopeItem rope_item(const RopeParams& p, const RopeBlock& block, int 
   const int row = index / block.packs, token = row / block.heads;
   const int pack = index - row * block.packs, head = row - token * block.heads;
   const int heads = static_cast<int>(p.tensors[0].heads);
-  const int channel = (pack < block.turned ? pack : block.turned + pack) * Traits::N;
+  const int channel = (pack < block.rotated ? pack : block.rotated + pack) * Traits::N;
   if (head < heads) return {&p.tensors[0], token, head, pack, channel};
   return {&p.tensors[1], token, head - heads, pack, channel};
 }
@@ -59,13 +60,9 @@ INTP_DEVICE void fill_table(const RopeParams& p, const RopeBlock& block, float* 
   const int frequencies = static_cast<int>(p.frequencies);
   for (int i = threadIdx.x; i < block.tokens * frequencies; i += Traits::kThreads) {
     const int token = i / frequencies, f = i - token * frequencies;
-    const int axis = p.axes == 1 ? 0 : rope_axis(p.sections, f);
-    const int64_t at = axis * p.position_stride_a + block.b * p.position_stride_b +
-                       (block.first + token) * p.position_stride_s;
-    const float position = load_position(p.positions, p.position_type, at);
-    const SinCos turn = sincos(rope_angle(position, p.inv_freq[f]));
-    cos[i] = turn.cos * p.scaling;
-    sin[i] = turn.sin * p.scaling;
+    const SinCos at = rope_sincos(p, block.b, block.first + token, f);
+    cos[i] = at.cos;
+    sin[i] = at.sin;
   }
 }
 
@@ -90,7 +87,7 @@ INTP_DEVICE void load_batch(const RopeParams& p, const RopeBlock& block, int ind
     const auto* from = static_cast<const typename Traits::T*>(x.in) + block.b * x.in_stride_b +
                        source * x.in_stride_s + item.head * x.in_stride_h + item.channel;
     batch.low[i] = *reinterpret_cast<const Pack*>(from);
-    if (item.pack < block.turned) {
+    if (item.pack < block.rotated) {
       batch.high[i] = *reinterpret_cast<const Pack*>(from + p.frequencies);
     }
   }
@@ -110,13 +107,14 @@ INTP_DEVICE void store_batch(const RopeParams& p, const RopeBlock& block, int in
                (block.first + item.token) * x.out_stride_s + item.head * x.out_stride_h +
                item.channel;
     Pack low = batch.low[i], high = batch.high[i];
-    if (item.pack < block.turned) {
+    if (item.pack < block.rotated) {
       const int row = item.token * static_cast<int>(p.frequencies) + item.channel;
 #pragma unroll
       for (int n = 0; n < Traits::N; ++n) {
-        const float u = static_cast<float>(low.lane[n]), v = static_cast<float>(high.lane[n]);
-        low.lane[n] = static_cast<T>(u * cos[row + n] - v * sin[row + n]);
-        high.lane[n] = static_cast<T>(v * cos[row + n] + u * sin[row + n]);
+        const auto rotated = rotate(static_cast<float>(low.lane[n]),
+                                    static_cast<float>(high.lane[n]), cos[row + n], sin[row + n]);
+        low.lane[n] = static_cast<T>(rotated.first);
+        high.lane[n] = static_cast<T>(rotated.second);
       }
       *reinterpret_cast<Pack*>(to + p.frequencies) = high;
     }
@@ -127,16 +125,16 @@ INTP_DEVICE void store_batch(const RopeParams& p, const RopeBlock& block, int in
 // Grid: tiles of tokens x batch. The first reads are under way while the sines are computed.
 template <class Traits>
 __global__ void __launch_bounds__(Traits::kThreads, 4)
-    rope_kernel(const __grid_constant__ RopeTile tile) {
-  const RopeParams& p = tile.rope;
+    rope_kernel(const __grid_constant__ RopeLaunch launch) {
+  const RopeParams& p = launch.params;
   auto* cos = static_cast<float*>(dynamic_shared());
-  float* sin = cos + tile.tokens * p.frequencies;
+  float* sin = cos + launch.tokens * p.frequencies;
   RopeBlock block;
-  block.first = int64_t{blockIdx.x} * tile.tokens;
-  block.tokens = static_cast<int>(min(int64_t{tile.tokens}, p.length - block.first));
+  block.first = int64_t{blockIdx.x} * launch.tokens;
+  block.tokens = static_cast<int>(min(int64_t{launch.tokens}, p.length - block.first));
   block.heads = static_cast<int>(p.tensors[0].heads + p.tensors[1].heads);
-  block.turned = static_cast<int>(p.frequencies) / Traits::N;
-  block.packs = static_cast<int>(p.head_dim) / Traits::N - block.turned;
+  block.rotated = static_cast<int>(p.frequencies) / Traits::N;
+  block.packs = static_cast<int>(p.head_dim) / Traits::N - block.rotated;
   block.items = block.tokens * block.heads * block.packs;
   RopeBatch<Traits> batch;
   for (block.b = blockIdx.y; block.b < p.batch; block.b += gridDim.y) {

@@ -1,12 +1,13 @@
+#include "rope/cuda/launch.h"
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
 #include "rope/cuda/kernel.h"
-#include "rope/cuda/launch.h"
 
-namespace intp {
+namespace intp::cuda {
 namespace {
 
 constexpr int64_t kMostFrequencies = 6144;  // cos and sin of a token: 48 KiB of shared memory
@@ -39,28 +40,28 @@ int tokens_of_block(const RopeParams& p) {
 }
 
 template <class Traits>
-void launch(const RopeParams& p, cudaStream_t stream) {
+void launch_with(const RopeParams& p, cudaStream_t stream) {
   constexpr int64_t kMostBatches = 1 << 10;  // of a grid; the kernel loops
-  const cuda::RopeTile tile{p, tokens_of_block<Traits>(p)};
-  const dim3 grid(static_cast<unsigned>((p.length + tile.tokens - 1) / tile.tokens),
+  const RopeLaunch launch{p, tokens_of_block<Traits>(p)};
+  const dim3 grid(static_cast<unsigned>((p.length + launch.tokens - 1) / launch.tokens),
                   static_cast<unsigned>(std::min(p.batch, kMostBatches)));
-  const auto shared = static_cast<int>(2 * tile.tokens * p.frequencies * int64_t{sizeof(float)});
-  cuda::launch_kernel(cuda::rope_kernel<Traits>, grid, Traits::kThreads, shared, stream, tile);
+  const auto shared = static_cast<int>(2 * launch.tokens * p.frequencies * int64_t{sizeof(float)});
+  launch_kernel(rope_kernel<Traits>, grid, Traits::kThreads, shared, stream, launch);
 }
 
 template <class T>
 void launch_type(const RopeParams& p, cudaStream_t stream) {
   constexpr int kWide = 16 / sizeof(T);
   if (all_aligned<T>(p, kWide)) {
-    launch<cuda::RopeTraits<T, kWide>>(p, stream);
+    launch_with<RopeTraits<T, kWide>>(p, stream);
   } else {
-    launch<cuda::RopeTraits<T, 1>>(p, stream);
+    launch_with<RopeTraits<T, 1>>(p, stream);
   }
 }
 
 }  // namespace
 
-void rope_cuda_launch(const RopeParams& p, cudaStream_t stream) {
+void launch_rope(const RopeParams& p, cudaStream_t stream) {
   constexpr int64_t kMostTokens = 0x7fffffff, kMostItems = 1 << 30;
   if (p.length > kMostTokens || p.frequencies > kMostFrequencies ||
       (p.tensors[0].heads + p.tensors[1].heads) * p.head_dim > kMostItems) {
@@ -81,4 +82,4 @@ void rope_cuda_launch(const RopeParams& p, cudaStream_t stream) {
   check_launch("apply_rope");
 }
 
-}  // namespace intp
+}  // namespace intp::cuda

@@ -4,9 +4,9 @@
 
 #include "rope/params.h"
 
-namespace intp {
+namespace intp::cuda {
 
 // A row of `order` outside 0 <= row < rows gives zeros.
-void rope_cuda_launch(const RopeParams& params, cudaStream_t stream);
+void launch_rope(const RopeParams& params, cudaStream_t stream);
 
-}  // namespace intp
+}  // namespace intp::cuda

@@ -3,19 +3,15 @@
 namespace intp {
 namespace {
 
-void token_order_cpu(int64_t groups, int64_t frames_per_group, int64_t tokens_per_frame,
-                     bool interleaved, Tensor out) {
-  const Grouping grouping =
-      token_order_args(groups, frames_per_group, tokens_per_frame, interleaved, out);
-  int32_t* rows = out.mutable_data_ptr<int32_t>();
-  torch::stable::parallel_for(0, out.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) rows[t] = static_cast<int32_t>(storage_row(grouping, t));
+void run_token_order(const TokenOrderParams& p, const Tensor&) {
+  torch::stable::parallel_for(0, p.length, 1 << 15, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      p.rows[t] = static_cast<int32_t>(storage_row(p.grouping, t));
+    }
   });
 }
 
 }  // namespace
 }  // namespace intp
 
-STABLE_TORCH_LIBRARY_IMPL(intp_ext, CPU, m) {
-  m.impl("token_order", TORCH_BOX(&intp::token_order_cpu));
-}
+INTP_REGISTER_TOKEN_ORDER(CPU, intp::run_token_order)

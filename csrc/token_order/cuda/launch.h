@@ -2,16 +2,10 @@
 
 #include <cuda_runtime.h>
 
-#include "common/token_order.h"
+#include "token_order/params.h"
 
-namespace intp {
+namespace intp::cuda {
 
-struct TokenOrderParams {
-  Grouping grouping;
-  int32_t* rows;  // [length]
-  int64_t length;
-};
+void launch_token_order(const TokenOrderParams& params, cudaStream_t stream);
 
-void token_order_cuda_launch(const TokenOrderParams& params, cudaStream_t stream);
-
-}  // namespace intp
+}  // namespace intp::cuda

@@ -1,0 +1,174 @@
+#pragma once
+
+// Products of queries with the codes of a page of keys, and of weights with those of its values:
+//
+//     k = center + scale * code, per channel:   q . k = (q scale) . code + q . center
+//     v = center + scale * code, per token:     w . v = (w scale) . code + w . center
+//
+// so the codes go into the products as they are, and scales into the other, small operand.
+
+#include "attention/cpu/cells.h"
+
+namespace intp::cpu {
+namespace {
+
+// What products with codes are made of: pairs of float, or of bfloat16. Of a cell's slot: unpack()
+// its codes; of the other operand: spread() a pair to all lanes.
+template <class T, int kBits>
+struct Codes {
+  using Element = Float32;
+  static constexpr int kElements = 2;  // of a pair
+  using Cell = Words;
+  using Slot = CodePair;
+  using Factor = CodePair;
+
+  static Cell load(const uint8_t* cell, int64_t lane) { return load_cell(cell, lane); }
+  static Slot unpack(const Codes&, Cell cell, int slot) { return slot_codes<kBits>(cell, slot); }
+  static Factor spread(const Element* a) { return {broadcast(a[0].bits), broadcast(a[1].bits)}; }
+  static Floats add(const Factor& a, const Slot& b, Floats sum) {
+    return fma(a.second, b.second, fma(a.first, b.first, sum));
+  }
+  // n floats (whole vectors of pairs) to elements
+  static void convert(const float* x, int64_t n, Element* y) { memcpy(y, x, n * sizeof(float)); }
+};
+
+#if defined(__AVX512BF16__)
+inline uint32_t bfloat16_bits(float x) { return bit_cast<uint32_t>(x) >> 16; }
+
+// A table of 32 bfloat16 unpacks 32 codes in one permutation: its index is the low 5 bits of a
+// lane, of which a code uses the last ones. 8 bits are two codes of 4: 16 * high - 128, and low.
+template <int kBits>
+struct Codes<BFloat16, kBits> {
+  using Element = BFloat16Pair;
+  static constexpr int kElements = 1;
+  static constexpr int kCode = kBits == 8 ? 4 : kBits;
+  using Cell = __m512i;
+  struct Slot {
+    Words codes, high;  // high: of 8 bits
+  };
+  using Factor = Words;
+  __m512i table, high_table;
+
+  Codes() {
+    uint16_t low[32], high[32];
+    for (int i = 0; i < 32; ++i) {
+      const int code = i & ((1 << kCode) - 1);
+      low[i] = bfloat16_bits(kBits == 8 ? code : code - kCenter<kBits>);
+      high[i] = bfloat16_bits(16.0f * code - 128.0f);
+    }
+    table = _mm512_loadu_si512(low);
+    high_table = _mm512_loadu_si512(high);
+  }
+  static Cell load(const uint8_t* cell, int64_t) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(cell)));
+  }
+  static Slot unpack(const Codes& tables, Cell cell, int slot) {
+    const __m512i code = slot == 0 ? cell : _mm512_srli_epi16(cell, slot * kBits);
+    Slot found{bit_cast<Words>(_mm512_permutexvar_epi16(code, tables.table)), Words{}};
+    if constexpr (kBits == 8) {
+      const __m512i high = _mm512_srli_epi16(cell, 4);
+      found.high = bit_cast<Words>(_mm512_permutexvar_epi16(high, tables.high_table));
+    }
+    return found;
+  }
+  static Factor spread(const Element* a) { return cpu::spread(a); }
+  static Floats add(const Factor& a, const Slot& b, Floats sum) {
+    sum = multiply_add(a, b.codes, sum);
+    if constexpr (kBits == 8) sum = multiply_add(a, b.high, sum);
+    return sum;
+  }
+  static void convert(const float* x, int64_t n, Element* y) {
+    for (int64_t i = 0; i < n; i += 2 * kWidth) {
+      store_pairs(y + i / 2, load_floats(x + i), load_floats(x + i + kWidth));
+    }
+  }
+};
+#endif
+
+// scores[row][0 .. 63] = a[row] . codes: 16 tokens are the lanes, a slot is 16 more.
+//   a [kRows, D / 2] pairs, lda elements apart
+//   ahead: a page that is read soon, and prefetched at the pace of this one
+template <class C, int kBits, int kRows>
+void score_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64_t head_dim,
+                const typename C::Element* a, int64_t lda, float* scores, int64_t ld_scores) {
+  constexpr int kSlots = cell_slots(kBits), kCells = key_columns(kBits);
+  // all accumulators of a row of cells where there are registers for them
+  constexpr int kColumns = kWidth == 16 ? kCells : 1;
+  for (int column = 0; column < kCells; column += kColumns) {
+    for (int64_t lane = 0; lane < kCellLanes; lane += kWidth) {
+      Floats sum[kRows][kColumns * kSlots] = {};
+      const uint8_t* cell = page + key_cell(kBits, 0, column);
+      for (int64_t r = 0; r < head_dim / 2; ++r, cell += key_cell(kBits, 1, 0)) {
+        typename C::Slot slot[kColumns * kSlots];
+#pragma GCC unroll 4
+        for (int i = 0; i < kColumns; ++i) {
+          const auto packed = C::load(cell + i * kCellBytes, lane);
+          __builtin_prefetch(ahead + (cell - page) + i * kCellBytes);
+#pragma GCC unroll 4
+          for (int s = 0; s < kSlots; ++s) slot[i * kSlots + s] = C::unpack(codes, packed, s);
+        }
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; ++row) {
+          const auto factor = C::spread(a + row * lda + r * C::kElements);
+#pragma GCC unroll 4
+          for (int i = 0; i < kColumns * kSlots; ++i) {
+            sum[row][i] = C::add(factor, slot[i], sum[row][i]);
+          }
+        }
+      }
+#pragma GCC unroll 8
+      for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+        for (int i = 0; i < kColumns * kSlots; ++i) {
+          store_floats(scores + row * ld_scores + key_token(kBits, column, i, lane), sum[row][i]);
+        }
+      }
+    }
+  }
+}
+
+// sums[row][16 * first ...] += a[row] . codes: 16 channels of kColumns cells are the lanes, a slot
+// is a pair of tokens.
+//   a [kRows, 32] pairs, lda elements apart; ahead: see score_page
+template <class C, int kBits, int kRows, int kColumns>
+void sum_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int head_dim, int first,
+              const typename C::Element* a, int64_t lda, float* sums, int64_t ld_sums) {
+  constexpr int kSlots = cell_slots(kBits);
+  for (int64_t lane = 0; lane < kCellLanes; lane += kWidth) {
+    Floats sum[kRows][kColumns] = {};
+    const uint8_t* cell = page + value_cell(head_dim, 0, first);
+    for (int64_t r = 0; r < kPageTokens / 2; r += kSlots, cell += value_cell(head_dim, 1, 0)) {
+      typename C::Cell packed[kColumns];
+#pragma GCC unroll 4
+      for (int i = 0; i < kColumns; ++i) {
+        packed[i] = C::load(cell + i * kCellBytes, lane);
+        __builtin_prefetch(ahead + (cell - page) + i * kCellBytes);
+      }
+#pragma GCC unroll 4
+      for (int s = 0; s < kSlots; ++s) {
+        typename C::Slot slot[kColumns];
+#pragma GCC unroll 4
+        for (int i = 0; i < kColumns; ++i) slot[i] = C::unpack(codes, packed[i], s);
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; ++row) {
+          const auto factor = C::spread(a + row * lda + (r + s) * C::kElements);
+#pragma GCC unroll 4
+          for (int i = 0; i < kColumns; ++i) {
+            sum[row][i] = C::add(factor, slot[i], sum[row][i]);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kColumns; ++i) {
+        float* at = sums + row * ld_sums + (first + i) * kCellLanes + lane;
+        store_floats(at, load_floats(at) + sum[row][i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intp::cpu
