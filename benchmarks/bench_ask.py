@@ -5,11 +5,14 @@ video. Every arm gets the same pixels, prompt and RoPE frequencies and generates
 
   intp_ext             intp_video.extend(model): groups of frames, our cache layer and attention
   intp_ext, attention  the same, rearrange="attention"
+  intp_ext, window     the same, window=8: every frame attends to 8
+  intp_ext, 4 bits     the same, kv_bits=4
   stock sdpa           transformers, attn_implementation="sdpa", all frames encoded at once
   stock eager          transformers, attn_implementation="eager", likewise
 
-An arm that would not fit into memory is not run, and the JSON says so. Arms take turns; the figures
-are medians over the rounds.
+The window and the packed cache are other computations: their tokens may differ. An arm that would
+not fit into memory is not run, and the JSON says so. Arms take turns; the figures are medians over
+the rounds.
 """
 
 from __future__ import annotations
@@ -38,7 +41,14 @@ import intp_ext
 
 QUESTION = "Which shapes appear, and in what order?"
 STAGES = ("encode", "prefill", "token")
-ARMS = ("intp_ext", "intp_ext, attention", "stock sdpa", "stock eager")
+OURS: dict[str, dict[str, object]] = {
+    "intp_ext": {},
+    "intp_ext, attention": {"rearrange": "attention"},
+    "intp_ext, window": {"window": 8},
+    "intp_ext, 4 bits": {"kv_bits": 4},
+}
+ARMS = (*OURS, "stock sdpa", "stock eager")
+APART = ("intp_ext, window", "intp_ext, 4 bits")  # compute something else
 
 
 class FirstToken(StoppingCriteria):
@@ -95,9 +105,8 @@ def run_arm(
     arm: str, model: nn.Module, inputs: dict[str, torch.Tensor], frames: int, tokens: int
 ) -> tuple[dict[str, float], list[int]]:
     """Seconds of each stage (of one token for "token"), and the tokens."""
-    if arm.startswith("intp_ext"):
-        route = "attention" if "attention" in arm else "features"
-        context = intp_video.extend(model, frames, rope="ntk", rearrange=route)
+    if arm in OURS:
+        context = intp_video.extend(model, frames, rope="ntk", **OURS[arm])
     else:
         plan = intp_video.plan(model, frames)
         text = model.config.text_config
@@ -133,6 +142,12 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", default="medium", help="of the random model (default: medium)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and cache"
+    )
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help="(default: all)"
+    )
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 64], metavar="M")
     parser.add_argument("--tokens", type=int, default=16, help="to generate (default: 16)")
     parser.add_argument("--rounds", type=int, default=3, help="of all arms (default: 3)")
@@ -146,15 +161,19 @@ def main(argv: list[str] | None = None) -> int:
     logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     report = {"benchmark": "ask", "machine": machine.describe(torch.device("cpu"))}
-    report |= {"size": options.size, "threads": options.threads, "results": []}
+    report |= {"size": options.size, "dtype": options.dtype, "threads": options.threads}
+    report |= {"results": []}
     with tempfile.TemporaryDirectory() as folder:
         directory = intp_video.make_random_model(Path(folder) / "model", options.size)
         video = Path(folder) / "video.mp4"
         write_world(video, held_out_world(0, 1 / 32)[0], frames=576, fps=12, size=272)
-        model, preparer = intp_video.load(directory)
+        dtype = getattr(torch, options.dtype)
+        model, preparer = intp_video.load(directory, dtype=dtype)
         for frames in options.frames:
             clip = intp_video.read_video(video, frames)
-            report["results"].append(measure(model, preparer(clip, QUESTION), frames, options))
+            inputs = preparer(clip, QUESTION)
+            inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(dtype)
+            report["results"].append(measure(model, inputs, frames, options))
             print(table(report["results"][-1]), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -165,9 +184,9 @@ def measure(
     model: nn.Module, inputs: dict[str, torch.Tensor], frames: int, options: argparse.Namespace
 ) -> dict:
     prompt = inputs["input_ids"].shape[1]
-    arms, left_out = list(ARMS), {}
+    arms, left_out = list(options.arms), {}
     need, have = eager_bytes(model, prompt), psutil.virtual_memory().available
-    if need > 0.8 * have:
+    if "stock eager" in arms and need > 0.8 * have:
         arms.remove("stock eager")
         left_out["stock eager"] = f"needs {need / 1e9:.0f} GB, {have / 1e9:.0f} GB are free"
     taken: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
@@ -189,11 +208,18 @@ def measure(
                 "median_s": {s: statistics.median(run[s] for run in runs) for s in STAGES},
                 "runs": runs,
                 "tokens_equal_first_arm": answers[arm] == answers[arms[0]],
+                "same_computation": arm not in APART,
             }
             for arm, runs in taken.items()
         },
         "left_out": left_out,
     }
+
+
+def equal(figures: dict) -> str:
+    if figures["tokens_equal_first_arm"]:
+        return "yes"
+    return "NO" if figures["same_computation"] else "no"
 
 
 def table(result: dict) -> str:
@@ -203,7 +229,7 @@ def table(result: dict) -> str:
         median = figures["median_s"]
         lines.append(
             f"  {arm:<20} {median['encode']:9.2f} {median['prefill']:10.2f} "
-            f"{1e3 * median['token']:9.1f}  {'yes' if figures['tokens_equal_first_arm'] else 'NO'}"
+            f"{1e3 * median['token']:9.1f}  {equal(figures)}"
         )
     lines += [f"  {arm:<20} not run: {why}" for arm, why in result["left_out"].items()]
     return "\n".join(lines)

@@ -27,7 +27,7 @@ def test_every_arm_gives_the_same_tokens(tmp_path, capsys):
     (result,) = report["results"]
     assert list(result["arms"]) == list(bench_ask.ARMS) and result["left_out"] == {}
     for figures in result["arms"].values():
-        assert figures["tokens_equal_first_arm"]
+        assert figures["tokens_equal_first_arm"] or not figures["same_computation"]
         assert set(figures["median_s"]) == STAGES and min(figures["median_s"].values()) > 0
     assert "same tokens" in capsys.readouterr().out
 
