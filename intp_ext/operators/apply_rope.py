@@ -70,11 +70,7 @@ def apply_rope(
     _checks.positions(where, positions, x.shape[0], length, rope, x_name, x)
     if out is not None:
         _check_out(where, (q, k), length, out)
-    sections = None if rope.sections is None else list(rope.sections)
-    args = (
-        positions, rope.inv_freq.contiguous(), rope.attention_scaling, sections,
-        rope.interleaved_sections, order,
-    )  # fmt: skip
+    args = _arguments(positions, rope, order)
     op = torch.ops.intp_ext.apply_rope
     if q is not None and k is not None:
         if out is None:
@@ -89,6 +85,23 @@ def apply_rope(
     op.single_out(x, *args, out=out[1] if q is None else out[0])
     mark_written(*out)
     return out
+
+
+def rotate(
+    x: torch.Tensor, positions: torch.Tensor, rope: Rope, order: torch.Tensor | None = None
+) -> torch.Tensor:
+    """:func:`apply_rope` of one tensor, for callers who have checked what they pass on: nothing is
+    checked here but what keeps the kernel inside its memory."""
+    return torch.ops.intp_ext.apply_rope.single(x, *_arguments(positions, rope, order))
+
+
+def _arguments(positions: torch.Tensor, rope: Rope, order: torch.Tensor | None) -> tuple:
+    """What follows q and k in the operator's schema."""
+    sections = None if rope.sections is None else list(rope.sections)
+    return (
+        positions, rope.inv_freq.contiguous(), rope.attention_scaling, sections,
+        rope.interleaved_sections, order,
+    )  # fmt: skip
 
 
 def _check_out(

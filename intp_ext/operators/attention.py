@@ -106,15 +106,25 @@ def attention(
     if order is not None:
         v = gather_tokens(v, order)
     scale = q.shape[3] ** -0.5 if scale is None else float(scale)
-    visibility = (bounds.rows, bounds.size, bounds.block, bounds.sink)
     if order is None and out is not None:
+        visibility = (bounds.rows, bounds.size, bounds.block, bounds.sink)
         torch.ops.intp_ext.attention_core.out(q, k, v, *visibility, scale, out=out)
         mark_written(out)
         return out
-    result = torch.ops.intp_ext.attention_core(q, k, v, *visibility, scale)
+    result = attend(q, k, v, bounds, scale)
     if order is not None:
         result = gather_tokens(result, inverse_order(order))
     return result if out is None else out.copy_(result)
+
+
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: Bounds, scale: float
+) -> torch.Tensor:
+    """:func:`attention` of rotated q and k, for callers who have checked what they pass on: nothing
+    is checked here but what keeps the kernel inside its memory."""
+    return torch.ops.intp_ext.attention_core(
+        q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale
+    )
 
 
 def _rotate(

@@ -1,6 +1,7 @@
 """The trained model of the package: right and wrong answers, told apart."""
 
 import intp_video
+import intp_video.hook.attention
 import pytest
 import torch
 from intp_video.lab.evaluation import Arm, VideoQuestion, is_right
@@ -119,12 +120,12 @@ def test_the_kernels_and_their_definition_give_the_same_answer(loaded, prompt, m
         expected = logits(model, prompt)
     calls = []
 
-    def definition(q, k, v, *, bounds, scale):
+    def definition(q, k, v, bounds, scale):
         calls.append(1)
         sizes = (bounds.size, bounds.block, bounds.sink)
         return intp_ext.reference.attention_core(q, k, v, bounds.rows, *sizes, scale)
 
-    monkeypatch.setattr(intp_ext, "attention", definition)
+    monkeypatch.setattr(intp_video.hook.attention, "attend", definition)
     with intp_video.extend(model, 32):
         found = logits(model, prompt)
     assert len(calls) == model.config.text_config.num_hidden_layers

@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 import intp_ext
+from intp_ext.operators.attention import attend
 from intp_ext.operators.rearrange import gather_tokens
 from intp_ext.window import BLOCK_START, DENSE_FROM, HI, LO, NEVER_DENSE, Q_OFFSET
 
@@ -163,7 +164,8 @@ def _attend(
 ) -> torch.Tensor:
     if _is_carrier(mask):
         bounds = intp_ext.Bounds(mask[:, 0, 0]) if now is None else now.bounds(mask)
-        return intp_ext.attention(query, key, value, bounds=bounds, scale=scaling)
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return attend(query, key, value, bounds, scaling)
     if now is not None and now.window() is not None:
         raise ModelError(
             "a window needs plain causal attention and padding at one end of each row, got padding "

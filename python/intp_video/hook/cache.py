@@ -75,12 +75,17 @@ class ExtendedLayer(Followed, DynamicLayer):
         now = _pass_of(self.sequence)
         if now is None:
             return super().update(key_states, value_states, *args, **kwargs)
-        key, value = now.prepare_keys(key_states, value_states)
-        if self._has_no_memory_for(key, value):
+        if self._has_no_memory_for(key_states, value_states):
             self._memory = None
-            states = super().update(key, value, *args, **kwargs)
+            prepared = now.prepare_keys(key_states, value_states)
+            states = super().update(*prepared, *args, **kwargs)
         else:
-            states = self._append(key, value)
+            now.follow(key_states.device)
+            memory = self._memory_for(now)
+            now.pack_keys(memory, key_states, value_states)
+            self.dtype, self.device = memory.dtype, memory.device
+            self.is_initialized = True
+            states = self._show(memory)
         now.saw_update(key_states, states[0])
         return states
 
@@ -90,15 +95,22 @@ class ExtendedLayer(Followed, DynamicLayer):
         derived = torch.is_grad_enabled() and (key.requires_grad or value.requires_grad)
         return derived or torch.compiler.is_compiling()
 
-    def _append(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _memory_for(self, now: ForwardPass) -> intp_ext.KVCache:
+        """That of all tokens so far, which rotates new keys where the pass leaves it to us."""
         memory = self._memory
-        if memory is None or self.keys is not self._shown:  # new, or changed by somebody else
-            memory = intp_ext.KVCache()
-            if self.is_initialized and self.keys.numel():
-                memory.append(self.keys, self.values)
-        memory.append(key, value)
-        self.dtype, self.device, self.is_initialized = key.dtype, key.device, True
-        return self._show(memory)
+        if (
+            memory is not None
+            and self.keys is self._shown
+            and (memory.rope is not None) == now.withheld
+        ):
+            return memory
+        rope = now.rope if now.withheld else None  # new, or changed by somebody else
+        memory = intp_ext.KVCache(rope=rope)
+        if self.is_initialized and self.keys.numel():
+            copied = intp_ext.KVCache()
+            copied.append(self.keys, self.values)
+            memory.hold(copied.held()[:-2], None, None, copied.length)  # its buffers
+        return memory
 
     def _show(self, memory: intp_ext.KVCache) -> tuple[torch.Tensor, torch.Tensor]:
         self._memory = memory

@@ -18,6 +18,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 import intp_ext
+from intp_ext.operators.apply_rope import rotate
 from intp_ext.operators.rearrange import gather_tokens, inverse_order
 
 from .. import compat
@@ -155,7 +156,7 @@ class ForwardPass:
         self.follow(query.device)
         query = as_autocast(query)
         if self.withheld:
-            return intp_ext.apply_rope(query, None, self.positions, self.rope, self.order)[0]
+            return rotate(query, self.positions, self.rope, self.order)
         return query if self.order is None else gather_tokens(query, self.order)
 
     def prepare_keys(
@@ -165,13 +166,13 @@ class ForwardPass:
         self.follow(key.device)
         key, value = (as_autocast(x) for x in (key, value))
         if self.withheld:
-            key = intp_ext.apply_rope(None, key, self.positions, self.rope, self.order)[1]
+            key = rotate(key, self.positions, self.rope, self.order)
         elif self.order is not None:
             key = gather_tokens(key, self.order)
         return key, value if self.order is None else gather_tokens(value, self.order)
 
     def pack_keys(self, cache: intp_ext.KVCache, key: torch.Tensor, value: torch.Tensor) -> None:
-        """The same into a packed cache, which rotates them itself."""
+        """The same into a cache of ours, which brings them in order and rotates them itself."""
         positions = self.positions if self.withheld else None
         key, value = (as_autocast(x) for x in (key, value))
         cache.append(key, value, positions, order=self.order, kv_bounds=self.kv_bounds)
