@@ -6,10 +6,10 @@
 >>> handle.restore()
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers know it: the command line begins with this file
 if TYPE_CHECKING:
+    from typing import Any
+
     from .answering import Answer, ask, load
     from .errors import IntpVideoError, ModelError, VideoError
     from .hook import Handle, Options, extend
@@ -56,7 +56,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)

@@ -14,6 +14,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from .errors import ModelError
 from .hook import extend
+from .model_source import check_weights
 from .models import video_model_for
 from .planning import load_config
 from .preparation import Preparer
@@ -73,10 +74,18 @@ def load_model(
     """The model of :func:`load`, alone."""
     config = load_config(directory)
     model_class = video_model_for(config).model_class(config)
+    check_weights(directory)
     try:
-        model = model_class.from_pretrained(directory, dtype=dtype or "auto")
+        model, found = model_class.from_pretrained(
+            directory, dtype=dtype or "auto", output_loading_info=True
+        )
     except Exception as error:  # whatever is wrong with the files: OSError, SafetensorError, ...
         raise ModelError(f"{directory}: no weights: {in_one_line(error)}") from error
+    if missing := found["missing_keys"]:  # transformers makes random ones for them
+        raise ModelError(
+            f"{directory}: the weights lack {len(missing)} tensors of the model, {min(missing)} "
+            "among them"
+        )
     return model.to(device).eval()
 
 
@@ -87,14 +96,22 @@ def check_options(directory: str | Path, frames: int, **options: Any) -> None:
         ModelError: config.json describes no model.
         TypeError, ValueError: as :func:`extend`.
     """
+    extend(meta_model(directory), frames, **options).restore()
+
+
+def meta_model(directory: str | Path) -> nn.Module:
+    """The model of a config, with shapes and no weights.
+
+    Raises:
+        ModelError: config.json describes no model.
+    """
     config = load_config(directory)
     model_class = video_model_for(config).model_class(config)
     try:
         with torch.device("meta"):
-            model = model_class(config)
+            return model_class(config)
     except Exception as error:  # whatever a number in a config can lead to
         raise ModelError(f"{directory}: no model in config.json: {in_one_line(error)}") from error
-    extend(model, frames, **options).restore()
 
 
 def ask(

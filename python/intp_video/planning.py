@@ -12,6 +12,7 @@ from torch import nn
 import intp_ext
 
 from .errors import ModelError
+from .model_source import check_source
 from .models import video_model_for
 from .reasons import in_one_line
 from .sampling import check_frames, round_up_to_groups
@@ -181,16 +182,14 @@ def load_config(source: nn.Module | Any | str | Path) -> Any:
 
     from . import towers  # noqa: F401  makes their configs known to AutoConfig
 
+    check_source(source)
     path = Path(source)
     if path.exists() and not (path / "config.json").is_file():
         raise ModelError(f"{source}: no config.json there: not a Hugging Face model directory")
     try:
         return AutoConfig.from_pretrained(source)
     except Exception as error:  # JSON that is no config fails in ways of its own
-        where = (
-            "" if path.exists() else "there is no such folder, and no model was found on the hub: "
-        )
-        raise ModelError(f"{source}: {where}{in_one_line(error)}") from error
+        raise ModelError(f"{source}: {in_one_line(error)}") from error
 
 
 def parameter_count(config: Any) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from .errors import ModelError
 from .frame_processor import FrameProcessor
+from .model_source import folder_of
 from .models import video_model_for
 from .planning import load_config
 from .questions import checked_question
@@ -52,7 +53,7 @@ class Preparer:
             tokenizer = AutoTokenizer.from_pretrained(directory)
         except Exception as error:  # whatever is wrong with the files: KeyError, TypeError, ...
             raise ModelError(f"{directory}: no tokenizer: {in_one_line(error)}") from error
-        return cls._build(tokenizer, FrameProcessor.from_directory(_local(directory)), config)
+        return cls._build(tokenizer, FrameProcessor.from_directory(folder_of(directory)), config)
 
     @classmethod
     def from_processor(cls, processor: Any, config: Any) -> Preparer:
@@ -173,13 +174,3 @@ def prepare(
             video, round_up_to_groups(frames, preparer.frames_per_group), backend=backend
         )
     return preparer(video, question)
-
-
-def _local(directory: str | Path) -> Path:
-    """The folder itself, or where the hub's files are cached."""
-    path = Path(directory)
-    if path.is_dir():
-        return path
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(str(directory), allow_patterns=["*.json"]))

@@ -8,7 +8,7 @@ import intp_video
 import pytest
 from video.make_videos import write_video
 
-STAGES = ["decode", "load", "prepare", "encode", "prefill", "generate"]
+STAGES = ["start", "decode", "load", "prepare", "encode", "prefill", "generate"]
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +87,7 @@ def test_python_gives_the_same_answer_and_leaves_the_model_as_it_was(ask, video,
     model, preparer = intp_video.load(model_dir)
     answer = intp_video.ask(model, preparer, video, "What happens?", 16, max_new_tokens=4)
     assert answer.text + "\n" == ask("--frames", 16).out
-    assert list(answer.seconds) == [stage for stage in STAGES if stage != "load"]
+    assert list(answer.seconds) == [name for name in STAGES if name not in ("start", "load")]
     intp_video.extend(model).restore()  # nothing was left behind
 
 
@@ -140,10 +140,10 @@ def test_python_gives_the_same_answer_and_leaves_the_model_as_it_was(ask, video,
         (["ask", "text.mp4", "What?", "--model", "MODEL"], "it is a text file"),
         (["ask", "empty.mp4", "What?", "--model", "MODEL"], "the file is empty"),
         (["ask", "VIDEO", "What?", "--model", "."], "no config.json there"),
-        (["ask", "VIDEO", "What?", "--model", "text.mp4"], "no config.json there"),
+        (["ask", "VIDEO", "What?", "--model", "text.mp4"], "it is a file, expected a folder"),
         (
             ["ask", "VIDEO", "What?", "--model", "nobody/nothing"],
-            "no such folder, and no model was found",
+            "no such folder, and HF_HUB_OFFLINE forbids to ask the hub",
         ),
         (["ask", "VIDEO", "What?", "--model", "llama"], "'llama' is not known; known: video_llava"),
         (["ask", "VIDEO", "What?", "--model", "no-weights"], "no weights"),
@@ -156,14 +156,14 @@ def test_python_gives_the_same_answer_and_leaves_the_model_as_it_was(ask, video,
         (["demo", "--out", "text.mp4"], "File exists: 'text.mp4'"),
         (
             ["demo", "--out", "out", "--model", "nobody/nothing"],
-            "no such folder, and no model was found",
+            "no such folder, and HF_HUB_OFFLINE forbids to ask the hub",
         ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     cli, video, model_dir, tmp_path, monkeypatch, arguments, message
 ):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "llama").mkdir()
@@ -189,7 +189,9 @@ def test_interrupted_in_any_stage(ask, monkeypatch, stage):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    if stage == "load":
+    if stage == "start":
+        monkeypatch.setattr("intp_video.answering.check_options", interrupt)
+    elif stage == "load":
         monkeypatch.setattr("intp_video.answering.load_model", interrupt)
     elif stage == "decode":
         monkeypatch.setattr("intp_video.cli.ask.read_video", interrupt)

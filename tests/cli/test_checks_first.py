@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import intp_video
 import pytest
 import torch
+from huggingface_hub import errors
 from intp_video.frame_processor import FrameProcessor
 from intp_video.preparation import Preparer
+from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,161 @@ def test_a_demo_that_cannot_begin_leaves_nothing(cli, tmp_path):
     for options in (["--device", "meta"], ["--model", "nothing/here"], ["--seed", "1000"]):
         assert cli("demo", *options).code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+def sharded(directory, count: int = 2) -> list[str]:
+    """Splits the weights of a directory into so many files and an index; returns their names."""
+    weights = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    names = [f"model-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)]
+    home = {tensor: names[i * count // len(weights)] for i, tensor in enumerate(sorted(weights))}
+    for name in names:
+        part = {tensor: weights[tensor] for tensor in weights if home[tensor] == name}
+        save_file(part, directory / name, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": home}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    return names
+
+
+def no_file(directory):
+    (directory / "model.safetensors").unlink()
+
+
+def cut_off(directory):
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def no_header(directory):
+    (directory / "model.safetensors").write_bytes(b"\xff" * 100)
+
+
+def one_of_two(directory):
+    (directory / sharded(directory)[1]).unlink()
+
+
+def one_of_two_cut_off(directory):
+    path = directory / sharded(directory)[1]
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def the_same_twice(directory):
+    first, second = sharded(directory)
+    shutil.copy(directory / first, directory / second)
+
+
+def no_index(directory):
+    sharded(directory)
+    (directory / "model.safetensors.index.json").write_text("[]")
+
+
+WEIGHTS = {
+    no_file: "broken: no weights: expected model.safetensors, or model.safetensors.index.json",
+    cut_off: "broken/model.safetensors: no weights: ",
+    no_header: "broken/model.safetensors: no weights: ",
+    one_of_two: "broken: no model-00002-of-00002.safetensors there",
+    one_of_two_cut_off: "broken/model-00002-of-00002.safetensors: no weights: ",
+    the_same_twice: "broken/model-00002-of-00002.safetensors: ",
+    no_index: "broken/model.safetensors.index.json: no index of weights: ",
+}
+
+
+@pytest.mark.parametrize("harm", WEIGHTS)
+@pytest.mark.parametrize("command", ["ask", "eval", "demo"])
+def test_weights(cli, video, model_dir, tmp_path, monkeypatch, nothing_long, command, harm):
+    def reached(*_, **__):
+        raise AssertionError("begun before the weights were looked at")
+
+    for name in ("evaluation.shapes_questions", "evaluation.read_questions", "shapes.write_world"):
+        monkeypatch.setattr(f"intp_video.lab.{name}", reached)
+    shutil.copytree(model_dir, tmp_path / "broken")
+    harm(tmp_path / "broken")
+    outcome = cli(command, *([video, "What?"] if command == "ask" else []), "--model", "broken")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"intp-video: error: {WEIGHTS[harm]}"), outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_weights_in_several_files_are_read(cli, video, model_dir, tmp_path):
+    ask = ("ask", video, "What?", "--frames", 8, "--max-new-tokens", 4, "--model")
+    shutil.copytree(model_dir, tmp_path / "parts")
+    sharded(tmp_path / "parts", 3)
+    assert cli(*ask, "parts").out == cli(*ask, model_dir).out != ""
+
+
+def test_a_tensor_that_is_missing_is_not_made_up(model_dir, tmp_path):
+    """transformers would draw random numbers for it."""
+    shutil.copytree(model_dir, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight"))
+    del weights[lost]
+    save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(intp_video.ModelError, match=r"lack 1 tensors .*layers\.1\.mlp\.up_proj"):
+        intp_video.load(tmp_path / "model")
+
+
+# -- the name of a model --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("a network was asked")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", asked)
+
+
+@pytest.mark.parametrize("name", ["./tiny", "/no/such", "models/of/mine", "tiny/", "~/tiny", ".."])
+@pytest.mark.parametrize("command", ["ask", "plan", "frames", "demo", "eval"])
+def test_a_path_is_not_looked_for_on_the_hub(cli, video, no_network, command, name):
+    what = {"ask": [video, "What?"], "frames": [video]}.get(command, [])
+    outcome = cli(command, *what, "--model", name)
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    message = "no config.json there" if name == ".." else "there is no such folder"
+    assert f"{name}: {message}" in outcome.err
+
+
+def test_a_name_that_can_be_neither(no_network):
+    with pytest.raises(intp_video.ModelError, match="no such folder, and it is no id of the hub"):
+        intp_video.plan("a model of mine")
+
+
+def test_offline(no_network, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(intp_video.ModelError, match="HF_HUB_OFFLINE forbids to ask the hub"):
+        intp_video.load("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (lambda: OSError("Name or service not known"), "cannot be asked .*: Name or service not"),
+        (lambda: errors.RepositoryNotFoundError("404", response=response()), "has no such model"),
+        (lambda: errors.EntryNotFoundError("404"), "no config.json there"),
+    ],
+)
+def test_what_the_hub_answers_is_said_at_once(monkeypatch, error, message):
+    asked = []
+
+    def ask(url, timeout):
+        asked.append(url)
+        raise error()
+
+    def retried(*_, **__):
+        raise AssertionError("transformers asks the hub again and again")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", ask)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", retried)
+    with pytest.raises(intp_video.ModelError, match=message):
+        intp_video.load("nobody/nothing")
+    assert len(asked) == 1 and asked[0].endswith("/nobody/nothing/resolve/main/config.json")
+
+
+def response() -> SimpleNamespace:
+    return SimpleNamespace(headers={}, request=None, status_code=404)
 
 
 # -- files of a model -----------------------------------------------------------------------------

@@ -35,7 +35,8 @@ def test_no_bar_counts_what_it_does_not_know(cli, video, model_dir, terminal):
     cli("ask", video, "What?", "--model", model_dir, "--frames", 16, "--max-new-tokens", 3)
     shown = screen.getvalue()
     assert "0group" not in shown and "?group" not in shown and "?token" not in shown
-    for stage in ("decode", "load", "prepare", "encode", "prefill", "generate"):
+    assert "Loading" not in shown, "transformers has bars of its own"
+    for stage in ("start", "decode", "load", "prepare", "encode", "prefill", "generate"):
         assert re.search(rf"\r{stage}\b", shown), f"{stage} is not seen while it runs"
     assert "2/2" in shown and "/3" in shown
 
@@ -44,11 +45,17 @@ def test_the_demo_is_seen_at_work(cli, model_dir, terminal):
     screen = terminal()
     assert cli("demo", "--model", model_dir).code == 0
     shown = screen.getvalue()
-    for stage in ("load", "render", "8 frames", "32 frames", "64 frames"):
+    for stage in ("start", "load", "render", "8 frames", "32 frames", "64 frames"):
         assert re.search(rf"\r{stage}\b", shown), f"{stage} is not seen while it runs"
     assert "?" not in shown
     order = [shown.index(f"\r{n} frames") for n in demo_module.FRAMES]
     assert order == sorted(order) and order[-1] < shown.index("  total")
+
+
+def test_a_random_model_is_seen_being_made(cli, terminal):
+    screen = terminal()
+    assert cli("random-model", "model").code == 0
+    assert screen.getvalue().startswith("\rmaking random weights ...\r ")
 
 
 @pytest.mark.parametrize("command", ["ask", "demo"])

@@ -135,22 +135,24 @@ METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..answering import ask, check_options, load_model
-    from ..preparation import Preparer
-
-    # Nothing long begins before all of this is known to be right.
-    check_video_file(args.video)
-    device = device_of(args.device)
-    quiet_transformers()
-    options = {name: getattr(args, name) for name in METHOD}
-    preparer = Preparer.from_pretrained(args.model)
-    preparer.check_question(args.question)
-    frames = round_up_to_groups(args.frames, preparer.frames_per_group)
-    check_options(args.model, frames, **options)
-
     progress = Progress(args.quiet)
     logging.getLogger("intp_video").addHandler(_Talk(args.quiet, progress))
     stages = Stages(progress)
+    # Nothing long begins before all of this is known to be right.
+    with stages.stage("start"):
+        check_video_file(args.video)
+        device = device_of(args.device)
+        from ..answering import ask, check_options, load_model
+        from ..model_source import check_weights
+        from ..preparation import Preparer
+
+        quiet_transformers()
+        options = {name: getattr(args, name) for name in METHOD}
+        preparer = Preparer.from_pretrained(args.model)
+        preparer.check_question(args.question)
+        frames = round_up_to_groups(args.frames, preparer.frames_per_group)
+        check_options(args.model, frames, **options)
+        check_weights(args.model)
     with stages.stage("decode") as stage:
         clip = read_video(args.video, frames, args.backend)
         stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"

@@ -6,7 +6,12 @@ from typing import Any
 
 from .ask import device_of
 from .console import Stages, add_talk_arguments, print_json, say, write_atomically
-from .model_arguments import add_model_arguments, quiet_transformers, torch_dtype
+from .model_arguments import (
+    add_model_arguments,
+    model_directory,
+    quiet_transformers,
+    torch_dtype,
+)
 from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
@@ -43,7 +48,10 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of the video, 0 to 999")
     parser.add_argument(
-        "--model", metavar="DIR_OR_ID", help="a Video-LLM (default: the small one of this package)"
+        "--model",
+        type=model_directory,
+        metavar="DIR_OR_ID",
+        help="a Video-LLM (default: the small one of this package)",
     )
     parser.add_argument("--device", default="auto", help="(default: a GPU if there is one)")
     add_model_arguments(parser)
@@ -52,24 +60,27 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..answering import load_model
-    from ..contact_sheet import contact_sheet
-    from ..lab.evaluation import Arm, is_right
-    from ..lab.evaluation.question_file import SHAPES_FRAMES, VideoQuestion
-    from ..lab.evaluation.run import ask_all
-    from ..lab.shapes import held_out_world, write_world
-    from ..preparation import Preparer
-    from ..sampling import sample_indices
-    from ..shipped import SMALL_MODEL
-    from ..video import read_video
-
-    quiet_transformers()
     out, stages = Path(args.out), Stages(Progress(args.quiet))
-    device, directory = device_of(args.device), args.model or SMALL_MODEL
-    seed = _first_with_four() if args.seed is None else args.seed
-    world, questions = held_out_world(seed, 1 / 32)
-    preparer = Preparer.from_pretrained(directory)
-    out.mkdir(parents=True, exist_ok=True)
+    with stages.stage("start"):
+        from ..answering import load_model
+        from ..contact_sheet import contact_sheet
+        from ..lab.evaluation import Arm, is_right
+        from ..lab.evaluation.question_file import SHAPES_FRAMES, VideoQuestion
+        from ..lab.evaluation.run import ask_all
+        from ..lab.shapes import held_out_world, write_world
+        from ..model_source import check_weights
+        from ..preparation import Preparer
+        from ..sampling import sample_indices
+        from ..shipped import SMALL_MODEL
+        from ..video import read_video
+
+        quiet_transformers()
+        device, directory = device_of(args.device), args.model or SMALL_MODEL
+        seed = _first_with_four() if args.seed is None else args.seed
+        world, questions = held_out_world(seed, 1 / 32)
+        preparer = Preparer.from_pretrained(directory)
+        check_weights(directory)
+        out.mkdir(parents=True, exist_ok=True)
     video = out / "video.mp4"
     with stages.stage("load") as stage:
         model = load_model(directory, dtype=torch_dtype(args.dtype), device=device)

@@ -6,9 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..video import BACKENDS
 from .ask import device_of
 from .console import add_talk_arguments, frame_count, print_json, say
-from .model_arguments import add_model_arguments, quiet_transformers, torch_dtype
+from .model_arguments import (
+    add_model_arguments,
+    model_directory,
+    quiet_transformers,
+    torch_dtype,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -47,7 +53,10 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("questions", nargs="?", metavar="QUESTIONS", help="a JSON lines file")
     parser.add_argument(
-        "--model", metavar="DIR_OR_ID", help="a Video-LLM (default: the small one of this package)"
+        "--model",
+        type=model_directory,
+        metavar="DIR_OR_ID",
+        help="a Video-LLM (default: the small one of this package)",
     )
     parser.add_argument(
         "--out", default="intp-eval", metavar="DIR", help="results (default: intp-eval)"
@@ -116,8 +125,16 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--show-options", action="store_true", help='put options into the prompt, as "A. ..."'
     )
-    parser.add_argument("--max-new-tokens", type=frame_count, default=16, metavar="T")
-    parser.add_argument("--backend", default="auto", help="the decoder (default: auto)")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=frame_count,
+        default=16,
+        metavar="T",
+        help="length of an answer at most, in tokens (default: 16)",
+    )
+    parser.add_argument(
+        "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
+    )
     parser.add_argument("--device", default="auto", help="(default: a GPU if there is one)")
     add_model_arguments(parser)
     add_talk_arguments(parser)
@@ -125,7 +142,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..answering import load_model
+    from ..answering import load_model, meta_model
     from ..lab.evaluation import (
         METHODS,
         arms_of,
@@ -136,13 +153,16 @@ def run(args: argparse.Namespace) -> int:
         write_report,
     )
     from ..lab.evaluation.report import markdown_table
+    from ..model_source import check_weights
     from ..preparation import Preparer
     from ..sampling import round_up_to_groups
     from ..shipped import SMALL_MODEL
 
     quiet_transformers()
-    name = args.model or "small_model"  # no path of this machine for what ships with the package
-    args.model = args.model or SMALL_MODEL
+    args.model = args.model or str(SMALL_MODEL)
+    # no path of this machine for what ships with the package
+    name = "small_model" if args.model == str(SMALL_MODEL) else args.model
+    device = device_of(args.device)
     frames = args.frames or ([8, 32] if args.quick else [8, 16, 32, 64, 128])
     methods = args.methods or (["stock", "intp"] if args.quick else list(METHODS))
     preparer = Preparer.from_pretrained(args.model)
@@ -152,13 +172,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--windows: expected numbers of frames, at least 0")
     kv_bits = [bits or None for bits in args.kv_bits]
     arms = arms_of(frames, methods, args.ropes, windows, preparer.frames_per_group, kv_bits)
+    check_weights(args.model)
+    empty = meta_model(args.model)
+    for arm in arms:
+        arm.check(empty)
     out = Path(args.out)
     questions = None if args.questions is None else _questions_of_file(args, preparer)
     bar = _Bar(args.quiet)
     with exclusive(out):
         try:
             questions = questions or _shapes(args, out, [arm.frames for arm in arms], bar)
-            device = device_of(args.device)
             model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
             settings = {
                 "weights": weights_digest(model),
@@ -180,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
             )
         finally:
             bar.close()
-        about = {"model": str(name)} | settings | _machine(str(device))
+        about = {"model": name} | settings | _machine(str(device))
         summary = summarize(questions, arms, predictions, about=about)
         paths = write_report(out, summary, questions, predictions)
     for failure in summary["failures"]:

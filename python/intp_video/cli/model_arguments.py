@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from ..errors import ModelError
+from ..model_source import check_folder
 from ..shipped import SMALL_MODEL
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -19,7 +21,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def model_directory(name: str) -> str:
     """The directory or hub id that ``--model`` names; "small" is the model of the package."""
-    return str(SMALL_MODEL) if name == "small" else name
+    if name == "small":
+        return str(SMALL_MODEL)
+    try:
+        check_folder(name)
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def add_grouping_argument(parser: argparse._ActionsContainer) -> None:

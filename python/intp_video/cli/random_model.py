@@ -4,6 +4,7 @@ import argparse
 import textwrap
 
 from .console import add_talk_arguments, print_json, say
+from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,9 +46,16 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..lab.random_model import make_random_model
+    progress = Progress(args.quiet)
+    progress.begin("making random weights")
+    try:
+        from ..lab.random_model import make_random_model
 
-    directory = make_random_model(args.directory, args.size, args.seed, overwrite=args.overwrite)
+        directory = make_random_model(
+            args.directory, args.size, args.seed, overwrite=args.overwrite
+        )
+    finally:
+        progress.end()
     files = sorted(path.name for path in directory.iterdir())
     say(f"wrote {textwrap.shorten(', '.join(files), 200)}", quiet=args.quiet)
     if args.json:

@@ -58,6 +58,28 @@ class Arm:
         parts += [f"kv{self.kv_bits}"] if self.kv_bits else []
         return "-".join(parts)
 
+    def _options(self) -> dict[str, Any]:
+        """Of :func:`intp_video.extend`."""
+        options: dict[str, Any] = {
+            "rope": self.rope or "none",
+            "window": self.window,
+            "kv_bits": self.kv_bits or 16,
+        }
+        if self.rope == "visual":
+            options |= {"rope": "linear", "span": "visual"}
+        if self.method == "contiguous":
+            options["grouping"] = "contiguous"
+        return options
+
+    def check(self, model: nn.Module) -> None:
+        """Says that this arm cannot be asked of such a model, whose weights need not be there.
+
+        Raises:
+            TypeError, ValueError, ModelError: as :func:`intp_video.extend`.
+        """
+        if self.method != "stock":
+            extend(model, self.frames, **self._options()).restore()
+
     @contextmanager
     def applied(self, model: nn.Module, preparer: Preparer) -> Iterator[Preparer]:
         """The model as this arm wants it, and the preparer of its prompts; afterwards all is as it
@@ -68,15 +90,6 @@ class Arm:
             with _video_features(outer, _remembered(outer.get_video_features, family)):
                 yield preparer
             return
-        options: dict[str, Any] = {
-            "rope": self.rope or "none",
-            "window": self.window,
-            "kv_bits": self.kv_bits or 16,
-        }
-        if self.rope == "visual":
-            options |= {"rope": "linear", "span": "visual"}
-        if self.method == "contiguous":
-            options["grouping"] = "contiguous"
         per_group, tokens = preparer.frames_per_group, preparer.tokens_per_frame
         temporal = getattr(model.config.vision_config, "num_frames", None) is not None
         change: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -87,7 +100,7 @@ class Arm:
             tokens = max(1, per_group * tokens // self.frames)
             preparer = replace(preparer, tokens_per_frame=tokens)
             change = _pooled(tokens)
-        with extend(model, self.frames, **options):
+        with extend(model, self.frames, **self._options()):
             features = outer.get_video_features
             if self.method == "alone" and temporal:
                 features = _each_alone(features, family, per_group)

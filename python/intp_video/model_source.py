@@ -1,0 +1,142 @@
+"""Where a model comes from, a folder or an id on the Hugging Face hub: is it there, is it whole?"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import ModelError
+from .reasons import in_one_line
+
+__all__ = ["check_folder", "check_source", "check_weights", "folder_of"]
+
+_SECONDS = 10  # for the hub to answer
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # read by transformers too
+
+
+def check_folder(source: str | Path) -> None:
+    """Says that a folder is not there, where `source` cannot be meant for the hub. Asks no network.
+
+    Raises:
+        ModelError: no such folder, or it is a file.
+    """
+    path = Path(source)
+    if path.is_file():
+        raise ModelError(f"{source}: it is a file, expected a folder with a model")
+    if not path.exists() and _is_path(os.fspath(source)):
+        raise ModelError(f"{source}: there is no such folder")
+
+
+def check_source(source: str | Path) -> None:
+    """Says at once that a model is not there: transformers asks the hub for half a minute.
+
+    Raises:
+        ModelError: no such folder; and no such model on the hub, or the hub cannot be asked.
+    """
+    check_folder(source)
+    if Path(source).exists() or _cached(source) is not None:
+        return
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    nowhere = f"{source}: there is no such folder, and"
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"{nowhere} HF_HUB_OFFLINE forbids to ask the hub; its cache has no such")
+    try:
+        get_hf_file_metadata(hf_hub_url(str(source), "config.json"), timeout=_SECONDS)
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"{nowhere} the hub has no such model that you may read") from error
+    except EntryNotFoundError as error:
+        raise ModelError(f"{source}: no config.json there: not a model") from error
+    except Exception as error:  # of whatever library speaks HTTP
+        raise ModelError(
+            f"{nowhere} the hub cannot be asked for such a model: {in_one_line(error)}"
+        ) from error
+
+
+def check_weights(source: str | Path) -> None:
+    """Says what is wrong with the files of the weights, reading no more than their headers.
+
+    Nothing is said of files that the hub has yet to send.
+
+    Raises:
+        ModelError: none there, one of several is missing or cut off, or has other tensors than
+            the index says.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        config = _cached(source)
+        if config is None:
+            return
+        folder = config.parent
+    if (folder / _WEIGHTS).is_file():
+        _tensors(folder / _WEIGHTS)
+    elif (folder / _INDEX).is_file():
+        for name, expected in _shards(folder / _INDEX):
+            if (folder / name).is_file():
+                missing = expected - _tensors(folder / name)
+                if missing:
+                    raise ModelError(
+                        f"{folder / name}: {len(missing)} tensors are not there that {_INDEX} "
+                        f"expects, {min(missing)} among them"
+                    )
+            elif folder == Path(source):
+                raise ModelError(f"{source}: no {name} there, which {_INDEX} names")
+    elif folder == Path(source) and not any((folder / name).is_file() for name in _PICKLED):
+        raise ModelError(f"{source}: no weights: expected {_WEIGHTS}, or {_INDEX} and its files")
+
+
+def folder_of(source: str | Path) -> Path:
+    """The folder itself, or where the hub's files are cached, fetched if need be."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(source), allow_patterns=["*.json"]))
+
+
+def _is_path(text: str) -> bool:
+    """Whether it cannot be `owner/name`."""
+    return text.startswith((".", "~", os.sep)) or text.count(os.sep) > 1 or text.endswith(os.sep)
+
+
+def _cached(source: str | Path) -> Path | None:
+    """The config.json that the hub has sent before."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        path = try_to_load_from_cache(str(source), "config.json")
+    except HFValidationError as error:
+        raise ModelError(
+            f"{source}: there is no such folder, and it is no id of the hub: {in_one_line(error)}"
+        ) from error
+    return Path(path) if isinstance(path, str) else None
+
+
+def _shards(index: Path) -> Iterator[tuple[str, set[str]]]:
+    """Each file that an index names, and the tensors it is to hold."""
+    try:
+        files: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards: dict[str, set[str]] = {}
+        for tensor, name in files.items():
+            shards.setdefault(name, set()).add(tensor)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ModelError(f"{index}: no index of weights: {in_one_line(error)}") from error
+    yield from sorted(shards.items())
+
+
+def _tensors(path: Path) -> set[str]:
+    """The names in the header; the library checks that the file is as long as it says."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
+    except Exception as error:  # SafetensorError is no OSError, and an OSError may come too
+        raise ModelError(f"{path}: no weights: {in_one_line(error)}") from error
