@@ -39,7 +39,7 @@ def nothing_long(monkeypatch):
         (["--factor", "0.5"], "factor: expected a finite"),
         (["--span", "visual"], 'needs rope="linear"'),
         (["--sink", "1"], "sink: expected with a window"),
-        (["--sink", "-1", "--window", "2"], "sink: expected a number of tokens"),
+        (["--sink", "-1", "--window", "2"], "sink: expected 0 to 100,000, got -1"),
         (["--device", "mps"], "--device: expected cpu, cuda or cuda:N, got 'mps'"),
         (["--device", "xpu"], "--device: expected cpu, cuda or cuda:N, got 'xpu'"),
         (["--device", "meta"], "--device: expected cpu, cuda or cuda:N, got 'meta'"),
