@@ -5,6 +5,7 @@ Nothing here is changed where somebody reads: what an append or a crop needs is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -139,18 +140,20 @@ class Memory:
                 pages = max(pages, int(buffers["k_codes"].shape[2] * GROWTH))
                 pages = -(-pages * PAGE // form.key_group) * form.key_group // PAGE
         shapes = form.shapes(pages, rows, k.shape[3])
+        dtypes = {name: torch.uint8 if name.endswith("codes") else k.dtype for name in shapes}
         larger = {}
         try:
             for name, shape in shapes.items():
-                dtype = torch.uint8 if name.endswith("codes") else k.dtype
-                larger[name] = k.new_empty((*k.shape[:2], *shape), dtype=dtype)
-        except (RuntimeError, OverflowError) as error:
+                larger[name] = k.new_empty((*k.shape[:2], *shape), dtype=dtypes[name])
+        except (RuntimeError, OverflowError, TypeError) as error:  # by how large it is
             if form.capacity is None:
                 raise
+            heads = k.shape[0] * k.shape[1]
+            need = sum(heads * math.prod(shapes[name]) * dtypes[name].itemsize for name in shapes)
             raise ValueError(
                 f"{where}: capacity: expected one that there is memory for, got {form.capacity} "
                 f"tokens [{k.shape[0]}, {k.shape[1]}, {form.capacity}, {k.shape[3]}] of "
-                f"{form.bits} bits"
+                f"{form.bits} bits: {need:,} bytes"
             ) from error
         for name, x in self.used().items():
             larger[name][:, :, : x.shape[2]] = x

@@ -304,6 +304,18 @@ def test_a_mask_of_floats_over_a_longer_static_cache(model):
     torch.testing.assert_close(ours, stock, atol=1e-5, rtol=0)
 
 
+def test_what_is_said_of_a_static_cache_does_not_stand_beside_an_error(model, caplog):
+    ids = torch.tensor([[1, 7, 9, 11]], device=model.device)
+    with torch.no_grad(), intp_video.extend(model, 8):
+        short = StaticCache(config=model.config.text_config, max_cache_len=2)
+        with pytest.raises((RuntimeError, IndexError)):
+            model(input_ids=ids, **with_cache(model, short))
+        assert caplog.text == ""
+        cache = StaticCache(config=model.config.text_config, max_cache_len=12)
+        model(input_ids=ids, **with_cache(model, cache))
+    assert "StaticCache: keys are rotated before they are cached" in caplog.text
+
+
 def test_dropout_is_refused(model):
     model.model.language_model.layers[0].self_attn.attention_dropout = 0.1
     model.train()

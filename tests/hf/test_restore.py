@@ -178,6 +178,14 @@ def test_an_extended_model_is_not_copied(model, copied):
     copy.deepcopy(model)
 
 
+def test_a_part_that_is_not_copied_is_named(model):
+    with (
+        intp_video.extend(model, 16),
+        pytest.raises(intp_video.ModelError, match="LlamaAttention belongs to an extended model"),
+    ):
+        copy.deepcopy(model.model.language_model.layers[0])
+
+
 def test_a_cache_outlives_its_extension(model):
     """Keys are cached rotated: after restore() such a cache is an ordinary one."""
     inputs = make_inputs(8)

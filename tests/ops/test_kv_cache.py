@@ -263,6 +263,20 @@ def states(heads=2, dim=32, dtype=torch.bfloat16, batch=1, length=3):
     return torch.zeros(batch, heads, length, dim, dtype=dtype)
 
 
+@pytest.mark.parametrize("capacity", [10**14, 10**15, 2**63 - 1, 2**64, 10**30])
+@pytest.mark.parametrize("bits", [4, 16])
+def test_a_capacity_that_no_machine_has(bits, capacity):
+    """Torch's own errors differ with the size, and name nothing."""
+    cache = KVCache(bits, capacity=capacity)
+    with pytest.raises(ValueError, match=r"append: capacity: expected .* [\d,]+ bytes") as caught:
+        cache.append(states(), states())
+    if bits == 16:
+        k = states(length=1)
+        need = 2 * k.shape[0] * k.shape[1] * k.shape[3] * k.itemsize * capacity
+        assert f"{need:,} bytes" in str(caught.value)
+    assert cache.shape is None
+
+
 BAD_STATES = {
     "heads": ((states(heads=3), states(heads=3)), {}, ValueError, "heads and head_dim"),
     "v": ((states(), states(length=4)), {}, ValueError, "v: expected k's"),

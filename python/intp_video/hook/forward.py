@@ -85,6 +85,7 @@ class ProvenForward:
                 now = CURRENT.now
                 if now is not before:
                     now.finish(output, self._text.rotary_emb is self._rotary)
+                    self._say_foreign_cache(now)
             except BaseException:  # Ctrl-C too: layers of different lengths are no cache
                 undo.close()
                 raise
@@ -179,7 +180,7 @@ class ProvenForward:
         sequence.own_cache = adopt(cache, sequence, len(self._text.layers), self._options)
         if cache is not None and not sequence.own_cache:
             cache.intp_sequence = sequence
-            self._say_foreign_cache(cache)
+            self._check_foreign_cache(cache)
         return sequence
 
     def _say_beyond(self, now: ForwardPass) -> None:
@@ -191,7 +192,7 @@ class ProvenForward:
                 "answers may get worse; extend with a larger factor, or with more frames"
             )
 
-    def _say_foreign_cache(self, cache: Cache) -> None:
+    def _check_foreign_cache(self, cache: Cache) -> None:
         if self._options.packed:
             raise ModelError(
                 f"kv_bits={self._options.kv_bits} needs the default cache or a static one, got "
@@ -204,9 +205,12 @@ class ProvenForward:
                 f'rearrange="attention" needs the default cache, got {type(cache).__name__} of '
                 f'{names_of_layers(cache)}; use rearrange="features" with it'
             )
-        if self._options.fused:
+
+    def _say_foreign_cache(self, now: ForwardPass) -> None:
+        """Once a pass has gone well: beside an error it would look like a part of it."""
+        if self._options.fused and now.cache is not None and not now.own_layers:
             self._decoder.say_once(
-                f"{type(cache).__name__}: keys are rotated before they are cached, not by our "
+                f"{type(now.cache).__name__}: keys are rotated before they are cached, not by our "
                 "cache layer"
             )
 

@@ -56,7 +56,11 @@ class DecoderState:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         """Copying or pickling a part of an extended model meets what its layers share."""
-        raise ModelError("a part of an extended model is not copied or pickled; restore() first")
+        kind = type(self.layers[0]).__name__ if self.layers else "it"
+        raise ModelError(
+            f"{kind} belongs to an extended model, which is not copied or pickled whole or in "
+            "parts; restore() first"
+        )
 
     def say_once(self, message: str) -> None:
         """Log a warning, the first time; a compiled graph cannot talk."""
