@@ -1,6 +1,6 @@
 """Decode over a KV cache of 16, 8, 4 and 2 bits: one token against 4k to 128k keys.
 
-q [1, Hq, 1, D]; keys and values bfloat16, quantised where bits are fewer. The same numbers for
+q [1, Hq, 1, D]; keys and values bfloat16, quantized where bits are fewer. The same numbers for
 every contender: sdpa and eager read the keys and values as they were before.
 
   intp_ext 16 .. 2    intp_ext.cached_attention(q, cache), packed bytes read in place
@@ -14,7 +14,7 @@ every contender: sdpa and eager read the keys and values as they were before.
                       to compute it can be faster than at that time
 
 GB/s count keys and values of 16 bits for every contender: above the rate of the memory where fewer
-are read. `append` in the JSON: milliseconds to quantise and write all tokens at once, by our cache
+are read. `append` in the JSON: milliseconds to quantize and write all tokens at once, by our cache
 into memory that was reserved, and bytes a token with everything counted.
 
 Limit: the FLOP of both products at the peak of bfloat16: near with several queries a key head.

@@ -129,7 +129,7 @@ def interleave(
 ) -> tuple[dict[str, Timing], dict[str, str]]:
     """Runs every contender once per round from a cold cache, until about ``seconds`` have passed.
 
-    Each round begins with another contender: none always follows the same neighbour. Returns the
+    Each round begins with another contender: none always follows the same neighbor. Returns the
     timings, and why the optional contenders that are not among them refused.
     """
     flush = CacheFlush(device)

@@ -1,6 +1,6 @@
 """Ways to cache keys and values in fewer bits: those of intp_ext.KVCache, and others, simulated.
 
-A simulated cache quantises whole groups with the one definition (intp_ext/reference_kv.py) and
+A simulated cache quantizes whole groups with the one definition (intp_ext/reference_kv.py) and
 hands out what they become; tests/benchmarks/test_kv_accuracy.py holds it to KVCache to the bit.
 """
 

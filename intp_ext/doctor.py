@@ -76,7 +76,7 @@ def _check_attention(device: torch.device) -> float:
 
 
 def _check_kv_cache(device: torch.device) -> float:
-    """One token over a packed cache, against its own dequantised keys and values."""
+    """One token over a packed cache, against its own dequantized keys and values."""
     k, v = (torch.randn(2, 2, 150, 64, device=device) for _ in range(2))
     q = torch.randn(2, 4, 1, 64, device=device)
     cache = KVCache(4)

@@ -19,7 +19,7 @@ _OPTIONS = ("bits", "rotate", "key_group", "value_group")
 
 
 class KVCache:
-    """Keys and values of one attention layer, quantised as they come (KIVI, arXiv 2402.02750).
+    """Keys and values of one attention layer, quantized as they come (KIVI, arXiv 2402.02750).
 
     A key has one scale and one zero for each channel over ``key_group`` tokens, a value one for
     each token over ``value_group`` channels, both in the dtype of the states; the zero is the
@@ -196,7 +196,7 @@ class KVCache:
         order: torch.Tensor | None = None,
         kv_bounds: torch.Tensor | None = None,
     ) -> None:
-        """Cache new tokens, in one pass over k and v: gather, rotate, quantise, write.
+        """Cache new tokens, in one pass over k and v: gather, rotate, quantize, write.
 
         Args:
             k, v: ``[B, Hkv, S, D]`` float32, bfloat16 or float16, any strides with unit stride in
@@ -290,7 +290,7 @@ class KVCache:
 
     def crop(self, length: int) -> None:
         """Forget all tokens from ``length`` on. Where that cuts a group, its remainder is
-        dequantised, and quantised again when the group is complete again.
+        dequantized, and quantized again when the group is complete again.
 
         Raises:
             TypeError, ValueError: no int, negative, or more than there are.
@@ -324,7 +324,7 @@ class KVCache:
         return (self.length, *rows, self.kv_bounds)
 
     def rewind(self, mark: tuple[Any, ...]) -> None:
-        """As it was at :meth:`mark`, where :meth:`crop` would dequantise a group. Tokens may have
+        """As it was at :meth:`mark`, where :meth:`crop` would dequantize a group. Tokens may have
         been appended since, and taken back as far as the mark; rows not reordered.
 
         Raises:

@@ -1,6 +1,6 @@
 """What the low-bit KV cache means, in short eager PyTorch: the definition the kernels must meet.
 
-A key is quantised per channel over groups of tokens, a value per token over groups of channels
+A key is quantized per channel over groups of tokens, a value per token over groups of channels
 (KIVI, Liu et al., arXiv 2402.02750), asymmetrically, against the scale and the zero that are
 stored. Shapes: B batch, H key heads, S tokens, D head_dim; csrc/common/kv_page.h has the layout.
 """

@@ -1,8 +1,8 @@
 """A picture of a clip: its frames, their groups, and what rearranging them does.
 
-Two bands. The first shows the frames in time order, each framed in the colour of its group. The
+Two bands. The first shows the frames in time order, each framed in the color of its group. The
 second shows them as the encoder sees them, group after group, with a line from each to its place
-in time. What the model's centre crop cuts off is faded in the first band and left out of the
+in time. What the model's center crop cuts off is faded in the first band and left out of the
 second.
 """
 
@@ -131,10 +131,10 @@ class _Sheet:
             y,
             "1   Frames in time order",
             f"What is on screen in the middle of each of {len(self.clip)} equal segments. "
-            f"The colour is the group that a frame is encoded in. {rule}",
+            f"The color is the group that a frame is encoded in. {rule}",
         )
         if self._is_cropped:
-            note = "Faded: what the model's centre crop cuts off."
+            note = "Faded: what the model's center crop cuts off."
             self._text(_MARGIN, y - 12, note, 17, _GREY)
             y += 22
         step = self.thumbnail[1] + 42
@@ -145,7 +145,7 @@ class _Sheet:
         return y + rows * step
 
     def _frame(self, frame: int, x: int, y: int) -> None:
-        """One cell of the grid: number and time, and the picture in its group's colour."""
+        """One cell of the grid: number and time, and the picture in its group's color."""
         group = self.group_of[frame]
         color = self.colors[group]
         width, height = self.thumbnail
@@ -205,7 +205,7 @@ class _Sheet:
         return bottom_y + height + 8 + numbers
 
     def _curves(self, links: list[tuple[float, float, tuple]], y0: int, y1: int) -> None:
-        """A smooth line for each (x at y0, x at y1, colour). PIL smooths nothing: shrink."""
+        """A smooth line for each (x at y0, x at y1, color). PIL smooths nothing: shrink."""
         k = _SUPERSAMPLING
         band = Image.new("RGB", (self.width * k, (y1 - y0) * k), _PAPER)
         pen = ImageDraw.Draw(band)
@@ -217,7 +217,7 @@ class _Sheet:
     def _slot(
         self, frame: int, left: float, slot: float, y: int, height: int, numbers: int
     ) -> None:
-        """A frame in a row: a sliver of its picture, a bar in its group's colour, its number."""
+        """A frame in a row: a sliver of its picture, a bar in its group's color, its number."""
         x0, x1 = round(left), round(left + slot)
         width = max(2, x1 - x0 - 2)
         color = self.colors[self.group_of[frame]]
@@ -293,7 +293,7 @@ def _columns(count: int, period: int) -> int:
 
 
 def _colors(count: int) -> list[tuple[int, int, int]]:
-    """Hues around the circle; neighbours also differ in lightness when there are many."""
+    """Hues around the circle; neighbors also differ in lightness when there are many."""
     colors = []
     for i in range(count):
         lightness = 0.52 if count <= 8 or i % 2 == 0 else 0.38

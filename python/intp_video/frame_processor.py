@@ -1,6 +1,6 @@
 """Frames to pixel values as the checkpoint's own processor would, in torch alone.
 
-transformers' video processors need torchvision; resizing and normalising do not.
+transformers' video processors need torchvision; resizing and normalizing do not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL's codes
 
 @dataclass(frozen=True)
 class FrameProcessor:
-    """Resize, centre crop, rescale, normalise: the values of a checkpoint's preprocessor.
+    """Resize, center crop, rescale, normalize: the values of a checkpoint's preprocessor.
 
     Attributes:
         height, width: of the result, pixels.

@@ -144,7 +144,7 @@ def prepare(
             processor (with ``config``).
         video: a file, or a :class:`Clip` that was read already (``frames`` is then not used).
         question: in words.
-        frames: frames to sample, at segment centres; rounded up to whole groups.
+        frames: frames to sample, at segment centers; rounded up to whole groups.
         backend: video decoder, see :func:`read_video`.
         config: the model's config, for a Hugging Face processor.
 

@@ -1,7 +1,7 @@
 """Which frames of a video are shown to the model.
 
 The time of a video is cut into as many equal segments as frames are wanted, and the frame on screen
-in the middle of each segment is taken. No segment is favoured, the first and the last frame (often
+in the middle of each segment is taken. No segment is favored, the first and the last frame (often
 black) are not forced in, and a video with fewer frames than asked for simply repeats some.
 
     12 frames, 4 wanted      |. x .|. x .|. x .|. x .|      indices 1 4 7 10

@@ -111,7 +111,7 @@ def test_encoder_order_refuses(arguments):
 @pytest.mark.parametrize("frames", [1, 8, 24, 128, 512])
 @pytest.mark.parametrize("grouping", ["interleaved", "contiguous"])
 def test_every_frame_and_every_group_is_in_the_picture(tmp_path, frames, grouping):
-    """All frames are of one grey, so that the area of that grey says how many are there."""
+    """All frames are of one gray, so that the area of that gray says how many are there."""
     clip = read_video(write_video(tmp_path / "v.mp4", 4), 4).take(np.arange(frames) % 4)
     clip.frames[:] = 100
     per_group = 1 if frames == 1 else 8

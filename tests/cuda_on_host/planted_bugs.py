@@ -316,7 +316,7 @@ WRONG_RESULT = [
         (AppendCase(value_group=16),),
     ),
     Bug(
-        "append: quantised against a scale that was not rounded",
+        "append: quantized against a scale that was not rounded",
         APPEND,
         "static_cast<float>(near) < x ? append_step(near, 1) : near",
         "near",
@@ -421,7 +421,7 @@ WRONG_RESULT = [
         (replace(ROTATED_ON_READ, dtype=torch.float32),),
     ),
     Bug(
-        "packed, simt: a value's scale is its neighbour's",
+        "packed, simt: a value's scale is its neighbor's",
         PACKED_SIMT,
         "channel / cache_.value_group) +\n                       token;",
         "channel / cache_.value_group) +\n                       (token ^ 1);",

@@ -246,7 +246,7 @@ def test_packed_sequences_are_refused_by_name(model):
 
 
 def test_dynamic_ntk_gives_a_batch_one_set_of_frequencies(model):
-    """A short prompt must not be answered by the frequencies of its longest neighbour."""
+    """A short prompt must not be answered by the frequencies of its longest neighbor."""
     ids = torch.randint(3, 60, (2, 90), device=model.device)
     mask = torch.ones_like(ids)
     mask[0, :40] = 0

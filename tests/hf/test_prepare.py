@@ -44,7 +44,7 @@ def processor(size: int = 32, shortest_edge: int | None = 32) -> FrameProcessor:
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (96, 96), (24, 32), (32, 32)])
 def test_pixels_are_those_of_pil(height, width):
-    """Resize, crop the centre, rescale, normalise: PIL's bicubic to a uint8 step or two."""
+    """Resize, crop the center, rescale, normalize: PIL's bicubic to a uint8 step or two."""
     clip = make_clip(3, 48, 64)
     frames = np.stack([np.asarray(Image.fromarray(f).resize((width, height))) for f in clip.frames])
     size = 32

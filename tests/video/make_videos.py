@@ -16,7 +16,7 @@ WIDTH, HEIGHT = BITS * CELL, 4 * CELL
 def numbered_image(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """uint8 ``[H, W, 3]``: `number` in black and white squares along the top, red at the left.
 
-    The red corner is off centre, so that a turned or mirrored frame is told from an upright one.
+    The red corner is off center, so that a turned or mirrored frame is told from an upright one.
     """
     image = np.full((height, width, 3), 90, dtype=np.uint8)
     for bit in range(BITS):
@@ -27,8 +27,8 @@ def numbered_image(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.
 
 def number_of(image: np.ndarray) -> int:
     """Reads the number back; survives lossy coding."""
-    centres = image[CELL // 2, CELL // 2 : BITS * CELL : CELL].mean(axis=-1)
-    return sum(1 << bit for bit in range(BITS) if centres[bit] > 127)
+    centers = image[CELL // 2, CELL // 2 : BITS * CELL : CELL].mean(axis=-1)
+    return sum(1 << bit for bit in range(BITS) if centers[bit] > 127)
 
 
 def numbers_of(frames: np.ndarray) -> list[int]:

@@ -170,7 +170,7 @@ def combed() -> list[np.ndarray]:
 
 
 def combing(frames: np.ndarray) -> float:
-    """How much rows differ from their neighbours in ways that the next ones take back."""
+    """How much rows differ from their neighbors in ways that the next ones take back."""
     rows = frames.astype(int).mean(axis=-1)
     return float(np.abs(rows[:, 1:-1] - (rows[:, :-2] + rows[:, 2:]) / 2).mean())
 
@@ -217,7 +217,7 @@ NITS = [0, 1, 10, 50, 100, 203, 400, 1000]
 
 
 def bright_steps() -> np.ndarray:
-    """Grey columns of `NITS` as PQ has them."""
+    """Gray columns of `NITS` as PQ has them."""
     image = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
     for i, nits in enumerate(NITS):
         image[:, i * 16 : (i + 1) * 16] = round(255 * pq(nits))
@@ -244,7 +244,7 @@ def write_hdr(path, transfer: int):
 def test_high_dynamic_range_is_mapped_or_said(tmp_path, transfer, name):
     clip = read_video(write_hdr(tmp_path / "v.mkv", transfer), 4, "pyav")
     assert clip.frames.shape == (4, HEIGHT, WIDTH, 3)
-    if clip.notes == (f"high dynamic range ({name}): this FFmpeg cannot map it, colours are pale",):
+    if clip.notes == (f"high dynamic range ({name}): this FFmpeg cannot map it, colors are pale",):
         pytest.skip("this FFmpeg has no tone mapping")
     assert clip.notes == (f"high dynamic range ({name}) was mapped to the range of a screen",)
     shown = clip.frames[0, 32, 8::16].mean(axis=-1)
@@ -262,7 +262,7 @@ def test_an_ffmpeg_without_the_filters_says_so(tmp_path, monkeypatch):
     combs = write_video(tmp_path / "v.mkv", 8, images=combed(), **INTERLACED["h264"])
     monkeypatch.setattr("intp_video.video.picture._graph", refuse)
     assert read_video(hdr, 4, "pyav").notes == (
-        "high dynamic range (PQ): this FFmpeg cannot map it, colours are pale",
+        "high dynamic range (PQ): this FFmpeg cannot map it, colors are pale",
     )
     assert read_video(combs, 4, "pyav").notes == (
         "the video is interlaced and this FFmpeg cannot deinterlace it: moving edges are combs",
@@ -273,7 +273,7 @@ def test_an_ffmpeg_without_the_filters_says_so(tmp_path, monkeypatch):
 def test_decord_says_that_it_does_not_map_high_dynamic_range(tmp_path):
     path = write_hdr(tmp_path / "v.mp4", PQ)
     assert read_video(path, 4, "decord").notes == (
-        "decord does not map high dynamic range (PQ): colours are pale",
+        "decord does not map high dynamic range (PQ): colors are pale",
     )
 
 

@@ -86,7 +86,7 @@ def test_few_frames_repeat_and_the_clip_says_so(tmp_path, backend):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotation_metadata_is_honoured(tmp_path, backend, degrees):
+def test_rotation_metadata_is_honored(tmp_path, backend, degrees):
     upright = read_video(write_video(tmp_path / "upright.mp4", 4), 4, backend)
     turned = read_video(write_video(tmp_path / "turned.mp4", 4, rotation=degrees), 4, backend)
     expected = np.rot90(upright.frames, degrees // 90, axes=(1, 2))
@@ -96,7 +96,7 @@ def test_rotation_metadata_is_honoured(tmp_path, backend, degrees):
 
 
 def test_backends_agree_on_colours(tmp_path):
-    path = write_video(tmp_path / "colours.mp4", 8)
+    path = write_video(tmp_path / "colors.mp4", 8)
     clips = [read_video(path, 8, name).frames.astype(int) for name in WORKING]
     for frames in clips[1:]:
         assert np.abs(frames - clips[0]).mean() < 2

@@ -1,4 +1,4 @@
-"""Uniform sampling at segment centres, and whole groups."""
+"""Uniform sampling at segment centers, and whole groups."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def test_the_picture_of_the_docstring():
 def test_indices_are_the_middles_of_equal_segments(count, frames):
     indices = sample_indices(count, frames)
     assert indices.dtype == np.int64 and indices.shape == (frames,)
-    # The centre of segment i, in frames, lies inside the frame that is taken.
-    centres = [(2 * i + 1) * count for i in range(frames)]  # over 2 * frames
+    # The center of segment i, in frames, lies inside the frame that is taken.
+    centers = [(2 * i + 1) * count for i in range(frames)]  # over 2 * frames
     assert all(
-        index * 2 * frames <= centre < (index + 1) * 2 * frames
-        for index, centre in zip(indices.tolist(), centres, strict=True)
+        index * 2 * frames <= center < (index + 1) * 2 * frames
+        for index, center in zip(indices.tolist(), centers, strict=True)
     )
 
 

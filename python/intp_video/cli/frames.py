@@ -30,7 +30,7 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", "":
 
 _DESCRIPTION = """\
 Draw the frames that a model would be shown: sampled evenly over the video, each with its time and
-in the colour of the group it is encoded in; and below, how the groups' output is rearranged into
+in the color of the group it is encoded in; and below, how the groups' output is rearranged into
 time order. What a model does not see, because it crops to the middle, is faded. No model is needed:
 without one, groups and crop are those of Video-LLaVA.
 
@@ -140,7 +140,7 @@ def _format_of(out: str) -> str:
 def _model(args: argparse.Namespace) -> tuple[int, Callable[[int, int], Box]]:
     """Frames per group, and what is seen of a frame of some height and width."""
     if args.model is None:
-        return args.frames_per_group or _FRAMES_PER_GROUP, _centre_square
+        return args.frames_per_group or _FRAMES_PER_GROUP, _center_square
     from ..preparation import Preparer
 
     quiet_transformers()
@@ -153,7 +153,7 @@ def _model(args: argparse.Namespace) -> tuple[int, Callable[[int, int], Box]]:
     return preparer.frames_per_group, preparer.frame_processor.seen
 
 
-def _centre_square(height: int, width: int) -> Box:
+def _center_square(height: int, width: int) -> Box:
     side = min(height, width)
     x, y = (width - side) / 2, (height - side) / 2
     return x, y, width - x, height - y

@@ -12,7 +12,7 @@ from .backend import BackendFailure, check_utf8, length_of
 
 __all__ = ["open_stream"]
 
-# decord shows a neighbour in place of a frame that it cannot decode and says nothing, unless the
+# decord shows a neighbor in place of a frame that it cannot decode and says nothing, unless the
 # number of such frames has a limit. This one, a share of all frames, is passed by the first.
 _NO_SILENT_REPAIRS = 1e-9
 

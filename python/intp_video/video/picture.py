@@ -28,7 +28,7 @@ _Steps = tuple[tuple[str, str], ...]  # filters and their arguments, one after t
 
 _DEINTERLACE: _Steps = (("estdif", "mode=frame:deint=interlaced"),)  # looks at no other frame
 _TONE_MAP: _Steps = (
-    # It differs from frame to frame, and for each the table of colours would be made anew.
+    # It differs from frame to frame, and for each the table of colors would be made anew.
     ("sidedata", "mode=delete:type=DYNAMIC_HDR_PLUS"),
     ("scale", "out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709:intent=perceptual"),
 )
@@ -83,7 +83,7 @@ class Traits:
         if self.interlaced:
             notes.append(f"{name} does not deinterlace")
         if self.hdr:
-            notes.append(f"{name} does not map high dynamic range ({self.hdr}): colours are pale")
+            notes.append(f"{name} does not map high dynamic range ({self.hdr}): colors are pale")
         return notes
 
 
@@ -116,7 +116,7 @@ class Pictures:
                 self._tone_mapped,
                 frame,
                 done=f"{hdr} was mapped to the range of a screen",
-                failed=f"{hdr}: this FFmpeg cannot map it, colours are pale",
+                failed=f"{hdr}: this FFmpeg cannot map it, colors are pale",
             )
         width, height = self._size(frame, traits)
         image = frame.to_ndarray(format="rgb24", width=width, height=height)

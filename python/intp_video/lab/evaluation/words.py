@@ -23,7 +23,7 @@ class Word:
     Attributes:
         text: as it is compared.
         raw: as it was written.
-        before, after: what stands between it and its neighbours.
+        before, after: what stands between it and its neighbors.
     """
 
     text: str
@@ -44,7 +44,7 @@ def words_of(text: str) -> list[Word]:
     ends = [0, *(end for _, end in spans)]
     begins = [*(begin for begin, _ in spans), len(text)]
     gaps = [text[end:begin] for end, begin in zip(ends, begins, strict=True)]
-    # the last word has no neighbour, so that no article can be the last
+    # the last word has no neighbor, so that no article can be the last
     gaps[-1] += "\n"
     return [
         Word(_compared(text[begin:end]), text[begin:end], gaps[i], gaps[i + 1])

@@ -1,7 +1,7 @@
 """A task that short clips can teach and only long videos can test.
 
-Coloured shapes appear for a while, one at a time, among grey things that move; questions ask for
-the colour of one, the first or the last, how many, and whether there was one. ``worlds.py`` draws
+Colored shapes appear for a while, one at a time, among gray things that move; questions ask for
+the color of one, the first or the last, how many, and whether there was one. ``worlds.py`` draws
 what happens, ``drawing.py`` renders it, ``questions.py`` asks, ``videos.py`` writes files.
 
 Frozen: accuracy is only comparable over the same worlds and questions, so
