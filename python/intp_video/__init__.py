@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from .answering import Answer, ask, load
     from .errors import IntpVideoError, ModelError, VideoError
-    from .hook import Handle, Options, extend
+    from .hook import Handle, Options
+    from .hook.extend import extend
     from .lab.random_model import make_random_model
     from .planning import Plan, plan
     from .preparation import Preparer, prepare

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from .errors import ModelError
 from .hook import extend
@@ -54,7 +53,7 @@ def load(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-) -> tuple[nn.Module, Preparer]:
+) -> tuple[PreTrainedModel, Preparer]:
     """A Video-LLM and what prepares its inputs, from a Hugging Face directory or hub id.
 
     Args:
@@ -70,7 +69,7 @@ def load(
 
 def load_model(
     directory: str | Path, *, dtype: torch.dtype | None, device: torch.device | str
-) -> nn.Module:
+) -> PreTrainedModel:
     """The model of :func:`load`, alone."""
     config = load_config(directory)
     model_class = video_model_for(config).model_class(config)
@@ -115,7 +114,7 @@ def meta_model(directory: str | Path) -> nn.Module:
 
 
 def ask(
-    model: nn.Module,
+    model: PreTrainedModel,
     preparer: Preparer,
     video: str | Path | Clip,
     question: str,

@@ -149,7 +149,9 @@ def mask_queries(arguments: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """
     if (positions := arguments.pop("cache_position", None)) is not None:
         return {"cache_position": positions}, positions[0]
-    queries = {n: arguments.pop(n) for n in ("q_length", "q_offset") if n in arguments}
+    queries: dict[str, Any] = {
+        n: arguments.pop(n) for n in ("q_length", "q_offset") if n in arguments
+    }
     return (queries, queries["q_offset"]) if len(queries) == 2 else ({}, None)
 
 

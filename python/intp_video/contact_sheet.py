@@ -314,7 +314,8 @@ def _on(color: tuple[int, int, int]) -> tuple[int, int, int]:
 def _darker(color: tuple[int, int, int]) -> tuple[int, int, int]:
     """`color`, dark enough to be read on paper."""
     factor = min(1.0, 0.5 / max(_luminance(color), 0.01))
-    return tuple(round(channel * factor) for channel in color)
+    red, green, blue = (round(channel * factor) for channel in color)
+    return red, green, blue
 
 
 def _curve(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:

@@ -162,7 +162,7 @@ class FrameProcessor:
 
 def _sides(values: dict[str, Any], name: str, source: str) -> dict[str, int]:
     """Pixels by the name of the side; a number alone is the shortest edge."""
-    given = values.get(name)
+    given: Any = values.get(name)
     try:
         sides = {"shortest_edge": given} if _is_number(given) else dict(given)  # or a SizeDict
     except (TypeError, ValueError):
@@ -188,7 +188,8 @@ def _channels(
     ):
         above = " above 0" if least > 0 else ""
         raise _wrong(source, name, f"three numbers{above}", given)
-    return tuple(map(float, given))
+    red, green, blue = map(float, given)
+    return red, green, blue
 
 
 def _is_number(value: Any) -> bool:

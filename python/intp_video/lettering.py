@@ -6,6 +6,8 @@ from PIL import ImageFont
 
 __all__ = ["legible"]
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 # PIL's own has ASCII. These are looked for among the fonts of the machine; the first one that
 # shows most of a text is taken.
 _FONTS = (
@@ -25,7 +27,7 @@ _FONTS = (
 _NO_LETTER = "\uffff"  # every font draws its box for it
 
 
-def legible(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
+def legible(text: str, size: int) -> tuple[Font, str]:
     """The font, and `text` with letters that no font shows as their numbers: ``\\u4e16``."""
     own = ImageFont.load_default(size)
     if text.isascii() and text.isprintable():
@@ -48,7 +50,7 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
         return None
 
 
-def _missing(font: ImageFont.FreeTypeFont, text: str) -> set[str]:
+def _missing(font: Font, text: str) -> set[str]:
     """The letters of `text` that `font` draws as a box, or not at all."""
     return {
         letter
@@ -57,7 +59,7 @@ def _missing(font: ImageFont.FreeTypeFont, text: str) -> set[str]:
     }
 
 
-def _drawing(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+def _drawing(font: Font, letter: str) -> tuple[tuple[int, int], bytes]:
     mask = font.getmask(letter)
     return mask.size, bytes(mask)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from .hook import extend
@@ -57,7 +57,7 @@ class Session:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         preparer: Preparer,
         frames: int = 256,
         *,
@@ -172,8 +172,9 @@ class Session:
         if self.frames == 0:
             raise ValueError("Session.ask: expected frames first, got none; call add()")
         prompt = self._preparer.prompt_ids(question, self.frames).to(self._model.device)
-        layers = [layer for layer in self._cache.layers if isinstance(layer, PackedLayer)]
-        marks = [layer.cache.mark() for layer in layers]
+        layers = (layer for layer in self._cache.layers if isinstance(layer, PackedLayer))
+        packed = [layer.cache for layer in layers if layer.cache is not None]
+        marks = [cache.mark() for cache in packed]
         try:
             ids = self._model.generate(
                 input_ids=prompt,
@@ -183,8 +184,8 @@ class Session:
                 **{self._handle.cache_argument: self._cache},
             )
         finally:
-            for layer, mark in zip(layers, marks, strict=True):
-                layer.cache.rewind(mark)
+            for cache, mark in zip(packed, marks, strict=True):
+                cache.rewind(mark)
         answer = ids[0, prompt.shape[1] :]
         return self._preparer.tokenizer.decode(answer, skip_special_tokens=True).strip()
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ..sampling import MAX_FRAMES
 from .progress import Progress
@@ -132,7 +132,7 @@ def check_writable(path: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def write_atomically(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """A file to write to that becomes `path` when the block ends well, and vanishes otherwise.
 
     What was at `path` stays until then. A device or a pipe is written to as it is.

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         with stages.stage(f"{arm.frames} frames"):
             clip = read_video(video, arm.frames)
             told = ask_all(model, preparer, clip, asked, arm, max_new_tokens=8, show_options=False)
-            said.append([prediction.said for prediction in told])
+            said.append([prediction.said or "" for prediction in told])
         times = (sample_indices(SHAPES_FRAMES, arm.frames) + 0.5) / SHAPES_FRAMES
         seen.append(int(world.visible(times)[0].any(axis=0).sum()))
         with stages.stage("picture") as stage, write_atomically(picture := _picture(out, arm)) as f:

@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
@@ -63,7 +62,7 @@ MASK_IGNORED = frozenset(
 
 
 def intp_attention(
-    module: nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -86,6 +85,7 @@ def intp_attention(
         output = _attend_alone(decoder, query, key, value, attention_mask, scaling)
         return output.transpose(1, 2).contiguous(), None
     now.saw_attention(module, query, key, attention_mask)
+    assert attention_mask is not None
     if isinstance(key, PackedStates):
         if not _is_carrier(attention_mask):
             raise ModelError(
@@ -219,6 +219,7 @@ def intp_mask(
         given = (x for x in (attention_mask, queries.get("cache_position")) if x is not None)
         device = next((x.device for x in given), kwargs.get("device"))
         window = None if now is None else now.window()
+        dense_from = None if window is None else window.dense_from
         bounds = torch.empty((batch_size, 5), dtype=torch.int32, device=device)
         if attention_mask is None:
             bounds[:, LO], bounds[:, HI] = 0, kv_length
@@ -226,14 +227,14 @@ def intp_mask(
             bounds[:, LO], bounds[:, HI] = padding_bounds(attention_mask)
         bounds[:, Q_OFFSET] = q_offset
         bounds[:, BLOCK_START] = 0 if window is None else window.block_start
-        bounds[:, DENSE_FROM] = NEVER_DENSE if window is None else window.dense_from
+        bounds[:, DENSE_FROM] = NEVER_DENSE if dense_from is None else dense_from
         mask = bounds[:, None, None]
     if now is not None:
         now.saw_mask(mask, attention_mask, kv_length, q_offset)
     return mask
 
 
-def _is_carrier(mask: torch.Tensor | None) -> bool:
+def _is_carrier(mask: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
     return mask is not None and mask.dtype == torch.int32
 
 

@@ -24,7 +24,10 @@ def _pass_of(sequence: Sequence) -> ForwardPass | None:
     return now if now is not None and now.sequence is sequence and now.own_layers else None
 
 
-class Followed:
+_Layer: Any = object  # it stands before a layer of transformers
+
+
+class Followed(_Layer):
     """What is done to the rows and to the length of a cache is done to its sequence: once, by the
     first layer, which ``leads``."""
 
@@ -62,6 +65,8 @@ class ExtendedLayer(Followed, DynamicLayer):
     ``keys`` and ``values`` are always those of all tokens: once the pass that it belongs to is over
     it is an ordinary layer, so a cache outlives its extension.
     """
+
+    is_initialized: bool
 
     def __init__(self, sequence: Sequence, leads: bool) -> None:
         super().__init__()
@@ -134,8 +139,9 @@ class ExtendedLayer(Followed, DynamicLayer):
         if not self.is_initialized:
             return 0, 0
         used = self.keys.nbytes + self.values.nbytes
-        whole = self._memory is not None and self.keys is self._shown
-        return used, self._memory.nbytes_allocated if whole else used
+        if self._memory is None or self.keys is not self._shown:
+            return used, used
+        return used, self._memory.nbytes_allocated
 
     def undo(self, length: int) -> None:
         """As it was when it held ``length`` tokens."""
@@ -174,7 +180,7 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
         self.max_cache_len: int | None = getattr(like, "max_cache_len", None)
         self.max_batch_size: int | None = getattr(like, "max_batch_size", None)
         self.cache: intp_ext.KVCache | None = None
-        self._mark: tuple | None = None  # before the newest tokens
+        self._mark: tuple[Any, ...] | None = None  # before the newest tokens
 
     def __repr__(self) -> str:
         return f"PackedLayer({self.cache})"
@@ -212,6 +218,7 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
         if length == 0:
             self.reset()
         else:
+            assert self._mark is not None
             self.cache.rewind(self._mark)
 
     def sizes(self) -> tuple[int, int]:

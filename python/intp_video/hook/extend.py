@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models import video_model_for
@@ -16,7 +16,7 @@ from .options import Options
 
 
 def extend(
-    model: nn.Module,
+    model: PreTrainedModel,
     frames: int | Options = 64,
     *,
     on_encode: Callable[[int, int], None] | None = None,

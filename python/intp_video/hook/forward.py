@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 
 from .. import compat
@@ -47,7 +47,7 @@ class ProvenForward:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         family: VideoModel,
         options: Options,
         decoder: DecoderState,
@@ -83,7 +83,7 @@ class ProvenForward:
                 kwargs = self._begin(args, kwargs, undo)
                 output = original(**kwargs)
                 now = CURRENT.now
-                if now is not before:
+                if now is not None and now is not before:
                     now.finish(output, self._text.rotary_emb is self._rotary)
                     self._say_foreign_cache(now)
             except BaseException:  # Ctrl-C too: layers of different lengths are no cache

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from .. import compat
@@ -43,7 +44,7 @@ class Handle:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         family: VideoModel,
         options: Options,
         on_encode: Callable[[int, int], None] | None = None,
@@ -167,7 +168,7 @@ class Handle:
         return self._forward.cache_argument
 
     @property
-    def multimodal_module(self) -> nn.Module:
+    def multimodal_module(self) -> PreTrainedModel:
         """The module that merges features into embeddings: one pass without the language head."""
         return self._outer
 
@@ -259,7 +260,7 @@ class Handle:
         self._text.rotary_emb = self._own_rotary.to(device)
 
 
-def _attention_layers(text: nn.Module) -> list[nn.Module]:
+def _attention_layers(text: PreTrainedModel) -> list[Any]:
     layers = [getattr(layer, "self_attn", None) for layer in getattr(text, "layers", [])]
     if not layers or None in layers or not hasattr(text, "rotary_emb"):
         raise ModelError(

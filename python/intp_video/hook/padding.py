@@ -113,6 +113,7 @@ def _refuse_no_mask(now: ForwardPass) -> None:
 
 def _refuse_wider(now: ForwardPass) -> None:
     """Padding is packed as anything, so it stays padding. Not looked at while a GPU decodes."""
+    assert now.kv_bounds is not None
     if not now.past or (now.rows == 1 and now.kv_bounds.device.type != "cpu"):
         return
     before = now.cache.layers[0].cache.kv_bounds

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
 from transformers.cache_utils import Cache
 
 import intp_ext
@@ -50,7 +49,7 @@ class DecoderState:
     sink: int
     needs_span: bool
     needs_sequence: bool
-    layers: list[nn.Module]
+    layers: list[Any]
     encoded: int = 0
     said: set[str] = field(default_factory=set)
 
@@ -106,10 +105,11 @@ class ForwardPass:
         replayed: bool = False,
     ) -> None:
         self.decoder, self.sequence = decoder, sequence
-        self.cache, self.rows, self.own_layers = cache, rows, own_layers
+        self.cache: Any = cache
+        self.rows, self.own_layers = rows, own_layers
         self.replayed, self.over = replayed, False
         self._before = sequence.state()
-        self.past = int(cache.get_seq_length()) if own_layers else 0
+        self.past = int(cache.get_seq_length()) if own_layers and cache is not None else 0
         self.rope = sequence.rope
         self.visual = sequence.visual
         self.sees_video = False
@@ -125,11 +125,11 @@ class ForwardPass:
         self.features: int | None = None
         self.visual_tokens: int | None = None
         self._mask: torch.Tensor | None = None  # the one that attention was given last
-        self._bounds: tuple[torch.Tensor | None, intp_ext.Bounds | None] = (None, None)
+        self._bounds: tuple[torch.Tensor, intp_ext.Bounds] | None = None
         self._rotary_calls = 0
         self._turned: tuple[Any, Any] = (None, None)  # q and k of this layer, from the guard
         self._handed: Any = None  # what our cache layer returned for this layer's keys
-        self._attended: list[nn.Module] = []
+        self._attended: list[Any] = []
 
     # ---- what the parts do ----
 
@@ -137,13 +137,14 @@ class ForwardPass:
         if self.decoder.window is None or not self.sees_video:
             return None  # text after the video sees everything
         span = self.visual
+        assert span is not None
         return intp_ext.Window(
             self.decoder.window, self.decoder.block, span.start, self.decoder.sink, span.end
         )
 
     def bounds(self, carrier: torch.Tensor) -> intp_ext.Bounds:
         """What a mask of ours carries, made once for all layers that are given it."""
-        if self._bounds[0] is not carrier:
+        if self._bounds is None or self._bounds[0] is not carrier:
             window = self.window()
             size, block, sink = (
                 (None, 1, 0) if window is None else (window.size, window.block, window.sink)
@@ -160,6 +161,7 @@ class ForwardPass:
         self.follow(query.device)
         query = as_autocast(query)
         if self.withheld:
+            assert self.positions is not None
             return rotate(query, self.positions, self.rope, self.order)
         return query if self.order is None else gather_tokens(query, self.order)
 
@@ -170,6 +172,7 @@ class ForwardPass:
         self.follow(key.device)
         key, value = (as_autocast(x) for x in (key, value))
         if self.withheld:
+            assert self.positions is not None
             key = rotate(key, self.positions, self.rope, self.order)
         elif self.order is not None:
             key = gather_tokens(key, self.order)
@@ -231,7 +234,7 @@ class ForwardPass:
         Not in every pass: the cycle would keep a cache alive until it is collected.
         """
         if self.replayed:
-            argument.intp_pass = self
+            argument.intp_pass = self  # type: ignore[attr-defined]
 
     def saw_rotary(self) -> None:
         """Our rotary module gave this pass its angles, or withheld them."""
@@ -249,7 +252,7 @@ class ForwardPass:
         self._handed = states
 
     def saw_attention(
-        self, module: nn.Module, query: torch.Tensor, key: Any, mask: torch.Tensor | None
+        self, module: Any, query: torch.Tensor, key: Any, mask: torch.Tensor | None
     ) -> None:
         """A layer attends: to the keys that our cache returned, under a mask of this pass."""
         if self.over:
@@ -352,7 +355,7 @@ class ForwardPass:
             + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         )
 
-    def _name(self, module: nn.Module) -> str:
+    def _name(self, module: Any) -> str:
         index = next((i for i, x in enumerate(self.decoder.layers) if x is module), None)
         return f"layer {'?' if index is None else index}"
 

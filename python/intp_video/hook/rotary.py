@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 import intp_ext
 from intp_ext.reference import rope_angles
@@ -32,6 +33,8 @@ class ExtendedRotaryEmbedding(nn.Module):
         fused: withhold cos and sin wherever our own cache layer and attention function are in use.
         decoder: the decoder that it is part of.
     """
+
+    inv_freq: torch.Tensor
 
     def __init__(self, rope: intp_ext.Rope, fused: bool, decoder: DecoderState) -> None:
         super().__init__()
@@ -72,6 +75,7 @@ class ExtendedRotaryEmbedding(nn.Module):
             now.remember_in(nothing)
             return nothing, nothing
         if now.order is not None:  # the residual stream is in storage order: so are cos and sin
+            assert now.inverse is not None
             rows = now.inverse.long()
             positions = positions.expand(rows.shape[0], -1).gather(1, rows)
         return cos_sin(x, positions, sequence.rope)
@@ -91,7 +95,7 @@ _guarded: dict[str, tuple[Callable[..., Any], int]] = {}  # module name -> (orig
 _lock = threading.Lock()
 
 
-def guard_rotation(text_model: nn.Module) -> Callable[[], None]:
+def guard_rotation(text_model: PreTrainedModel) -> Callable[[], None]:
     """Let ``apply_rotary_pos_emb`` of the model's own module pass q and k through where cos has no
     width.
 
@@ -102,7 +106,7 @@ def guard_rotation(text_model: nn.Module) -> Callable[[], None]:
         The function that releases it.
     """
     name = type(text_model).__module__
-    module = sys.modules[name]
+    module: Any = sys.modules[name]
     with _lock:
         original, users = _guarded.get(name, (module.apply_rotary_pos_emb, 0))
         if users == 0:
@@ -134,12 +138,12 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
     return apply_rotary_pos_emb
 
 
-def rotation_function(text_model: nn.Module) -> Callable[..., Any]:
+def rotation_function(text_model: PreTrainedModel) -> Callable[..., Any]:
     """The rotation ``(q, k, cos, sin, ...) -> (q, k)`` of a decoder's own module."""
     return sys.modules[type(text_model).__module__].apply_rotary_pos_emb
 
 
-def check_rotary(text_model: nn.Module, fused: bool) -> None:
+def check_rotary(text_model: PreTrainedModel, fused: bool) -> None:
     """Compare a decoder's angles, and with ``fused`` its rotation, with ours, once, on a few rows.
 
     Raises:
@@ -187,7 +191,7 @@ def check_rotary(text_model: nn.Module, fused: bool) -> None:
 
 
 def _rotated(
-    text_model: nn.Module, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]
+    text_model: PreTrainedModel, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor | None:
     """x as the model's own module rotates keys; None where it takes another width, or no keys."""
     try:
@@ -200,7 +204,7 @@ def _equal(a: torch.Tensor | None, b: torch.Tensor) -> bool:
     return a is not None and a.shape == b.shape and bool((a - b).abs().max() < 1e-4)
 
 
-def _head_dim(text_model: nn.Module, rope: intp_ext.Rope) -> int:
+def _head_dim(text_model: PreTrainedModel, rope: intp_ext.Rope) -> int:
     config = text_model.config
     own = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return max(own, rope.rotary_dim)

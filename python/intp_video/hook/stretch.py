@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 import intp_ext
 
@@ -32,7 +31,7 @@ class Stretch:
     def __init__(
         self,
         options: Options,
-        rotary: nn.Module,
+        rotary: Any,
         config: Any,
         visual_tokens: int,
         text_tokens: int,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class VideoModel(ABC):
@@ -16,7 +18,7 @@ class VideoModel(ABC):
     model_type: str  # as in config.json
 
     @abstractmethod
-    def model_class(self, config: Any) -> type[nn.Module]:
+    def model_class(self, config: Any) -> type[PreTrainedModel]:
         """The class for generation: transformers' own (its auto classes differ between 4.57 and
         5), or one of ours where the config asks for a tower that transformers does not have."""
 
@@ -33,12 +35,12 @@ class VideoModel(ABC):
         """The placeholder token that a video feature replaces."""
 
     @abstractmethod
-    def multimodal_module(self, model: nn.Module) -> nn.Module:
+    def multimodal_module(self, model: PreTrainedModel) -> PreTrainedModel:
         """The module whose ``forward`` merges features into embeddings and has
         ``get_video_features``."""
 
     @abstractmethod
-    def text_model(self, model: nn.Module) -> nn.Module:
+    def text_model(self, model: PreTrainedModel) -> PreTrainedModel:
         """The decoder: embeddings in, hidden states out; owns ``layers`` and ``rotary_emb``."""
 
     @abstractmethod

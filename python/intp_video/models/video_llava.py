@@ -6,20 +6,22 @@ frames (``towers/temporal_clip.py``). Both are called with whole groups of 8, so
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from .. import compat
 from ..errors import ModelError
 from .base import VideoModel
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class VideoLlava(VideoModel):
     model_type = "video_llava"
 
-    def model_class(self, config: Any) -> type[nn.Module]:
+    def model_class(self, config: Any) -> type[PreTrainedModel]:
         from transformers import VideoLlavaForConditionalGeneration
 
         from ..towers import TemporalClipConfig, TemporalVideoLlava
@@ -40,7 +42,7 @@ class VideoLlava(VideoModel):
     def video_token_id(self, config: Any) -> int:
         return config.video_token_index
 
-    def multimodal_module(self, model: nn.Module) -> nn.Module:
+    def multimodal_module(self, model: PreTrainedModel) -> PreTrainedModel:
         module = getattr(model, "model", None)
         if module is None:
             raise ModelError(
@@ -53,7 +55,7 @@ class VideoLlava(VideoModel):
             )
         return module
 
-    def text_model(self, model: nn.Module) -> nn.Module:
+    def text_model(self, model: PreTrainedModel) -> PreTrainedModel:
         language_model = model.model.language_model
         return getattr(
             language_model, "_orig_mod", language_model

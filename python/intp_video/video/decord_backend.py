@@ -77,7 +77,7 @@ class DecordStream:
                     self._reader = self._open()
                 with _no_stderr():
                     frame = self._reader[index]
-            except (*_failures(), BackendFailure):
+            except (*_failures(), BackendFailure):  # type: ignore[misc]
                 # The reader gives nothing more once its decoder has failed, and a new one fails at
                 # the same place: the next frame to be had follows the next keyframe.
                 self._reader = None

@@ -5,6 +5,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def traits_of(path: str) -> Traits | None:
 class PyavStream:
     def __init__(self, path: str, num_threads: int):
         self._path, self._num_threads = path, num_threads
-        self._container = self._stream = None
+        self._container: Any = None
+        self._stream: Any = None
         self._open()
         self._failed_packets = 0
         self._counted = self._reordered = False

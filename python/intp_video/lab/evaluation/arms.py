@@ -10,7 +10,8 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from transformers import PreTrainedModel
 
 from ...grouping import encoder_order
 from ...hook import extend
@@ -81,7 +82,7 @@ class Arm:
             extend(model, self.frames, **self._options()).restore()
 
     @contextmanager
-    def applied(self, model: nn.Module, preparer: Preparer) -> Iterator[Preparer]:
+    def applied(self, model: PreTrainedModel, preparer: Preparer) -> Iterator[Preparer]:
         """The model as this arm wants it, and the preparer of its prompts; afterwards all is as it
         was. A video is encoded once for all questions that follow each other."""
         family = video_model_for(model.config)
@@ -144,7 +145,7 @@ def arms_of(
 
 
 @contextmanager
-def _video_features(outer: nn.Module, function: Callable[..., Any]) -> Iterator[None]:
+def _video_features(outer: PreTrainedModel, function: Callable[..., Any]) -> Iterator[None]:
     """``get_video_features`` of one instance, for a while."""
     before = vars(outer).get("get_video_features")
     outer.get_video_features = function
@@ -198,7 +199,7 @@ def _pooled(tokens: int) -> Callable[[torch.Tensor], torch.Tensor]:
             return features
         if tokens == 1:
             return features.mean(dim=1, keepdim=True)
-        rest = nn.functional.adaptive_avg_pool1d(features[:, 1:].transpose(1, 2), tokens - 1)
+        rest = F.adaptive_avg_pool1d(features[:, 1:].transpose(1, 2), tokens - 1)
         return torch.cat((features[:, :1], rest.transpose(1, 2)), dim=1)
 
     return change

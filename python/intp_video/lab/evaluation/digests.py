@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 _BLOCK, _BLOCKS = 1 << 16, 64
 _OF_THE_PLACE = {"_name_or_path", "transformers_version", "_from_model_config"}
 
 
-def weights_digest(model: nn.Module) -> str:
+def weights_digest(model: PreTrainedModel) -> str:
     """Changes with any weight of the model: whose answers these are."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -24,7 +24,7 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def config_digest(model: nn.Module) -> str:
+def config_digest(model: PreTrainedModel) -> str:
     """Changes with the model's config and generation config, wherever they were loaded from."""
     configs = [model.config.to_diff_dict(), model.generation_config.to_diff_dict()]
     return json_digest([_without_place(config) for config in configs])

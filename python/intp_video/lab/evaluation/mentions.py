@@ -123,7 +123,7 @@ def mentions(said: str, texts: dict[str, str], labels: dict[str, str]) -> list[M
         if begin < taken or word.is_article:
             continue
         ends = {o: _end_of(words, begin, wanted) for o, wanted in spelled.items() if wanted}
-        option = max(ends, key=ends.get, default=None)
+        option = max(ends, key=lambda option: ends[option], default=None)
         if option is not None and ends[option]:
             taken = ends[option]
             found.append(Mention(option, False, begin, taken, words))

@@ -81,10 +81,10 @@ def _row(arm: Arm, arms: Sequence[Arm], right: dict, known: dict) -> dict[str, A
         "over_unpacked": next((a for a in arms if _is_unpacked(a, arm)), None),
     }
     for name, other in others.items():
+        if other is None:
+            continue
         pairs = {
-            i: float(own[i]) - float(right[other.name][i])
-            for i in own
-            if other is not None and i in right[other.name]
+            i: float(own[i]) - float(right[other.name][i]) for i in own if i in right[other.name]
         }
         if pairs:
             row[name] = {

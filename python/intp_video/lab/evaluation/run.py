@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from ...errors import VideoError
 from ...preparation import Preparer
@@ -25,7 +25,7 @@ from .resuming import check_settings, check_videos
 
 
 def evaluate(
-    model: nn.Module,
+    model: PreTrainedModel,
     preparer: Preparer,
     questions: Sequence[VideoQuestion],
     arms: Sequence[Arm],
@@ -65,7 +65,7 @@ def evaluate(
         OSError: the directory cannot be written.
     """
     directory = Path(directory)
-    told = {"max_new_tokens": max_new_tokens, "show_options": show_options}
+    told: dict[str, Any] = {"max_new_tokens": max_new_tokens, "show_options": show_options}
     deciding = {
         "questions": _questions_digest(preparer, questions, show_options),
         "config": config_digest(model),
@@ -120,7 +120,7 @@ def _open(prediction: Prediction | None) -> bool:
 
 @torch.no_grad()
 def ask_all(
-    model: nn.Module,
+    model: PreTrainedModel,
     preparer: Preparer,
     clip: Clip,
     questions: Sequence[VideoQuestion],

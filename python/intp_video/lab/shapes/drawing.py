@@ -54,7 +54,7 @@ def draw(worlds: Worlds, times: np.ndarray, size: int) -> np.ndarray:
     return frames
 
 
-def _blend(picture: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
+def _blend(picture: np.ndarray, cover: np.ndarray, color: np.ndarray | np.float32) -> None:
     picture += cover[..., None] * (color - picture)
 
 

@@ -99,13 +99,13 @@ def pack_questions(clips: Clips) -> Batch:
         rows.append((ids, positions, segments))
     length = max(len(ids) for ids, _, _ in rows)
     pad = {"ids": PAD, "positions": 0, "segments": -1}
-    ids, positions, segments = (
+    padded_ids, padded_positions, segment = (
         torch.tensor([row[i] + [value] * (length - len(row[i])) for row in rows])
         for i, value in enumerate(pad.values())
     )
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    own = segments[:, :, None] == segments[:, None, :]
-    video = (segments == 0)[:, None, :]
+    own = segment[:, :, None] == segment[:, None, :]
+    video = (segment == 0)[:, None, :]
     mask = (causal & (own | video))[:, None]
     row, place, token, kind = torch.tensor(learnt).T
-    return Batch(ids, positions, mask, row, place, token, kind)
+    return Batch(padded_ids, padded_positions, mask, row, place, token, kind)

@@ -178,7 +178,7 @@ class _Run:
     def _see(self, clips: Any) -> torch.Tensor:
         pixels = clips.pixels.flatten(0, 1).to(self.device)
         seen = self.model.model.video_tower(pixels).last_hidden_state[:, 0]
-        loss = 0
+        loss: Any = 0
         for name, head in self.heads.items():
             label = getattr(clips, name).flatten().to(self.device)
             logits = head(seen).float()
