@@ -270,7 +270,7 @@ class BuildExtensions(build_ext):
 
         cpu_objects = objects(cpu, f"{common} {gcc} {torch_flags}")
         for level, flags in CPU_LEVELS.items():
-            level_flags = " ".join([common, gcc, f"-DINTP_CPU_LEVEL={level}", *flags])
+            level_flags = " ".join([common, gcc, f"-DINTP_CPU_TARGET={level}", *flags])
             cpu_objects += objects(kernels, level_flags, variant=level)
         built = [link("_C.so", cpu_objects, CPU_NEEDS)]
 

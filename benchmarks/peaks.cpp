@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/simd_math.h"
+#include "cpu/simd.h"
 
 using namespace intp::cpu;
 
@@ -36,13 +36,11 @@ extern "C" {
 int64_t fp32_flop() { return 2 * kSums * kWidth; }
 float fp32(int64_t rounds) { return multiply(rounds, broadcast(kOne)); }
 
-#if defined(__AVX512BF16__)
-int64_t bf16_flop() { return 4 * kSums * kWidth; }
-float bf16(int64_t rounds) { return multiply(rounds, kPairOfOnes - Words{}); }
-#else  // no dot product: bfloat16 is multiplied as float32
-int64_t bf16_flop() { return fp32_flop(); }
-float bf16(int64_t rounds) { return fp32(rounds); }
-#endif
+// Without a product of pairs, bfloat16 is multiplied as float32.
+int64_t bf16_flop() { return (kDotsPairs ? 2 : 1) * fp32_flop(); }
+float bf16(int64_t rounds) {
+  return kDotsPairs ? multiply(rounds, kPairOfOnes - Words{}) : fp32(rounds);
+}
 
 // bytes: a multiple of 8 vectors
 uint32_t read(const char* x, int64_t bytes) {

@@ -1,82 +1,58 @@
 #pragma once
 
-// Vectors of float for the instruction set this file is compiled for. Everything has internal
-// linkage: see common/macros.h.
+// The vocabulary of kernels: vectors of float for the target that this file is compiled for. Only
+// here it is asked which that is. Everything has internal linkage: see common/macros.h.
 
-#include <cstdint>
-#include <cstring>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
+#if defined(__AVX512BF16__)
+#include "cpu/simd/avx512_bf16.h"
+#define INTP_SIMD Avx512Bf16
+#elif defined(__AVX512F__)
+#include "cpu/simd/avx512.h"
+#define INTP_SIMD Avx512
+#elif defined(__AVX2__)
+#include "cpu/simd/avx2.h"
+#define INTP_SIMD Avx2
+#else
+#include "cpu/simd/portable.h"
+#define INTP_SIMD Portable
 #endif
 
 namespace intp::cpu {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kWidth = 16;
-#elif defined(__AVX2__)
-constexpr int kWidth = 8;
-#else
-constexpr int kWidth = 4;  // SSE2, NEON
-#endif
+using Simd = INTP_SIMD;
 
-typedef float Floats __attribute__((vector_size(4 * kWidth)));
-typedef uint32_t Words __attribute__((vector_size(4 * kWidth)));
-typedef uint16_t Halves __attribute__((vector_size(2 * kWidth)));
+constexpr bool kDotsPairs = Simd::kDotsPairs;
 
-// Elements as they lie in memory.
-struct Float32 {
-  float bits;
-};
-struct BFloat16 {
-  uint16_t bits;
-};
-struct Float16 {
-  uint16_t bits;
-};
+// --- lanes of other widths
+// -------------------------------------------------------------------------
 
-template <class To, class From>
-inline To bit_cast(const From& from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  memcpy(&to, &from, sizeof to);
-  return to;
-}
+inline Words widen(Halves v) { return Simd::widen(v); }
+inline Halves narrow(Words v) { return Simd::narrow(v); }
+inline Shorts widen_bytes(const uint8_t* x) { return Simd::widen_bytes(x); }
+inline void store_bytes(uint8_t* y, Words v) { Simd::store_bytes(y, v); }  // the low 8 bits
 
-// 16 bits to 32 and back. GCC would split __builtin_convertvector into halves of a register.
-#if defined(__AVX512F__)
-inline Words widen(Halves v) {
-  return bit_cast<Words>(_mm512_cvtepu16_epi32(bit_cast<__m256i>(v)));
-}
-inline Halves narrow(Words v) {
-  return bit_cast<Halves>(_mm512_cvtepi32_epi16(bit_cast<__m512i>(v)));
-}
-#elif defined(__AVX2__)
-inline Words widen(Halves v) {
-  return bit_cast<Words>(_mm256_cvtepu16_epi32(bit_cast<__m128i>(v)));
-}
-inline Halves narrow(Words v) {
-  const __m256i words = bit_cast<__m256i>(v);
-  const __m256i lanes = _mm256_packus_epi32(words, words);  // low halves, within each 128 bits
-  return bit_cast<Halves>(_mm256_castsi256_si128(_mm256_permute4x64_epi64(lanes, 0x08)));
-}
-#else
-inline Words widen(Halves v) { return __builtin_convertvector(v, Words); }
-inline Halves narrow(Words v) { return __builtin_convertvector(v, Halves); }
-#endif
+// --- elements of memory to floats and back
+// ---------------------------------------------------------
 
-inline Floats load(const Float32* x) {
+inline Floats broadcast(float x) { return x - Floats{}; }
+
+inline Floats load_floats(const float* x) {
   Floats v;
   memcpy(&v, x, sizeof v);
   return v;
 }
+inline void store_floats(float* y, Floats v) { memcpy(y, &v, sizeof v); }
+
+inline Floats load(const Float32* x) { return load_floats(&x->bits); }
 
 inline Floats load(const BFloat16* x) {
   Halves v;
   memcpy(&v, x, sizeof v);
   return bit_cast<Floats>(widen(v) << 16);
 }
+
+inline Floats load(const Float16* x) { return Simd::load(x); }
 
 // round<T>(v): v as elements of T, rounded to nearest even; NaN stays NaN.
 template <class T>
@@ -95,49 +71,10 @@ inline auto round<BFloat16>(Floats v) {
   return narrow((rounded & ~nan) | (nan & 0x7fc0));
 }
 
-#if defined(__AVX512F__)
-inline Floats load(const Float16* x) {
-  return bit_cast<Floats>(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))));
-}
-
 template <>
 inline auto round<Float16>(Floats v) {
-  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  return bit_cast<Halves>(_mm512_cvtps_ph(bit_cast<__m512>(v), kNearest));
+  return Simd::round_float16(v);
 }
-#elif defined(__F16C__)
-inline Floats load(const Float16* x) {
-  return bit_cast<Floats>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
-}
-
-template <>
-inline auto round<Float16>(Floats v) {
-  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  return bit_cast<Halves>(_mm256_cvtps_ph(bit_cast<__m256>(v), kNearest));
-}
-#else
-inline Floats load(const Float16* x) {
-  Halves v;
-  memcpy(&v, x, sizeof v);
-  const Words half = widen(v), magnitude = half & 0x7fff;
-  // scaling by 2^112 moves the exponent and normalises a subnormal; infinity and NaN get theirs
-  const Words finite = bit_cast<Words>(bit_cast<Floats>(magnitude << 13) * 0x1p112f);
-  const Words special = bit_cast<Words>(magnitude >= 0x7c00) & 0x7f800000;
-  return bit_cast<Floats>(finite | special | (half & 0x8000) << 16);
-}
-
-template <>
-inline auto round<Float16>(Floats v) {
-  const Words bits = bit_cast<Words>(v), magnitude = bits & 0x7fffffff;
-  const Words normal = (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
-  // below 2^-14: the adder rounds at 2^-24
-  const Words subnormal = bit_cast<Words>(bit_cast<Floats>(magnitude) + 0.5f) - 0x3f000000;
-  Words half = magnitude < 0x38800000 ? subnormal : normal;
-  half = magnitude >= 0x477ff000 ? Words{} + 0x7c00 : half;  // 65520 and more: infinity
-  half = magnitude > 0x7f800000 ? Words{} + 0x7e00 : half;   // NaN
-  return narrow(half | (bits >> 16 & 0x8000));
-}
-#endif
 
 template <class T>
 inline void store(T* y, Floats v) {
@@ -149,16 +86,7 @@ inline void store(T* y, Floats v) {
 template <class T>
 inline Floats load_part(const T* x, int64_t count) {
   alignas(64) T lanes[kWidth] = {};
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-  const __mmask16 kept = static_cast<__mmask16>((1u << count) - 1);
-  if constexpr (sizeof(T) == 4) {
-    _mm512_store_ps(lanes, _mm512_maskz_loadu_ps(kept, x));
-  } else {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), _mm256_maskz_loadu_epi16(kept, x));
-  }
-#else
-  for (int64_t i = 0; i < count; ++i) lanes[i] = x[i];
-#endif
+  Simd::copy_part(lanes, x, count);
   return load(lanes);
 }
 
@@ -173,6 +101,54 @@ inline void store_one(T* y, float value) {
   T lanes[kWidth];
   store(lanes, Floats{value});
   *y = lanes[0];
+}
+
+// Writes v past the cache; `to` is aligned to sizeof(v). Follow with stream_fence() before another
+// thread reads.
+template <class Vector>
+inline void stream_store(void* to, Vector v) {
+  Simd::stream_store(to, v);
+}
+inline void stream_fence() { Simd::stream_fence(); }
+
+// --- arithmetic
+// ------------------------------------------------------------------------------------
+
+// a * b + c
+inline Floats fma(Floats a, Floats b, Floats c) { return Simd::fma(a, b, c); }
+inline Floats max(Floats a, Floats b) { return Simd::max(a, b); }
+inline float lane_sum(Floats v) { return Simd::lane_sum(v); }
+inline float lane_max(Floats v) { return Simd::lane_max(v); }
+
+// Lane l: lane index[l] of the table, modulo their number.
+inline Shorts permute(Shorts table, Shorts index) { return Simd::permute(table, index); }
+
+// What a product sums over: `load` a vector of B, `spread` one element of A, `multiply_add` both.
+inline Floats spread(const Float32* a) { return broadcast(a->bits); }
+inline Floats multiply_add(Floats a, Floats b, Floats sum) { return fma(a, b, sum); }
+
+// The same of pairs of bfloat16. Every target has it; it pays where kDotsPairs.
+inline Words load(const BFloat16Pair* x) {
+  Words v;
+  memcpy(&v, x, sizeof v);
+  return v;
+}
+// Pairs of the first `count` elements, 0 < count < 2 * kWidth; what lies beyond is zero, not read.
+inline Words load_pairs_part(const BFloat16* x, int64_t count) {
+  return Simd::load_pairs_part(x, count);
+}
+inline Words spread(const BFloat16Pair* a) { return a->bits - Words{}; }
+inline Floats multiply_add(Words a, Words b, Floats sum) { return Simd::dot_pairs(a, b, sum); }
+
+// 2 * kWidth floats to kWidth pairs; with kDotsPairs subnormals become zero.
+template <class Target = Simd>
+inline void store_pairs(BFloat16Pair* y, Floats first, Floats second) {
+  if constexpr (Target::kDotsPairs) {
+    Target::store_pairs(y, first, second);
+  } else {
+    store(reinterpret_cast<BFloat16*>(y), first);
+    store(reinterpret_cast<BFloat16*>(y) + kWidth, second);
+  }
 }
 
 }  // namespace

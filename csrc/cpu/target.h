@@ -1,61 +1,61 @@
 #pragma once
 
+// The targets: sets of instructions that every cpu/*kernel.cpp is compiled for, each time into the
+// namespace of that name. build_facts.json has the flags of each.
+
+#include "common/macros.h"
+
 namespace intp::cpu {
 
-// Every cpu/*kernel.cpp is compiled once for each level, into the namespace of that name.
-enum class Level { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
-
-// The best level of this processor, or the one that INTP_EXT_CPU=portable|avx2|avx512|avx512_bf16
-// asks for. Throws std::invalid_argument for a level that is unknown or that this processor lacks.
-Level level();
-
-const char* level_name(Level level);
-
-// Floats in a vector: kWidth of cpu/simd.h.
-constexpr int level_width(Level level) {
-  return level >= Level::kAvx512 ? 16 : level == Level::kAvx2 ? 8 : 4;
-}
-
-// The kernel compiled for level().
-template <class Kernel>
-Kernel* dispatch(Kernel* portable, [[maybe_unused]] Kernel* avx2, [[maybe_unused]] Kernel* avx512,
-                 [[maybe_unused]] Kernel* avx512_bf16) {
+// Ascending. EACH(name, floats in a vector, are there products of bfloat16 pairs, ...)
 #if defined(__x86_64__)
-  if (level() == Level::kAvx512Bf16) return avx512_bf16;
-  if (level() == Level::kAvx512) return avx512;
-  if (level() == Level::kAvx2) return avx2;
+#define INTP_CPU_TARGETS(EACH, ...)     \
+  EACH(portable, 4, false, __VA_ARGS__) \
+  EACH(avx2, 8, false, __VA_ARGS__)     \
+  EACH(avx512, 16, false, __VA_ARGS__)  \
+  EACH(avx512_bf16, 16, true, __VA_ARGS__)
+#else
+#define INTP_CPU_TARGETS(EACH, ...) EACH(portable, 4, false, __VA_ARGS__)
 #endif
-  return portable;
+
+#define INTP_CPU_TARGET_ENUMERATOR(NAME, ...) NAME,
+enum class Target { INTP_CPU_TARGETS(INTP_CPU_TARGET_ENUMERATOR, ) };
+#undef INTP_CPU_TARGET_ENUMERATOR
+
+struct TargetFacts {
+  Target target;
+  const char* name;
+  int width;        // floats in a vector
+  bool dots_pairs;  // products of bfloat16 pairs
+};
+
+#define INTP_CPU_TARGET_FACTS(NAME, WIDTH, PAIRS, ...) {Target::NAME, #NAME, WIDTH, PAIRS},
+constexpr TargetFacts kTargets[] = {INTP_CPU_TARGETS(INTP_CPU_TARGET_FACTS, )};
+#undef INTP_CPU_TARGET_FACTS
+
+INTP_HD constexpr const TargetFacts& facts(Target target) {
+  return kTargets[static_cast<int>(target)];
 }
+
+// The best target of this processor, or the one that INTP_EXT_CPU asks for by name. Throws
+// std::invalid_argument for a target that is unknown or that this processor lacks.
+Target target();
 
 }  // namespace intp::cpu
 
-// Declares a kernel at every level, and NAME() to get the one to call.
-#if defined(__x86_64__)
-#define INTP_DECLARE_CPU_KERNEL(RETURN, NAME, ...)                                \
-  namespace intp::cpu {                                                           \
-  namespace portable {                                                            \
-  RETURN NAME(__VA_ARGS__);                                                       \
-  }                                                                               \
-  namespace avx2 {                                                                \
-  RETURN NAME(__VA_ARGS__);                                                       \
-  }                                                                               \
-  namespace avx512 {                                                              \
-  RETURN NAME(__VA_ARGS__);                                                       \
-  }                                                                               \
-  namespace avx512_bf16 {                                                         \
-  RETURN NAME(__VA_ARGS__);                                                       \
-  }                                                                               \
-  inline auto* NAME() {                                                           \
-    return dispatch(portable::NAME, avx2::NAME, avx512::NAME, avx512_bf16::NAME); \
-  }                                                                               \
+// Declares a kernel of every target, and NAME() to get the one to call.
+#define INTP_DECLARE_CPU_KERNEL(RETURN, NAME, ...)                      \
+  namespace intp::cpu {                                                 \
+  INTP_CPU_TARGETS(INTP_DECLARE_KERNEL_OF, RETURN, NAME, __VA_ARGS__)   \
+  inline auto* NAME() {                                                 \
+    switch (target()) { INTP_CPU_TARGETS(INTP_RETURN_KERNEL_OF, NAME) } \
+    return portable::NAME;                                              \
+  }                                                                     \
   }
-#else
-#define INTP_DECLARE_CPU_KERNEL(RETURN, NAME, ...) \
-  namespace intp::cpu {                            \
-  namespace portable {                             \
-  RETURN NAME(__VA_ARGS__);                        \
-  }                                                \
-  inline auto* NAME() { return portable::NAME; }   \
+#define INTP_DECLARE_KERNEL_OF(TARGET, WIDTH, PAIRS, RETURN, NAME, ...) \
+  namespace TARGET {                                                    \
+  RETURN NAME(__VA_ARGS__);                                             \
   }
-#endif
+#define INTP_RETURN_KERNEL_OF(TARGET, WIDTH, PAIRS, NAME) \
+  case Target::TARGET:                                    \
+    return TARGET::NAME;

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "common/dtype.h"
-#include "cpu/simd.h"
+#include "cpu/elements.h"
 
 namespace intp::cpu {
 namespace {

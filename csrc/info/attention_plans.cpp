@@ -77,10 +77,10 @@ std::string cpu_reason(const AttentionParams& p, const AttentionPlan& plan) {
 
 py::dict plan_cpu(const Problem& problem, int64_t threads) {
   const AttentionParams& p = problem.p;
-  const cpu::Level level = cpu::level();
-  const AttentionPlan plan = plan_attention(p, level, threads);
+  const cpu::Target target = cpu::target();
+  const AttentionPlan plan = plan_attention(p, target, threads);
   return plan_dict(p, plan.decode ? "decode" : "prefill", cpu_reason(p, plan),
-                   cpu::level_name(level),
+                   cpu::facts(target).name,
                    plan.pairs ? "bfloat16 dot products" : "float32 multiply-adds",
                    plan.decode ? attention_rows(p) : plan.tiles.rows, plan.tiles.keys, plan.tasks,
                    plan.scratch_elements);

@@ -11,7 +11,7 @@ PYBIND11_MODULE(_info, m) {
       "build_info", [] { return py::module_::import("json").attr("loads")(intp::kBuildConfig); },
       "dict: versions, compiler, whether CUDA was built and why, architectures, commit.");
   m.def(
-      "cpu_level", [] { return intp::cpu::level_name(intp::cpu::level()); },
+      "cpu_level", [] { return intp::cpu::facts(intp::cpu::target()).name; },
       "The instruction set of the CPU kernels; ValueError for an INTP_EXT_CPU that cannot be had.");
   intp::define_attention_plans(m);
 }

@@ -13,19 +13,11 @@
 
 using namespace intp;
 using namespace intp::cpu;
-namespace kernel = intp::cpu::INTP_CPU_LEVEL;
+namespace kernel = intp::cpu::INTP_CPU_TARGET;
 
 namespace {
 
-#if defined(__AVX512BF16__)
-constexpr Level kLevel = Level::kAvx512Bf16;
-#elif defined(__AVX512F__)
-constexpr Level kLevel = Level::kAvx512;
-#elif defined(__AVX2__)
-constexpr Level kLevel = Level::kAvx2;
-#else
-constexpr Level kLevel = Level::kPortable;
-#endif
+constexpr Target kTarget = Target::INTP_CPU_TARGET;
 
 struct Problem {
   int64_t kv_heads, group, queries, keys, head_dim;
@@ -92,7 +84,7 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
   p.bounds = &bounds;
   p.window = window;
   p.scale = scale;
-  const AttentionPlan plan = plan_attention(p, kLevel, 1);
+  const AttentionPlan plan = plan_attention(p, kTarget, 1);
   const int64_t bytes = round_up(4 * plan.scratch_elements, 64);
   const std::unique_ptr<float, Freed> scratch(static_cast<float*>(std::aligned_alloc(64, bytes)));
   std::fill_n(scratch.get(), bytes / 4, NAN);

@@ -1,52 +1,93 @@
-// Rounding to 16 bits in the instruction set this file is compiled for, against the definition.
+// Vector arithmetic in the instruction set this file is compiled for, against scalar code.
 
 #include <cmath>
-#include <cstdint>
-#include <initializer_list>
 
 #include "check.h"
-#include "cpu/simd.h"
+#include "cpu/exp2.h"
+#include "cpu/lanes.h"
 
 using namespace intp::cpu;
 
 namespace {
 
-// The nearest of the two neighbours by value, ties to the even one. `widen` decodes one pattern.
-template <class T>
-void check_rounding(double largest) {
-  const auto decode = [](uint16_t bits) { return load_one(reinterpret_cast<const T*>(&bits)); };
-  for (uint32_t low = 0; low < 0x7fff; ++low) {
-    const auto bits = static_cast<uint16_t>(low), next = static_cast<uint16_t>(low + 1);
-    const double a = decode(bits), b = decode(next);
-    if (!(b <= largest)) break;
-    for (double x : {a, a + (b - a) * 0.25, (a + b) / 2, a + (b - a) * 0.75}) {
-      const auto value = static_cast<float>(x);
-      if (value != x) continue;  // no float lies there (subnormals)
-      for (int sign : {0, 0x8000}) {
-        T got;
-        store_one(&got, sign ? -value : value);
-        const uint16_t nearest = x - a < b - x || (x - a == b - x && bits % 2 == 0) ? bits : next;
-        CHECK(got.bits == (nearest | sign));
-      }
-    }
+void check_transpose() {
+  Words rows[kWidth];
+  for (int i = 0; i < kWidth; ++i) {
+    for (int j = 0; j < kWidth; ++j) rows[i][j] = 100 * i + j;
   }
-  T got;
-  store_one(&got, NAN);
-  CHECK(std::isnan(load_one(&got)));
-  store_one(&got, bit_cast<float>(0x7fffffffu));  // a NaN that a carry would turn into -0
-  CHECK(std::isnan(load_one(&got)));
-  store_one(&got, -INFINITY);
-  CHECK(load_one(&got) == -INFINITY);
+  transpose(rows);
+  for (int i = 0; i < kWidth; ++i) {
+    for (int j = 0; j < kWidth; ++j) CHECK(rows[i][j] == static_cast<uint32_t>(100 * j + i));
+  }
+}
+
+void check_lanes() {
+  Floats rows[kWidth];
+  for (int i = 0; i < kWidth; ++i) {
+    for (int j = 0; j < kWidth; ++j) rows[i][j] = static_cast<float>(1 << i) + (j == i);
+  }
+  CHECK(lane_sum(rows[1]) == 2 * kWidth + 1 && lane_max(rows[1]) == 3);
+  const Floats sums = lane_sums(rows);
+  for (int i = 0; i < kWidth; ++i) CHECK(sums[i] == static_cast<float>((1 << i) * kWidth + 1));
+  const Floats larger = max(broadcast(1.0f), Floats{2.0f});
+  CHECK(larger[0] == 2.0f && larger[1] == 1.0f);
+  CHECK(fma(broadcast(2.0f), broadcast(3.0f), broadcast(4.0f))[1] == 10.0f);
+}
+
+template <bool kCoarse>
+void check_exp2(double tolerance) {
+  const auto exp2 = [](float x) {
+    return exp2_weight<kCoarse>(broadcast(x), weight_scale(1.0f))[kWidth - 1];
+  };
+  for (float x = 0.0f; x >= -126.0f; x -= 0.0137f) {
+    const double exact = std::exp2(static_cast<double>(x));
+    CHECK(std::fabs(exp2(x) - exact) <= tolerance * exact);
+  }
+  CHECK(exp2(0.0f) == 1.0f && exp2(-1.0f) == 0.5f);
+  for (float x : {-126.5f, -1000.0f, -3e38f, -INFINITY}) CHECK(exp2(x) == 0.0f);
+  CHECK(std::isnan(exp2(NAN)));
+  for (float factor : {1e-38f, 0.3f, 2e38f}) {
+    const WeightScale scale = weight_scale(factor);
+    CHECK(exp2_weight<kCoarse>(Floats{}, scale)[0] == 1.0f);
+    CHECK(exp2_weight<kCoarse>(broadcast(-INFINITY), scale)[0] == 0.0f);
+  }
+  const float scaled = exp2_weight<kCoarse>(broadcast(-3.7f), weight_scale(2.5f))[0];
+  CHECK(std::fabs(scaled - std::exp2(-9.25)) <= 2 * tolerance * std::exp2(-9.25));
+}
+
+void check_pairs() {
+  BFloat16Pair pairs[kWidth];
+  Floats first, second;
+  for (int i = 0; i < kWidth; ++i) first[i] = i, second[i] = -i;
+  store_pairs(pairs, first, second);
+  // memory order: the sixteen of `first`, then those of `second`
+  const Floats low = load(reinterpret_cast<const BFloat16*>(pairs));
+  const Floats high = load(reinterpret_cast<const BFloat16*>(pairs) + kWidth);
+  for (int i = 0; i < kWidth; ++i) CHECK(low[i] == first[i] && high[i] == second[i]);
+  const Floats sum = multiply_add(spread(pairs + 1), load(pairs), broadcast(0.5f));
+  CHECK(sum[2] == 0.5f + 2 * 4 + 3 * 5);  // (2, 3) . (4, 5)
+}
+
+void check_bytes() {
+  uint8_t bytes[2 * kWidth], low[kWidth];
+  for (int i = 0; i < 2 * kWidth; ++i) bytes[i] = static_cast<uint8_t>(200 + i);
+  const Shorts wide = widen_bytes(bytes);
+  for (int i = 0; i < 2 * kWidth; ++i) CHECK(wide[i] == 200 + i);
+  const Shorts permuted = permute(wide, wide >> 1);
+  for (int i = 0; i < 2 * kWidth; ++i) CHECK(permuted[i] == wide[wide[i] / 2 % (2 * kWidth)]);
+  Words words;
+  for (int i = 0; i < kWidth; ++i) words[i] = 0x12345600u + i;
+  store_bytes(low, words);
+  for (int i = 0; i < kWidth; ++i) CHECK(low[i] == i);
 }
 
 }  // namespace
 
 int main() {
-  check_rounding<BFloat16>(3.3895e38);
-  check_rounding<Float16>(65504);
-  Float16 got;
-  for (float x : {65519.0f, 65520.0f, 1e6f}) {
-    store_one(&got, x);
-    CHECK(load_one(&got) == (x < 65520 ? 65504.0f : INFINITY));
-  }
+  check_transpose();
+  check_lanes();
+  check_exp2<false>(3e-7);
+  check_exp2<true>(1.1e-4);
+  check_pairs();
+  check_bytes();
 }

@@ -4,7 +4,7 @@
 // them.
 
 #include "common/kv_page.h"
-#include "cpu/simd_math.h"
+#include "cpu/simd.h"
 
 namespace intp::cpu {
 namespace {

@@ -26,7 +26,7 @@ constexpr int64_t kAhead = 3;  // pieces of keys or values that are on their way
 constexpr int64_t kTaskRows = kTiles.decode_task_rows;
 
 // A query: `depth` is its number of vectors, the last of which may hold `last` channels only.
-template <class T>
+template <class T, bool kPairs = kUsesPairs<T>>
 struct QueryRow {
   static constexpr int64_t kChannels = kWidth;  // of a vector
   Floats vectors[kTiles.decode_dim / kChannels];
@@ -39,9 +39,8 @@ struct QueryRow {
   static Floats part_of_key(const T* k, int64_t channels) { return load_part(k, channels); }
 };
 
-#if defined(__AVX512BF16__)
 template <>
-struct QueryRow<BFloat16> {
+struct QueryRow<BFloat16, true> {
   static constexpr int64_t kChannels = 2 * kWidth;
   Words vectors[kTiles.decode_dim / kChannels];
 
@@ -55,7 +54,6 @@ struct QueryRow<BFloat16> {
     return load_pairs_part(k, channels);
   }
 };
-#endif
 
 // Of one query and kWidth keys.
 template <class T>
@@ -82,7 +80,7 @@ inline Floats score_keys(const QueryRow<T>& query, const T* const (&keys)[kWidth
 }
 
 // v of some keys as the products read it: element k is key k, or the pair of keys 2 k, 2 k + 1.
-template <class T>
+template <class T, bool kPairs = kUsesPairs<T>>
 struct Values {
   const T* data;
   int64_t stride, keys;
@@ -93,9 +91,8 @@ struct Values {
   }
 };
 
-#if defined(__AVX512BF16__)
 template <>
-struct Values<BFloat16> {
+struct Values<BFloat16, true> {
   const BFloat16* data;
   int64_t stride, keys;
 
@@ -112,7 +109,6 @@ struct Values<BFloat16> {
     return pair(k, c, [&](const BFloat16* x) { return bit_cast<Words>(load_part(x, channels)); });
   }
 };
-#endif
 
 // sums[kRows, kVectors vectors] += weights[kRows, depth] v[depth, channels c ...]. kPart: one
 // vector, of the channels up to head_dim.
@@ -188,7 +184,7 @@ struct Partial {
 
 template <class T>
 class Decode {
-  using Element = typename ElementOf<T>::Type;
+  using Element = ElementOf<T>;
   static constexpr int64_t kPerElement = kPairs<Element> ? 2 : 1;  // keys of a weight
 
  public:

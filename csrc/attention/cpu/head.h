@@ -7,6 +7,7 @@
 
 #include "attention/cpu/kernel.h"
 #include "attention/cpu/pack.h"
+#include "cpu/exp2.h"
 
 namespace intp::cpu {
 namespace {
@@ -18,17 +19,11 @@ constexpr float kLog2E = 1.4426950408889634f;
 
 // What products are made of: float32, or pairs of bfloat16 where there is a dot product of them.
 template <class T>
-struct ElementOf {
-  using Type = Float32;
-};
-#if defined(__AVX512BF16__)
-template <>
-struct ElementOf<BFloat16> {
-  using Type = BFloat16Pair;
-};
-#endif
+constexpr bool kUsesPairs = kDotsPairs && std::is_same_v<T, BFloat16>;
+template <class T>
+using ElementOf = std::conditional_t<kUsesPairs<T>, BFloat16Pair, Float32>;
 template <class Element>
-constexpr bool kPairs = !std::is_same_v<Element, Float32>;
+constexpr bool kPairs = std::is_same_v<Element, BFloat16Pair>;
 
 // scale as the sign of queries, times a positive factor of the scores, as powers of two: the
 // largest score is found before scaling.

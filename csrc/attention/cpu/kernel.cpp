@@ -3,7 +3,7 @@
 #include "attention/cpu/prefill.h"
 #include "cpu/with_type.h"
 
-namespace intp::cpu::INTP_CPU_LEVEL {
+namespace intp::cpu::INTP_CPU_TARGET {
 void attend_rows(const AttentionParams& p, const AttentionPlan& plan, int64_t head, int64_t split,
                  float* scratch) {
   with_type(p.type,
@@ -21,4 +21,4 @@ void combine_partials(const AttentionParams& p, const AttentionPlan& plan, int64
             [&](auto type) { combine_partials_of<decltype(type)>(p, plan, head, scratch); });
 }
 
-}  // namespace intp::cpu::INTP_CPU_LEVEL
+}  // namespace intp::cpu::INTP_CPU_TARGET

@@ -75,7 +75,7 @@ void run_decode(const AttentionParams& p, const AttentionPlan& plan, float* scra
 }
 
 void run_attention(const AttentionParams& p, const Tensor& q) {
-  const AttentionPlan plan = plan_attention(p, cpu::level(), torch::stable::get_num_threads());
+  const AttentionPlan plan = plan_attention(p, cpu::target(), torch::stable::get_num_threads());
   const Tensor memory = make_scratch(q, plan.scratch_elements);
   float* scratch = static_cast<float*>(memory.mutable_data_ptr());
   if (plan.decode) {

@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "attention/cpu/plan.h"
-#include "cpu/simd_math.h"
+#include "cpu/lanes.h"
 
 namespace intp::cpu {
 namespace {
@@ -68,7 +68,8 @@ inline void pack_value(const T* x, int64_t head_dim, int64_t columns, Float32* v
   convert_row(x, x ? head_dim : 0, 1.0f, reinterpret_cast<float*>(v), columns);
 }
 
-#if defined(__AVX512BF16__)
+// Pairs of bfloat16.
+
 inline uint32_t pair_of(uint16_t first, uint16_t second) {
   return first | static_cast<uint32_t>(second) << 16;
 }
@@ -119,7 +120,6 @@ inline void pack_value_pair(const BFloat16* first, const BFloat16* second, int64
     v[c].bits = pair_of(inside && first ? first[c].bits : 0, inside && second ? second[c].bits : 0);
   }
 }
-#endif
 
 }  // namespace
 }  // namespace intp::cpu

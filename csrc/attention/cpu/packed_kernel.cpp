@@ -2,7 +2,7 @@
 #include "attention/cpu/packed_decode.h"
 #include "cpu/with_type.h"
 
-namespace intp::cpu::INTP_CPU_LEVEL {
+namespace intp::cpu::INTP_CPU_TARGET {
 
 void attend_pages(const AttentionParams& p, const AttentionPlan& plan, int64_t task,
                   float* scratch) {
@@ -16,4 +16,4 @@ void attend_pages(const AttentionParams& p, const AttentionPlan& plan, int64_t t
   });
 }
 
-}  // namespace intp::cpu::INTP_CPU_LEVEL
+}  // namespace intp::cpu::INTP_CPU_TARGET

@@ -8,13 +8,14 @@
 // so the codes go into the products as they are, and scales into the other, small operand.
 
 #include "attention/cpu/cells.h"
+#include "attention/cpu/head.h"
 
 namespace intp::cpu {
 namespace {
 
 // What products with codes are made of: pairs of float, or of bfloat16. Of a cell's slot: unpack()
 // its codes; of the other operand: spread() a pair to all lanes.
-template <class T, int kBits>
+template <class T, int kBits, bool kPairs = kUsesPairs<T>>
 struct Codes {
   using Element = Float32;
   static constexpr int kElements = 2;  // of a pair
@@ -32,43 +33,35 @@ struct Codes {
   static void convert(const float* x, int64_t n, Element* y) { memcpy(y, x, n * sizeof(float)); }
 };
 
-#if defined(__AVX512BF16__)
-inline uint32_t bfloat16_bits(float x) { return bit_cast<uint32_t>(x) >> 16; }
+inline uint16_t bfloat16_bits(float x) {
+  return static_cast<uint16_t>(bit_cast<uint32_t>(x) >> 16);
+}
 
 // A table of 32 bfloat16 unpacks 32 codes in one permutation: its index is the low 5 bits of a
 // lane, of which a code uses the last ones. 8 bits are two codes of 4: 16 * high - 128, and low.
 template <int kBits>
-struct Codes<BFloat16, kBits> {
+struct Codes<BFloat16, kBits, true> {
   using Element = BFloat16Pair;
   static constexpr int kElements = 1;
   static constexpr int kCode = kBits == 8 ? 4 : kBits;
-  using Cell = __m512i;
+  using Cell = Shorts;
   struct Slot {
     Words codes, high;  // high: of 8 bits
   };
   using Factor = Words;
-  __m512i table, high_table;
+  Shorts table, high_table;
 
   Codes() {
-    uint16_t low[32], high[32];
-    for (int i = 0; i < 32; ++i) {
+    for (int i = 0; i < 2 * kWidth; ++i) {
       const int code = i & ((1 << kCode) - 1);
-      low[i] = bfloat16_bits(kBits == 8 ? code : code - kCenter<kBits>);
-      high[i] = bfloat16_bits(16.0f * code - 128.0f);
+      table[i] = bfloat16_bits(kBits == 8 ? code : code - kCenter<kBits>);
+      high_table[i] = bfloat16_bits(16.0f * code - 128.0f);
     }
-    table = _mm512_loadu_si512(low);
-    high_table = _mm512_loadu_si512(high);
   }
-  static Cell load(const uint8_t* cell, int64_t) {
-    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(cell)));
-  }
+  static Cell load(const uint8_t* cell, int64_t) { return widen_bytes(cell); }
   static Slot unpack(const Codes& tables, Cell cell, int slot) {
-    const __m512i code = slot == 0 ? cell : _mm512_srli_epi16(cell, slot * kBits);
-    Slot found{bit_cast<Words>(_mm512_permutexvar_epi16(code, tables.table)), Words{}};
-    if constexpr (kBits == 8) {
-      const __m512i high = _mm512_srli_epi16(cell, 4);
-      found.high = bit_cast<Words>(_mm512_permutexvar_epi16(high, tables.high_table));
-    }
+    Slot found{bit_cast<Words>(permute(tables.table, cell >> slot * kBits)), Words{}};
+    if constexpr (kBits == 8) found.high = bit_cast<Words>(permute(tables.high_table, cell >> 4));
     return found;
   }
   static Factor spread(const Element* a) { return cpu::spread(a); }
@@ -83,7 +76,6 @@ struct Codes<BFloat16, kBits> {
     }
   }
 };
-#endif
 
 // scores[row][0 .. 63] = a[row] . codes: 16 tokens are the lanes, a slot is 16 more.
 //   a [kRows, D / 2] pairs, lda elements apart

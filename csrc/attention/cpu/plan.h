@@ -10,7 +10,7 @@
 
 namespace intp {
 
-// Tile sizes of a level whose vectors hold `width` floats.
+// Tile sizes of a target whose vectors hold `width` floats.
 struct AttentionTiles {
   int64_t micro_rows;  // rows x vectors of sums that fill the registers
   int64_t micro_columns;
@@ -52,8 +52,8 @@ INTP_HD constexpr AttentionTiles attention_tiles(int64_t width) {
 }
 
 // float32 of any type, or pairs of bfloat16 for the dot product instruction.
-INTP_HD constexpr bool attention_uses_pairs(FloatType type, cpu::Level level) {
-  return type == FloatType::kBFloat16 && level == cpu::Level::kAvx512Bf16;
+INTP_HD constexpr bool attention_uses_pairs(FloatType type, cpu::Target target) {
+  return type == FloatType::kBFloat16 && cpu::facts(target).dots_pairs;
 }
 
 // Where a worker's scratch for prefill keeps what, in 32-bit elements, each part on its own cache
@@ -129,13 +129,14 @@ INTP_HD DecodeChoice decode_choice(const AttentionParams& p, const AttentionTile
   return p.head_dim <= t.decode_dim ? DecodeChoice::kFewRows : DecodeChoice::kHeadDim;
 }
 
-INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Level level, int64_t threads) {
+INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Target target,
+                                     int64_t threads) {
   AttentionPlan plan{};
   const int64_t rows = attention_rows(p), kv_heads = p.batch * p.kv_heads;
-  plan.width = cpu::level_width(level);
+  plan.width = cpu::facts(target).width;
   plan.tiles = attention_tiles(plan.width);
   const AttentionTiles& t = plan.tiles;
-  plan.pairs = attention_uses_pairs(p.type, level);
+  plan.pairs = attention_uses_pairs(p.type, target);
   plan.decode = decode_choice(p, t) == DecodeChoice::kFewRows;
   if (plan.decode) {
     // heads that lie side by side in memory are read together; those of a cache do not

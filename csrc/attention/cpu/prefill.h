@@ -23,7 +23,7 @@ constexpr int64_t kDepth = 128;  // longest chain of additions in a score
 //         sums [12, D] += weights [12, 512] v
 template <class T>
 class Prefill {
-  using Element = typename ElementOf<T>::Type;
+  using Element = ElementOf<T>;
   static constexpr int64_t kPerElement = kPairs<Element> ? 2 : 1;  // keys or channels
 
  public:

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cpu/simd_math.h"
+#include "cpu/simd.h"
 
 namespace intp::cpu {
 namespace {

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "common/tiles.h"
-#include "cpu/simd_math.h"
+#include "cpu/exp2.h"
 
 namespace intp::cpu {
 namespace {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attention/cpu/cells.h"
+#include "attention/cpu/head.h"
 #include "attention/cpu/page_sines.h"
 #include "attention/params.h"
 
@@ -17,17 +18,14 @@ inline void store_halves(Float32* y, int64_t stride, Floats first, Floats second
   store_floats(reinterpret_cast<float*>(y), first);
   store_floats(reinterpret_cast<float*>(y + stride), second);
 }
-#if defined(__AVX512BF16__)
 inline void store_halves(BFloat16Pair* y, int64_t, Floats first, Floats second) {
   const Words pairs = widen(round<BFloat16>(first)) | widen(round<BFloat16>(second)) << 16;
   memcpy(y, &pairs, sizeof pairs);
 }
-#endif
 
 // Channel pairs per element of a row of k.
 template <class Element>
-constexpr int64_t kHalves =
-    sizeof(Element) == sizeof(float) && std::is_same_v<Element, Float32> ? 2 : 1;
+constexpr int64_t kHalves = kPairs<Element> ? 1 : 2;
 
 // Keys of a page to panels [64 / panel, depth, panel].
 template <class T, int kBits, class Element>

@@ -6,7 +6,7 @@
 #include "kv_append/cpu/quantize.h"
 #include "rope/cpu/rotate.h"
 
-namespace intp::cpu::INTP_CPU_LEVEL {
+namespace intp::cpu::INTP_CPU_TARGET {
 namespace {
 
 // The sines of a run of new tokens, for all heads.
@@ -138,7 +138,7 @@ class Append {
       for (int64_t t = 0; t < kPageTokens; ++t) {
         const float* row = k + (page * kPageTokens + t) * dim_;
         for (int64_t c = 0; c < dim_; c += kWidth) {
-          store_codes(codes + t * dim_ + c,
+          store_bytes(codes + t * dim_ + c,
                       code_of(load_floats(row + c), found[c / kWidth], largest));
         }
       }
@@ -185,7 +185,7 @@ class Append {
           store_one(qparams + (g * 2 + 0) * kPageTokens + t, by.scale[0]);
           store_one(qparams + (g * 2 + 1) * kPageTokens + t, by.zero[0]);
           for (int64_t c = begin; c < end; c += kWidth) {
-            store_codes(codes + t * dim_ + c, code_of(load_floats(row + c), by, largest));
+            store_bytes(codes + t * dim_ + c, code_of(load_floats(row + c), by, largest));
           }
         }
       }
@@ -202,15 +202,6 @@ class Append {
                   cache.v_codes + page_offset(cache, head, index));
     }
     return finite.passed();
-  }
-
-  static void store_codes(uint8_t* y, Words codes) {
-#if defined(__AVX512F__)
-    const __m128i bytes = _mm512_cvtepi32_epi8(bit_cast<__m512i>(codes));
-    memcpy(y, &bytes, sizeof bytes);
-#else
-    for (int i = 0; i < kWidth; ++i) y[i] = static_cast<uint8_t>(codes[i]);
-#endif
   }
 
   // Codes, one a byte, in runs of 8 / bits x `columns` cells that share their bytes; slots of a
@@ -249,4 +240,4 @@ bool write_tokens(const KvAppendParams& params, int64_t b, int64_t first, int64_
   });
 }
 
-}  // namespace intp::cpu::INTP_CPU_LEVEL
+}  // namespace intp::cpu::INTP_CPU_TARGET

@@ -5,7 +5,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "cpu/simd_math.h"
+#include "cpu/simd.h"
 
 namespace intp::cpu {
 namespace {

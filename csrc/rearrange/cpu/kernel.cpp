@@ -2,7 +2,7 @@
 
 #include "cpu/copy.h"
 
-namespace intp::cpu::INTP_CPU_LEVEL {
+namespace intp::cpu::INTP_CPU_TARGET {
 
 void rearrange_rows(const RearrangeParams& p, int64_t begin, int64_t end) {
   const bool stream = p.batch * p.length * p.row_bytes >= kStreamBytes;
@@ -20,4 +20,4 @@ void rearrange_rows(const RearrangeParams& p, int64_t begin, int64_t end) {
   if (stream) stream_fence();
 }
 
-}  // namespace intp::cpu::INTP_CPU_LEVEL
+}  // namespace intp::cpu::INTP_CPU_TARGET

@@ -2,7 +2,7 @@
 
 #include "rope/cpu/rotate.h"
 
-namespace intp::cpu::INTP_CPU_LEVEL {
+namespace intp::cpu::INTP_CPU_TARGET {
 namespace {
 
 // Rows s ... s + count - 1 of batch row b, every head.
@@ -78,4 +78,4 @@ void rope_rows(const RopeParams& p, int64_t begin, int64_t end, float* table) {
   }
 }
 
-}  // namespace intp::cpu::INTP_CPU_LEVEL
+}  // namespace intp::cpu::INTP_CPU_TARGET

@@ -1,0 +1,51 @@
+#pragma once
+
+// AVX2 with FMA and F16C.
+
+#define INTP_SIMD_WIDTH 8
+#include "cpu/simd/portable.h"
+
+namespace intp::cpu {
+namespace {
+
+struct Avx2 : Portable {
+  // GCC would split __builtin_convertvector into halves of a register
+  static Words widen(Halves v) {
+    return bit_cast<Words>(_mm256_cvtepu16_epi32(bit_cast<__m128i>(v)));
+  }
+  static Halves narrow(Words v) {
+    const __m256i words = bit_cast<__m256i>(v);
+    const __m256i lanes = _mm256_packus_epi32(words, words);  // low halves, within each 128 bits
+    return bit_cast<Halves>(_mm256_castsi256_si128(_mm256_permute4x64_epi64(lanes, 0x08)));
+  }
+
+  static Floats load(const Float16* x) {
+    return bit_cast<Floats>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+  }
+  static Halves round_float16(Floats v) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    return bit_cast<Halves>(_mm256_cvtps_ph(bit_cast<__m256>(v), kNearest));
+  }
+
+  using Line = __m256i;
+
+  template <class Vector>
+  static void stream_store(void* to, Vector v) {
+    if constexpr (sizeof v == 32) {
+      _mm256_stream_si256(static_cast<__m256i*>(to), bit_cast<__m256i>(v));
+    } else {
+      Portable::stream_store(to, v);
+    }
+  }
+
+  static Floats fma(Floats a, Floats b, Floats c) {
+    return bit_cast<Floats>(
+        _mm256_fmadd_ps(bit_cast<__m256>(a), bit_cast<__m256>(b), bit_cast<__m256>(c)));
+  }
+  static Floats max(Floats a, Floats b) {
+    return bit_cast<Floats>(_mm256_max_ps(bit_cast<__m256>(a), bit_cast<__m256>(b)));
+  }
+};
+
+}  // namespace
+}  // namespace intp::cpu
