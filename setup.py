@@ -31,20 +31,23 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
-OLDEST_TORCH = "2.11"
-TORCH_TARGET_VERSION = "0x020b000000000000"  # the stable ABI of 2.11
-DEFAULT_ARCH_LIST = "8.0 9.0a 8.0+PTX"
+# what CMakeLists.txt and the tests read too
+FACTS = json.loads((CSRC / "build_facts.json").read_text())
+OLDEST_TORCH = FACTS["oldest_torch"]
 
-CPU_LEVELS = {"portable": []}
-if platform.machine() in ("x86_64", "AMD64"):
-    CPU_LEVELS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
-    CPU_LEVELS["avx512"] = [
-        *CPU_LEVELS["avx2"], "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
-        "-mprefer-vector-width=512",
-        "-Wno-uninitialized", "-Wno-maybe-uninitialized",  # GCC 12 warns about its own headers
-        "-Wno-unknown-warning-option",  # and Clang about the second of these names
-    ]  # fmt: skip
-    CPU_LEVELS["avx512_bf16"] = [*CPU_LEVELS["avx512"], "-mavx512bf16"]
+
+def cpu_targets(machine: str) -> dict[str, list[str]]:
+    """The compiler flags of each target: its own, and those of the targets before it."""
+    targets: dict[str, list[str]] = {}
+    flags: list[str] = []
+    for target in FACTS["cpu_targets"]:
+        if target["machine"] in ("any", machine):
+            flags = [*flags, *target["flags"].split()]
+            targets[target["name"]] = flags
+    return targets
+
+
+CPU_TARGETS = cpu_targets(platform.machine())
 
 # the torch libraries that hold the symbols; named here, found in the running process
 CPU_NEEDS = ["torch_cpu"]
@@ -184,7 +187,7 @@ class BuildExtensions(build_ext):
         work.mkdir(parents=True, exist_ok=True)
         version, torch_cuda = torch_facts(torch)
         nvcc, reason = decide_cuda(torch_cuda)
-        arch_list = os.environ.get("TORCH_CUDA_ARCH_LIST") or DEFAULT_ARCH_LIST
+        arch_list = os.environ.get("TORCH_CUDA_ARCH_LIST") or FACTS["cuda_architectures"]
         cxx = os.environ.get("CXX", "g++")
         config = {
             "version": self.distribution.get_version(),
@@ -193,7 +196,7 @@ class BuildExtensions(build_ext):
             "compiler": (output_of(cxx, "--version") or cxx).splitlines()[0],
             "torch_headers": version,
             "torch_needed": f">={OLDEST_TORCH}",
-            "cpu_levels": list(CPU_LEVELS),
+            "cpu_levels": list(CPU_TARGETS),
             "cuda": nvcc is not None,
             "cuda_reason": reason,
             "cuda_arch_list": arch_list if nvcc else None,
@@ -227,9 +230,8 @@ class BuildExtensions(build_ext):
     ) -> list[str]:
         ninja = NinjaFile()
         # -isystem: no warnings from headers that are not ours
-        torch_flags = (
-            f"-isystem {quoted(torch / 'include')} -DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}"
-        )
+        abi = FACTS["torch_stable_abi"]
+        torch_flags = f"-isystem {quoted(torch / 'include')} -DTORCH_TARGET_VERSION={abi}"
         common = f"-O3 -std=c++17 -I{quoted(CSRC)} -DNDEBUG"
         nameless = quoted(f"-ffile-prefix-map={ROOT}/=")
         gcc = f"-fPIC -fvisibility=hidden -Wall -Wextra {nameless}"
@@ -269,9 +271,9 @@ class BuildExtensions(build_ext):
         cpu = [path for path in sources if path not in {*info, *kernels, *cuda}]
 
         cpu_objects = objects(cpu, f"{common} {gcc} {torch_flags}")
-        for level, flags in CPU_LEVELS.items():
-            level_flags = " ".join([common, gcc, f"-DINTP_CPU_TARGET={level}", *flags])
-            cpu_objects += objects(kernels, level_flags, variant=level)
+        for target, flags in CPU_TARGETS.items():
+            target_flags = " ".join([common, gcc, f"-DINTP_CPU_TARGET={target}", *flags])
+            cpu_objects += objects(kernels, target_flags, variant=target)
         built = [link("_C.so", cpu_objects, CPU_NEEDS)]
 
         if nvcc:
@@ -324,6 +326,7 @@ def torch_requirement() -> list[str]:
 
 
 setup(
+    version=FACTS["version"],
     packages=[*find_packages(include=["intp_ext*"]), *find_packages("python")],
     package_data={"": ["py.typed", "*.pyi"], "intp_video": ["small_model/*"]},
     ext_modules=[Extension("intp_ext._info", [])],

@@ -7,6 +7,7 @@ like any other, and several builds (a planted bug each) live in one process.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ import torch
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CSRC = ROOT / "csrc"
+FACTS = json.loads((CSRC / "build_facts.json").read_text())
 NAMESPACE = "INTP_CUDA_ON_HOST_NAMESPACE"  # read by include/torch/stable.h
 SANITIZERS = ["-fsanitize=address,alignment", "-fno-sanitize-recover=all", "-g1"]
 
@@ -132,7 +134,7 @@ class Build:
             "-Wextra", "-Wno-unknown-pragmas", "-Wno-attributes",
             *(SANITIZERS if sanitize else []),
             f"-I{self.directory}", f"-I{HERE}/include", f"-I{CSRC}", f"-isystem{include}",
-            f"-isystem{cuda_include()}", "-DTORCH_TARGET_VERSION=0x020b000000000000",
+            f"-isystem{cuda_include()}", f"-DTORCH_TARGET_VERSION={FACTS['torch_stable_abi']}",
             "-MMD", "-x", "c++", "-c", str(text), "-o", str(path),
         )  # fmt: skip
         return source, path
