@@ -1,7 +1,7 @@
 #pragma once
 
 #include "common/dtype.h"
-#include "cpu/elements.h"
+#include "cpu/simd/elements.h"
 
 namespace intp::cpu {
 namespace {

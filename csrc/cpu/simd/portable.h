@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #endif
 
-#include "cpu/elements.h"
+#include "cpu/simd/elements.h"
 
 #if !defined(INTP_SIMD_WIDTH)
 #define INTP_SIMD_WIDTH 4  // SSE2, NEON
