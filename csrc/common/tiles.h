@@ -30,7 +30,7 @@ INTP_HD KeySpan intersect(const KeySpan& a, const KeySpan& b) {
 
 INTP_HD bool is_empty(const KeySpan& a) { return a.begin == a.end; }
 
-// Ascending and disjoint:   sink [s, s')   what lies between is unseen   recent [r, r')
+// Ascending and disjoint:   sink [s, s')   what lies between is hidden   recent [r, r')
 template <class Index>
 struct KeySpansOf {
   KeySpanOf<Index> sink, recent;
@@ -80,8 +80,8 @@ INTP_HD bool contains(const KeySpansOf<Index>& spans, std::common_type_t<Index> 
 
 template <class Index>
 INTP_HD bool covers(const KeySpansOf<Index>& spans, const KeySpanOf<Index>& keys) {
-  const bool joined = spans.sink.end == spans.recent.begin;
-  const Index begin = joined ? spans.sink.begin : spans.recent.begin;
+  const bool one = spans.sink.end == spans.recent.begin;
+  const Index begin = one ? spans.sink.begin : spans.recent.begin;
   return (begin <= keys.begin && keys.end <= spans.recent.end) ||
          (spans.sink.begin <= keys.begin && keys.end <= spans.sink.end);
 }

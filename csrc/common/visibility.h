@@ -17,9 +17,9 @@ struct RowBounds {
 // What is the same for the whole call.
 struct WindowParams {
   bool enabled;   // false: full causal attention
-  int64_t size;   // blocks seen, the query's own included
+  int64_t size;   // blocks visible, the query's own included
   int64_t block;  // tokens in a block (a frame), 1 for single tokens
-  int64_t sink;   // first keys of the row, seen by every query
+  int64_t sink;   // first keys of the row, visible to every query
 };
 
 INTP_HD int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }

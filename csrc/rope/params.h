@@ -46,7 +46,7 @@ INTP_HD float rope_position(const RopeParams& p, int64_t b, int64_t s, int axis)
       axis * p.position_stride_a + b * p.position_stride_b + s * p.position_stride_s);
 }
 
-// By which row s turns at frequency f, times the scaling.
+// By which row s is rotated at frequency f, times the scaling.
 INTP_HD SinCos rope_sincos(const RopeParams& p, int64_t b, int64_t s, int f) {
   const int axis = p.axes == 1 ? 0 : rope_axis(p.sections, f);
   return sincos(rope_angle(rope_position(p, b, s, axis), p.inv_freq[f])) * p.scaling;

@@ -36,7 +36,7 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
       "attention_core.out(Tensor q, Tensor k, Tensor v, Tensor bounds, int? window, int block, "
       "int sink, float scale, *, Tensor(a!) out) -> ()");
 
-  // A cache (kv_append/params.h): codes uint8 [B, Hkv, pages, page_bytes], k_ranges [B, Hkv, key
+  // A cache (common/kv_page.h): codes uint8 [B, Hkv, pages, page_bytes], k_ranges [B, Hkv, key
   // groups, 2, D], v_ranges [B, Hkv, pages, value groups, 2, 64], rows [B, Hkv, R, D]; `length`
   // tokens are in it. bounds int32 [B, 2]: new tokens outside lo <= t < hi are padding.
   m.def(

@@ -41,6 +41,12 @@ int main() {
     CHECK(std::isnan(sincos(x).sin) && std::isnan(sincos(x).cos));
   }
 
+  // (3, 4) by the angle whose cosine is 0.6, and back
+  const auto rotated = intp::rotate(3.0, 4.0, 0.6, 0.8);
+  CHECK(std::fabs(rotated.first + 1.4) < 1e-12 && std::fabs(rotated.second - 4.8) < 1e-12);
+  const auto back = intp::rotate(rotated.first, rotated.second, 0.6, -0.8);
+  CHECK(std::fabs(back.first - 3) < 1e-12 && std::fabs(back.second - 4) < 1e-12);
+
   const RopeSections contiguous{{2, 3, 1}, false};
   const int axes[] = {0, 0, 1, 1, 1, 2};
   for (int f = 0; f < 6; ++f) CHECK(rope_axis(contiguous, f) == axes[f]);

@@ -65,7 +65,7 @@ void check_pairs() {
   const Floats high = load(reinterpret_cast<const BFloat16*>(pairs) + kWidth);
   for (int i = 0; i < kWidth; ++i) CHECK(low[i] == first[i] && high[i] == second[i]);
   const Floats sum = multiply_add(spread(pairs + 1), load(pairs), broadcast(0.5f));
-  CHECK(sum[2] == 0.5f + 2 * 4 + 3 * 5);  // (2, 3) . (4, 5)
+  CHECK(sum[0] == 0.5f + 2 * 0 + 3 * 1 && sum[1] == 0.5f + 2 * 2 + 3 * 3);  // (2, 3) . (2, 3)
 }
 
 void check_bytes() {

@@ -201,16 +201,16 @@ class Decode {
 
   void run() {
     const KeySpan part{split_ * plan_.tiles.decode_keys, (split_ + 1) * plan_.tiles.decode_keys};
-    const KeySpans seen = head_.visible(head_.queries(0, rows_));
+    const KeySpans visible = head_.visible(head_.queries(0, rows_));
     for (int64_t h = 0; h < heads_; ++h) clear(partial(h));
-    if (is_empty(hull(seen, part))) return;
+    if (is_empty(hull(visible, part))) return;
     for (int64_t h = 0; h < heads_; ++h) {
       for (int64_t row = 0; row < rows_; ++row) {
         queries_[h * rows_ + row].set(head_.query(row) + h * p_.group * p_.q.stride_h, p_.head_dim,
                                       scale_.sign);
       }
     }
-    for (const KeySpan& span : {intersect(seen.sink, part), intersect(seen.recent, part)}) {
+    for (const KeySpan& span : {intersect(visible.sink, part), intersect(visible.recent, part)}) {
       for (int64_t begin = span.begin; begin < span.end; begin += kStep) {
         attend_step({begin, least(begin + kStep, span.end)}, span);
       }
@@ -230,7 +230,7 @@ class Decode {
   }
   void clear(const Partial& to) const {
     for (int64_t row = 0; row < rows_; ++row) {
-      to.maxima[row] = kUnseen;
+      to.maxima[row] = kMasked;
       to.totals[row] = 0.0f;
     }
     memset(to.sums, 0, rows_ * columns_ * sizeof(float));
@@ -290,7 +290,7 @@ class Decode {
     if (p_.queries > 1) {
       mask_scores(scores, first, count, head_.visible(head_.queries(row, row + 1)));
     }
-    for (int64_t j = count; j < padded; ++j) scores[j] = kUnseen;
+    for (int64_t j = count; j < padded; ++j) scores[j] = kMasked;
     const Partial to = partial(h);
     const RowState state{to.maxima + row, to.totals + row};
     Element* weights = this->weights() + (h * rows_ + row) * kStep / kPerElement;
@@ -339,7 +339,7 @@ void combine_partials_of(const AttentionParams& p, const AttentionPlan& plan, in
     return Partial(p, const_cast<float*>(scratch) + at);
   };
   for (int64_t row = 0; row < rows; ++row) {
-    float maximum = kUnseen;
+    float maximum = kMasked;
     for (int64_t split = 0; split < plan.splits; ++split) {
       const float found = partial(split).maxima[row];
       if (!(found <= maximum)) maximum = found;  // NaN wins
@@ -349,7 +349,7 @@ void combine_partials_of(const AttentionParams& p, const AttentionPlan& plan, in
     float total = 0.0f;
     for (int64_t split = 0; split < plan.splits; ++split) {
       const Partial from = partial(split);
-      if (from.maxima[row] == kUnseen) continue;
+      if (from.maxima[row] == kMasked) continue;
       const float weight = std::exp2((from.maxima[row] - maximum) * factor);
       total += weight * from.totals[row];
       const float* x = from.sums + row * columns;

@@ -103,13 +103,13 @@ class PackedDecode {
 
   void run(int64_t split) {
     for (int64_t row = 0; row < rows_; ++row) {
-      partial_.maxima[row] = kUnseen;
+      partial_.maxima[row] = kMasked;
       partial_.totals[row] = 0.0f;
     }
     const KeySpan part{split * kTiles.decode_keys,
                        least((split + 1) * kTiles.decode_keys, keys_.tokens)};
-    const KeySpans seen = head_.visible(head_.queries(0, rows_));
-    const KeySpan all = hull(seen, part);
+    const KeySpans visible = head_.visible(head_.queries(0, rows_));
+    const KeySpan all = hull(visible, part);
     if (part.end <= part.begin || is_empty(all)) return;
     memset(partial_.sums, 0, rows_ * dim_ * sizeof(float));
     for (int64_t row = 0; row < rows_; ++row) {
@@ -123,17 +123,17 @@ class PackedDecode {
       prefetch(key_codes(page), page_bytes(kBits, dim_));
       prefetch(key_qparams<T>(keys_.cache, index_, page), 2 * dim_ * sizeof(T));
     }
-    while (first < end) {  // runs of pages that are seen
+    while (first < end) {  // runs of pages that are visible
       int64_t last = first;
-      while (last < end && (last - first) * kPageTokens < kRun && sees(seen, last)) ++last;
+      while (last < end && (last - first) * kPageTokens < kRun && sees(visible, last)) ++last;
       if (last > first) attend_run(first, last);
       first = last + (last == first);
     }
   }
 
  private:
-  static bool sees(const KeySpans& seen, int64_t page) {
-    return !is_empty(hull(seen, {page * kPageTokens, (page + 1) * kPageTokens}));
+  static bool sees(const KeySpans& visible, int64_t page) {
+    return !is_empty(hull(visible, {page * kPageTokens, (page + 1) * kPageTokens}));
   }
 
   const uint8_t* key_codes(int64_t page) const {

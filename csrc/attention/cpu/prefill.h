@@ -39,13 +39,13 @@ class Prefill {
   void run() {
     pack_queries();
     const AttentionParams& p = head_.p;
-    const KeySpans seen = head_.visible(head_.queries(first_, first_ + rows_));
-    const KeySpan all = hull(seen, {0, p.keys});
+    const KeySpans visible = head_.visible(head_.queries(first_, first_ + rows_));
+    const KeySpan all = hull(visible, {0, p.keys});
     for (int64_t begin = all.begin / kTiles.keys * kTiles.keys; begin < all.end;
          begin += kTiles.keys) {
       const KeySpan tile{begin, begin + kTiles.keys};
-      if (is_empty(hull(seen, tile))) continue;
-      pack_tile(tile, seen);
+      if (is_empty(hull(visible, tile))) continue;
+      pack_tile(tile, visible);
       for (int64_t row = 0; row < rows_; row += kTiles.rows) {
         attend_tile(row, least(row + kTiles.rows, rows_), tile);
       }
@@ -64,16 +64,16 @@ class Prefill {
     for (int64_t row = 0; row < rows_; ++row) {
       pack_query(head_.query(first_ + row), head_.p.head_dim, scale_.sign,
                  elements(s_.queries + row * s_.depth), scratch_ + s_.row);
-      scratch_[s_.maxima + row] = kUnseen;
+      scratch_[s_.maxima + row] = kMasked;
       scratch_[s_.totals + row] = 0.0f;
     }
     memset(elements(s_.queries + rows_ * s_.depth), 0, (padded - rows_) * s_.depth * 4);
     memset(sums(0), 0, padded * s_.columns * 4);
   }
 
-  // The panels that hold what is seen of the tile.
-  void pack_tile(const KeySpan& tile, const KeySpans& seen) {
-    const KeySpan used = hull(seen, tile);
+  // The panels that hold what is visible of the tile.
+  void pack_tile(const KeySpan& tile, const KeySpans& visible) {
+    const KeySpan used = hull(visible, tile);
     int64_t begin = (used.begin - tile.begin) / kTiles.panel * kTiles.panel;
     const int64_t end = round_up(used.end - tile.begin, kTiles.panel);
     const int64_t packed = head_.p.packed ? head_.p.packed->tokens : 0;
@@ -83,7 +83,7 @@ class Prefill {
       for (int i = 0; i < kWidth; ++i) {
         const int64_t key = tile.begin + j + i, row = key - packed;
         prefetch_row(head_.key(0), head_.p.k.stride_s, row + kWidth, packed);
-        rows[i] = contains(seen, key) ? head_.key(row) : nullptr;
+        rows[i] = contains(visible, key) ? head_.key(row) : nullptr;
       }
       const int64_t panel = j / kTiles.panel, column = j % kTiles.panel;
       pack_keys(rows, head_.p.head_dim, kTiles.panel,
@@ -92,7 +92,7 @@ class Prefill {
     const auto value = [&](int64_t j) {
       const int64_t key = tile.begin + j, row = key - packed;
       prefetch_row(head_.value(0), head_.p.v.stride_s, row + kWidth, packed);
-      return contains(seen, key) ? head_.value(row) : nullptr;
+      return contains(visible, key) ? head_.value(row) : nullptr;
     };
     for (int64_t j = begin; j < end; j += kPerElement) {
       Element* row = elements(s_.v + j / kPerElement * s_.columns);

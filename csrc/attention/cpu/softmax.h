@@ -12,17 +12,18 @@
 namespace intp::cpu {
 namespace {
 
-constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
-// scores[j - first] of the keys first <= j < first + count: unseen ones get no weight.
-inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySpans& seen) {
+// scores[j - first] of the keys first <= j < first + count: those that are not visible get no
+// weight.
+inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySpans& visible) {
   const auto hide = [&](int64_t begin, int64_t end) {
     const KeySpan hidden = intersect({begin, end}, {first, first + count});
-    for (int64_t j = hidden.begin; j < hidden.end; ++j) scores[j - first] = kUnseen;
+    for (int64_t j = hidden.begin; j < hidden.end; ++j) scores[j - first] = kMasked;
   };
-  hide(first, seen.sink.begin);
-  hide(seen.sink.end, seen.recent.begin);
-  hide(seen.recent.end, first + count);
+  hide(first, visible.sink.begin);
+  hide(visible.sink.end, visible.recent.begin);
+  hide(visible.recent.end, first + count);
 }
 
 struct RowState {
@@ -32,7 +33,7 @@ struct RowState {
 
 // The largest of `count` scores (whole vectors).
 inline float largest_score(const float* scores, int64_t count) {
-  Floats largest = broadcast(kUnseen);
+  Floats largest = broadcast(kMasked);
   for (int64_t j = 0; j < count; j += kWidth) largest = max(largest, load_floats(scores + j));
   return lane_max(largest);
 }
@@ -50,8 +51,8 @@ inline float weigh_scores(const float* scores, int64_t count, float largest,
                           const WeightScale& scale, const RowState& row, Write write) {
   const float before = *row.maximum;
   const float maximum = before > largest ? before : largest;
-  // of a row that has seen nothing yet: any finite number leaves every weight 0
-  const float base = maximum == kUnseen ? 0.0f : maximum;
+  // of a row that nothing was visible to yet: any finite number leaves every weight 0
+  const float base = maximum == kMasked ? 0.0f : maximum;
   const auto weight = [&](int64_t j) {
     return exp2_weight<kCoarse>(load_floats(scores + j) - broadcast(base), scale);
   };
