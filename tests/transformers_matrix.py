@@ -1,4 +1,4 @@
-"""Runs the hook's tests against releases of transformers and writes the table of docs/models.md.
+"""Runs the hook's tests against releases of transformers, for the table of docs/models.md.
 
     python tests/transformers_matrix.py                   # all of them: 15 minutes on two cores
     python tests/transformers_matrix.py 4.57.6 newest     # two of them; the other rows stay
@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
@@ -26,8 +26,6 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "transformers_matrix.json"
-DOCUMENT = ROOT / "docs" / "models.md"
-BEGIN, END = "<!-- transformers matrix -->", "<!-- end of transformers matrix -->"
 RELEASES = ("4.57.6", "5.0.0", "5.3.0", "5.4.0", "5.10.4", "5.17.0", "5.20.2", "5.23.0")
 TESTS = ("tests/hf", "tests/cli/test_demo.py", "tests/cli/test_ask.py")
 EVERYWHERE = ("no CUDA", "torchvision")  # skips that say nothing about transformers
@@ -39,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("releases", nargs="*", help=f"default: {' '.join(RELEASES)} newest pre")
     parser.add_argument("--folder", type=Path, help="where releases are installed, and kept")
-    parser.add_argument("--dry", action="store_true", help="print the table, write nothing")
+    parser.add_argument("--dry", action="store_true", help="print what was found, write nothing")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
@@ -48,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for release in bar:
             bar.set_description(release)
             rows[release] = run(release, folder / release)
+            print(release, json.dumps(rows[release]))
             if not options.dry:
                 write(rows)
-    print("\n".join(table(rows)))
     return int(any(row["failed"] for row in rows.values()))
 
 
@@ -105,22 +103,11 @@ def in_order(rows: dict[str, dict]) -> list[str]:
     return sorted(rows, key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
 
 
-def table(rows: dict[str, dict]) -> Iterator[str]:
-    yield "| transformers | passed | failed | skipped there, and why | on |"
-    yield "| --- | --- | --- | --- | --- |"
-    for release in in_order(rows):
-        row = rows[release]
-        skipped = "; ".join(f"{count}: {why}" for why, count in row["skipped"].items())
-        failed = f"{len(row['failed'])}: {', '.join(row['failed'])}" if row["failed"] else "0"
-        yield f"| {release} | {row['passed']} | {failed} | {skipped} | {row['date']} |"
-
-
 def write(rows: dict[str, dict]) -> None:
     rows = {release: rows[release] for release in in_order(rows)}
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    before, rest = DOCUMENT.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    DOCUMENT.write_text("\n".join([f"{before}{BEGIN}", *table(rows), f"{END}{after}"]))
+    command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--write"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,58 +1,75 @@
-"""What the documentation says was measured is what the results say."""
+"""The figures of the pages are those of the results, and the results those of the weights."""
 
 import json
-import re
 from pathlib import Path
 
-import accuracy_tables
 import intp_video
+import pytest
 import tables
 import torch
 from intp_video.lab.evaluation import weights_digest
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+BLOCKS = {"time": lambda: "7 ms", "rows": lambda: "| a |\n| --- |"}
+PAGE = """A step took <!-- results: time -->7 ms<!-- end --> here.
+
+<!-- results: rows -->
+| a |
+| --- |
+<!-- end -->
+"""
 
 
-def test_documented_times_are_those_of_the_results():
-    documented = (ROOT / "docs" / "operators.md").read_text()
-    for table in tables.tables(RESULTS / "amd-epyc-2core"):
-        assert table in documented
+def test_every_figure_of_the_pages_is_that_of_the_results(capsys):
+    assert tables.main(["--check"]) == 0, capsys.readouterr()
 
 
-def test_documented_figures_of_the_cache_are_those_of_the_results():
-    documented = (ROOT / "docs" / "kv_cache.md").read_text()
-    for table in tables.kv_tables(RESULTS):
-        assert table in documented
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    return path
 
 
-def test_documented_accuracy_is_that_of_the_results():
-    documented = (ROOT / "docs" / "method.md").read_text()
-    runs = accuracy_tables.load(RESULTS / "small-model")
-    for make in accuracy_tables.TABLES.values():
-        assert "\n".join(make(runs)) in documented
-    documented = (ROOT / "docs" / "kv_cache.md").read_text()
-    assert "\n".join(accuracy_tables.kv_bits(runs)) in documented
+def test_a_page_that_is_right_stays_as_it_is(page):
+    assert tables.refresh([page], BLOCKS, {}, write=True) == []
+    assert page.read_text() == PAGE
 
 
-def test_readme_says_what_the_results_say():
-    runs = accuracy_tables.load(RESULTS / "small-model")
-    stock = [100 * runs["frames"][f"stock-{n}"]["accuracy"]["mean"] for n in (8, 32, 256)]
-    ours = [100 * runs["frames"][f"intp-{n}-yarn"]["accuracy"]["mean"] for n in (32, 256)]
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"{stock[0]:.0f}% of the answers are right with 8 frames" in readme
-    assert f"{ours[0]:.0f}% with 32, {ours[1]:.0f}% with 256" in readme
-    assert f"with 32 and 256 frames and nothing else, {stock[1]:.0f}% and {stock[2]:.0f}%" in readme
+def test_a_stale_block_is_named_and_written(page):
+    old = PAGE.replace("7 ms", "8 ms").replace("| a |", "| b |")
+    page.write_text(old)
+    assert tables.refresh([page], BLOCKS, {}, write=False) == ["page.md: time", "page.md: rows"]
+    assert page.read_text() == old
+    tables.refresh([page], BLOCKS, {}, write=True)
+    assert page.read_text() == PAGE
 
 
-def test_the_card_of_the_small_model_says_what_the_results_say():
-    card = (ROOT / "python" / "intp_video" / "small_model" / "README.md").read_text()
-    short = accuracy_tables.load(RESULTS / "small-model")["short"]["stock-8"]
-    all_of_them = short["accuracy"]
-    mean, low, high = (f"{100 * all_of_them[name]:.1f}" for name in ("mean", "low", "high"))
-    assert f"| all | {mean}%, 95% interval {low} to {high} |" in card
-    for kind, found in short["kinds"].items():
-        assert re.search(rf"\| {kind}: .* \| {100 * found['mean']:.1f}% \|", card), kind
+def test_a_stale_picture_is_named_and_written(page):
+    picture = page.with_name("picture.svg")
+    picture.write_text("<svg/>")
+    stale = tables.refresh([page], BLOCKS, {picture: "<svg>new</svg>"}, write=True)
+    assert stale == ["picture.svg"] and picture.read_text() == "<svg>new</svg>"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (PAGE.replace("results: time", "results: tim"), "expected one of rows, time, got tim"),
+        (PAGE.replace("<!-- end -->", "", 1), "in pairs"),
+        (PAGE.replace("<!-- end -->\n", ""), "in pairs"),
+        (PAGE.replace("results: time", "results:time"), "in pairs"),
+        (PAGE.replace("A step took ", ""), "time: expected marks on lines of their own"),
+        (PAGE.replace("rows -->\n", "rows -->"), "rows: expected marks on lines of their own"),
+        (PAGE[: PAGE.index("\n\n")], "found none with rows"),
+    ],
+)
+def test_marks_that_cannot_be_filled(page, text, error):
+    page.write_text(text)
+    with pytest.raises(tables.MarkError, match=error):
+        tables.refresh([page], BLOCKS, {}, write=True)
+    assert page.read_text() == text
 
 
 def test_results_are_those_of_the_weights_that_ship():

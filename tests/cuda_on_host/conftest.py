@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from cuda_on_host import build
 
@@ -13,3 +15,9 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def library(base):
     return base.library("intp_cuda_on_host")
+
+
+@pytest.fixture
+def published():
+    """Kernel, head_dim, bytes of shared memory: what docs/cuda.md shows."""
+    return json.loads((build.ROOT / "docs/shared_memory.json").read_text())

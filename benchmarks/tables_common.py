@@ -1,0 +1,37 @@
+"""What the pages' tables and sentences are made with: results by name, Markdown, intervals."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = "benchmarks/results/amd-epyc-2core"
+SMALL_MODEL = "benchmarks/results/small-model"
+
+
+@cache
+def load(name: str) -> Any:
+    """The JSON at ``ROOT/name.json``."""
+    return json.loads((ROOT / f"{name}.json").read_text())
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def paragraph(text: str) -> str:
+    """Broken into lines between words."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def interval(found: dict[str, float], sign: str = "") -> str:
+    """Per cent or points: mean and the ends of the 95% interval."""
+    mean, low, high = (f"{100 * found[name]:{sign}.1f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"

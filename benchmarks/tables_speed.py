@@ -1,0 +1,194 @@
+"""Speed on a CPU, for the pages: attention, decode, the packed cache, the proof of a pass."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tables_common import CPU, load, paragraph, table
+
+THREADS = {1: "one thread", 2: "2 threads"}
+
+
+def label(case: dict) -> str:
+    seen = f"window {case['window']}" if case["window"] else "causal"
+    heads = f"{case['heads']}/{case['kv_heads']} heads"
+    return f"{case['dtype']}, S {case['tokens']}, {heads}, D {case['head_dim']}, {seen}"
+
+
+def contenders(result: dict) -> dict[str, dict]:
+    return {row["name"]: row for row in result["contenders"]}
+
+
+def ratio(rows: dict[str, dict], name: str) -> str:
+    if name not in rows:
+        return "-"
+    row = rows[name]
+    text = f"{row['times_as_long_as']['median']:.2f} x"
+    if "goal" in row:
+        goal = row["goal"]
+        text += f" (goal {goal['times']}: {goal['needs_share_of_limit']:.0%} of the limit)"
+    return text
+
+
+def peaks() -> str:
+    """The processor's arithmetic with two threads."""
+    found = next(peak for peak in load(f"{CPU}/attention")["peaks"] if peak["threads"] == 2)
+    fp32, bf16 = (found[f"peak_{dtype}_gflop_per_s"] / 1000 for dtype in ("fp32", "bf16"))
+    return f"{fp32:.2f} TFLOP/s in float32 and {bf16:.2f} in bfloat16 dot products"
+
+
+def prefill(threads: int) -> str:
+    rows = []
+    for result in load(f"{CPU}/attention")["results"]:
+        if result["threads"] == threads:
+            found = contenders(result)
+            ours = found["intp_ext"]
+            ms, share = f"{ours['ms']['median']:.0f}", f"{ours['share_of_limit']:.0%}"
+            peers = (ratio(found, name) for name in ("sdpa flash, causal", "flex_attention"))
+            rows.append((label(result["case"]), ms, share, *peers))
+    head = f"prefill, {THREADS[threads]}", "ms", "of the limit", "SDPA flash, causal"
+    return table((*head, "FlexAttention"), rows)
+
+
+def flash() -> str:
+    """Its share of the limit where twice, or four times, its speed was the goal."""
+    shares: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for result in load(f"{CPU}/attention")["results"]:
+        row = contenders(result).get("sdpa flash, causal", {})
+        if "goal" in row:
+            shares[result["case"]["dtype"]].append(row["share_of_limit"])
+    fp32, bf16 = (f"{100 * min(found):.0f} to {max(found):.0%}" for found in shares.values())
+    return f"{fp32} in float32 and {bf16} in bfloat16"
+
+
+def long_window() -> str:
+    """How time and memory grow with the length, beside the case of 8192 tokens."""
+    cases = {
+        result["case"]["tokens"]: result
+        for result in load(f"{CPU}/attention")["results"]
+        if label(result["case"]).endswith("4/4 heads, D 128, window 2048")
+        and (result["threads"], result["case"]["dtype"]) == (2, "bf16")
+    }
+    length = max(cases)
+    ours = {tokens: contenders(result)["intp_ext"] for tokens, result in cases.items()}
+    longer = ours[length]["ms"]["median"] / ours[8192]["ms"]["median"]
+    case = cases[length]["case"]
+    output = length * case["heads"] * case["head_dim"] * 2 / 2**20  # bfloat16
+    return paragraph(
+        f"{length:,} tokens with a window of {case['window']} take {longer:.0f} times as long as "
+        f"8192 for {length / 8192:.0f} times the tokens. They raise the memory of the process by "
+        f"{ours[length]['first_call_mib']:.0f} MiB, of which the output is {output:.0f}."
+    )
+
+
+def decode() -> str:
+    rows = []
+    for result in load(f"{CPU}/decode")["results"]:
+        found, case = contenders(result), result["case"]
+        heads = f"{case['heads']}/{case['kv_heads']} heads"
+        what = f"S {case['tokens']}, {heads}, D {case['head_dim']}, `{case['layout']}`"
+        ours, read = found["intp_ext"], found["read"]
+        speeds = f"{ours['gb_per_s']:.0f}", f"{read['gb_per_s']:.0f}"
+        share = f"{read['times_as_long_as']['median']:.0%}"
+        rows.append((what, f"{ours['ms']['median']:.1f}", *speeds, share, ratio(found, "sdpa")))
+    head = "decode, one query, bf16", "ms", "GB/s", "a plain read of k and v, GB/s", "of that"
+    return table((*head, "SDPA"), rows)
+
+
+KV_CACHE = {
+    "16 bits": "intp_ext 16",
+    "8": "intp_ext 8",
+    "4": "intp_ext 4",
+    "2": "intp_ext 2",
+    "4, unrotated": "intp_ext 4, on read",
+    "sdpa": "sdpa",
+    "eager": "eager",
+    "QuantizedCache, 4": "QuantizedCache 4",
+    "read": "read",
+}
+
+
+def kv_cache() -> str:
+    """Decode over a packed cache."""
+    rows = []
+    for result in load(f"{CPU}/kv_cache")["results"]:
+        found, case = contenders(result), result["case"]
+        cells = [f"{case['heads']} over {case['kv_heads']}, {case['tokens'] // 1024}k"]
+        cells += [
+            f"{found[name]['ms']['median']:.2f}" if name in found else "-"
+            for name in KV_CACHE.values()
+        ]
+        limit, read = result["limit_ms"], found.get("read")
+        cells.append(f"{limit:.2f}" if limit else "-")
+        cells.append(f"{read['times_as_long_as']['median']:.0%}" if read else "-")
+        cells.append(times_faster(found["intp_ext 4"]["times_as_long_as"]))
+        peer = min(found[name]["ms"]["median"] for name in ("sdpa", "eager"))
+        cells += [f"{peer / found[f'intp_ext {bits}']['ms']['median']:.2f}" for bits in (16, 4)]
+        rows.append(cells)
+    head = ["query heads over key heads, keys", *KV_CACHE, "arithmetic", "16 bits: share of read"]
+    head += ["4 bits over 16", "16 bits over PyTorch's faster", "4 bits over it"]
+    return table(head, rows)
+
+
+def times_faster(times_as_long: dict) -> str:
+    """Median and quartiles of the rounds."""
+    low, middle, high = (1 / times_as_long[name] for name in ("q3", "median", "q1"))
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def kv_append() -> str:
+    """Bytes of a token, and packing a prompt."""
+    rows = [
+        (
+            row["name"],
+            str(row["bits"]),
+            f"{row['ms']:.1f}",
+            f"{row['bytes_per_token']:.0f}",
+            f"{row['share_of_16_bits']:.3f}",
+        )
+        for row in load(f"{CPU}/kv_cache")["append"][0]["by_bits"]
+        if "refused" not in row
+    ]
+    return table(("", "bits", "ms", "bytes a token", "of 16 bits"), rows)
+
+
+def routes() -> str:
+    """Prefill by the two routes of the longest question."""
+    result = max(load(f"{CPU}/ask")["results"], key=lambda result: result["frames"])
+    features, attention = (
+        result["arms"][arm]["median_s"]["prefill"] for arm in ("intp_ext", "intp_ext, attention")
+    )
+    return f"{features:.1f} s of prefill against {attention:.1f} at {result['frames']} frames"
+
+
+def left_out() -> str:
+    """Rounds of a whole question, and who did not take part."""
+    results = load(f"{CPU}/ask")["results"]
+    rounds = len(results[0]["arms"]["intp_ext"]["runs"])
+    missing = (
+        f"; {arm} is left out at {result['frames']} frames: it {why}"
+        for result in results
+        for arm, why in result["left_out"].items()
+    )
+    return f"{rounds} rounds{''.join(missing)}"
+
+
+def proof() -> str:
+    found = load(f"{CPU}/proof")
+    cost = f"{found['us']:.0f} microseconds for a pass through {found['layers']} layers"
+    return f"{cost} on an {found['machine']['cpu']['model']}"
+
+
+BLOCKS = {
+    "peaks": peaks,
+    "prefill-2-threads": partial(prefill, 2),
+    "prefill-1-thread": partial(prefill, 1),
+    "flash-share-of-limit": flash,
+    "long-window": long_window,
+    "decode": decode,
+    "kv-cache-speed": kv_cache,
+    "kv-append": kv_append,
+    "prefill-by-route": routes,
+    "question-left-out": left_out,
+    "proof-of-a-pass": proof,
+}
