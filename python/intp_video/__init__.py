@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from .answering import Answer, ask, load
     from .errors import IntpVideoError, ModelError, VideoError
-    from .hook import Handle, Options
-    from .hook.extend import extend
+    from .hook import Handle, extend
     from .lab.random_model import make_random_model
+    from .options import Options
     from .planning import Plan, plan
     from .preparation import Preparer, prepare
     from .session import Session
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "answering": ("Answer", "ask", "load"),
     "errors": ("IntpVideoError", "ModelError", "VideoError"),
-    "hook": ("Handle", "Options", "extend"),
+    "hook": ("Handle", "extend"),
     "lab.random_model": ("make_random_model",),
+    "options": ("Options",),
     "planning": ("Plan", "plan"),
     "preparation": ("Preparer", "prepare"),
     "session": ("Session",),

@@ -98,7 +98,7 @@ def check_options(directory: str | Path, frames: int, **options: Any) -> None:
     extend(meta_model(directory), frames, **options).restore()
 
 
-def meta_model(directory: str | Path) -> nn.Module:
+def meta_model(directory: str | Path) -> PreTrainedModel:
     """The model of a config, with shapes and no weights.
 
     Raises:

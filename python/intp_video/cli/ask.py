@@ -8,9 +8,9 @@ from ..sampling import round_up_to_groups
 from ..video import BACKENDS, check_video_file, read_video
 from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say, say_rounding
 from .model_arguments import (
-    add_grouping_argument,
-    add_kv_argument,
     add_model_arguments,
+    add_option_arguments,
+    chosen_options,
     model_directory,
     quiet_transformers,
     torch_dtype,
@@ -57,14 +57,8 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything but video, question and model: also the arguments of `demo`."""
-    parser.add_argument(
-        "--frames",
-        type=frame_count,
-        default=64,
-        metavar="M",
-        help="frames to show; rounded up to whole groups (default: 64)",
-    )
-    _add_method_arguments(parser)
+    add_option_arguments(parser, "frames")
+    add_option_arguments(parser.add_argument_group("method"), *METHOD)
     parser.add_argument(
         "--max-new-tokens",
         type=frame_count,
@@ -80,55 +74,6 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     add_talk_arguments(parser)
-
-
-def _add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `intp_video.extend`, under the same names."""
-    method = parser.add_argument_group("method")
-    method.add_argument(
-        "--rope",
-        choices=("none", "linear", "ntk", "dynamic_ntk", "yarn"),
-        default="yarn",
-        help="how positions are stretched (default: yarn)",
-    )
-    method.add_argument(
-        "--factor",
-        type=float,
-        metavar="S",
-        help="how far, at least 1 (default: just enough for the frames and some text)",
-    )
-    method.add_argument(
-        "--span",
-        choices=("all", "visual"),
-        default="all",
-        help="stretch every position, or the video's alone: with --rope linear (default: all)",
-    )
-    method.add_argument(
-        "--window",
-        type=frame_count,
-        metavar="W",
-        help="frames that a visual token attends to; the question sees all (default: all)",
-    )
-    method.add_argument(
-        "--sink",
-        type=int,
-        metavar="TOKENS",
-        help="first tokens that everything attends to besides the window (default: one frame's)",
-    )
-    add_grouping_argument(method)
-    method.add_argument(
-        "--rearrange",
-        choices=("features", "attention"),
-        default="features",
-        help="where tokens are brought into time order; the result is the same (default: features)",
-    )
-    method.add_argument(
-        "--no-fused",
-        dest="fused",
-        action="store_false",
-        help="rotate with transformers' own function instead of our kernels",
-    )
-    add_kv_argument(method)
 
 
 METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "fused", "kv_bits")
@@ -147,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         from ..preparation import Preparer
 
         quiet_transformers()
-        options = {name: getattr(args, name) for name in METHOD}
+        options = chosen_options(args)
         preparer = Preparer.from_pretrained(args.model)
         preparer.check_question(args.question)
         frames = round_up_to_groups(args.frames, preparer.frames_per_group)
@@ -230,7 +175,7 @@ def _as_json(args: argparse.Namespace, answer: Any, stages: Stages) -> dict[str,
         "frames": answer.frames,
         "prompt_tokens": answer.prompt_tokens,
         "answer_tokens": len(answer.token_ids),
-        "method": {name: getattr(args, name) for name in METHOD} | {"factor": answer.factor},
+        "method": chosen_options(args) | {"factor": answer.factor},
         "backend": answer.clip.backend,
         "notes": list(answer.clip.notes),
         "stages": stages.as_json(),

@@ -17,7 +17,7 @@ from .console import (
     say_rounding,
     write_atomically,
 )
-from .model_arguments import add_grouping_argument, model_directory, quiet_transformers
+from .model_arguments import add_option_arguments, model_directory, quiet_transformers
 from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
@@ -72,7 +72,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         metavar="DIR_OR_ID",
         help="whose groups and crop (default: Video-LLaVA's)",
     )
-    add_grouping_argument(parser)
+    add_option_arguments(parser, "grouping")
     parser.add_argument(
         "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
     )

@@ -1,11 +1,15 @@
 """Arguments that several commands share."""
 
 import argparse
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import ModelError
 from ..model_source import check_folder
+from ..options import Options
 from ..shipped import SMALL_MODEL
+from .console import frame_count
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -30,25 +34,39 @@ def model_directory(name: str) -> str:
     return name
 
 
-def add_grouping_argument(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--grouping",
-        choices=("interleaved", "contiguous"),
-        default="interleaved",
-        help="which frames are encoded together: every m-th, or N in a row (default: interleaved)",
-    )
+def add_option_arguments(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Fields of :class:`Options`, under the same names."""
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    for name in names:
+        field = fields[name]
+        flag, told = name.replace("_", "-"), field.metadata["told"]
+        if field.default is True:
+            parser.add_argument(f"--no-{flag}", dest=name, action="store_false", help=told)
+            continue
+        if field.default is not None:
+            told += f" (default: {field.default})"
+        parser.add_argument(
+            f"--{flag}",
+            type=_type_of(field),
+            choices=field.metadata["choices"],
+            default=field.default,
+            metavar=field.metadata["unit"],
+            help=told,
+        )
 
 
-def add_kv_argument(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--kv-bits",
-        type=int,
-        choices=(2, 4, 8, 16),
-        default=16,
-        metavar="BITS",
-        help="2, 4, 8 or 16: bits of a cached key or value, scales apart; 16 keeps the model's "
-        "dtype (default: 16)",
-    )
+def _type_of(field: dataclasses.Field) -> Callable[[str], Any]:
+    if field.metadata["choices"] is not None:
+        return type(field.default)
+    if field.name == "factor":
+        return float
+    return frame_count if field.metadata["least"] == 1 else int
+
+
+def chosen_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of :func:`add_option_arguments`, as :func:`intp_video.extend` takes them."""
+    names = (field.name for field in dataclasses.fields(Options))
+    return {name: getattr(args, name) for name in names if name != "frames" and name in args}
 
 
 def torch_dtype(name: str) -> Any:

@@ -4,8 +4,8 @@ import argparse
 
 from .console import add_talk_arguments, frame_count, print_json
 from .model_arguments import (
-    add_kv_argument,
     add_model_arguments,
+    add_option_arguments,
     model_directory,
     quiet_transformers,
     torch_dtype,
@@ -40,7 +40,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--frames", type=frame_count, default=64, metavar="M", help="frames to show (default: 64)"
     )
-    add_kv_argument(parser)
+    add_option_arguments(parser, "kv_bits")
     add_model_arguments(parser)
     add_talk_arguments(parser)
     parser.set_defaults(run=run)

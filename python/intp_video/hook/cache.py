@@ -13,7 +13,7 @@ import intp_ext
 
 from .. import compat
 from ..errors import ModelError
-from .options import Options
+from ..options import Options
 from .passes import CURRENT, ForwardPass, broken
 from .sequence import Sequence
 

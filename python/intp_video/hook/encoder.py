@@ -13,7 +13,7 @@ import intp_ext
 from ..errors import ModelError
 from ..grouping import encode_in_groups, storage_order
 from ..models import VideoModel
-from .options import Options
+from ..options import Options
 from .passes import DecoderState, saw_features
 
 

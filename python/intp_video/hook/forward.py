@@ -16,9 +16,9 @@ from transformers.cache_utils import Cache, DynamicCache
 from .. import compat
 from ..errors import ModelError
 from ..models import VideoModel
+from ..options import Options
 from .cache import adopt, holds_packed, names_of_layers, sequence_of
 from .encoder import GroupedEncoder
-from .options import Options
 from .padding import check_mask, see_padding
 from .passes import CURRENT, DecoderState, ForwardPass, broken
 from .rotary import ExtendedRotaryEmbedding

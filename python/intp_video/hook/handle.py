@@ -16,13 +16,13 @@ from transformers.cache_utils import Cache
 from .. import compat
 from ..errors import ModelError
 from ..models import VideoModel
+from ..options import Options, check_factor
 from ..planning import text_reserve
 from ..sampling import round_up_to_groups
 from . import attention
 from .cache import holds_packed, sequence_of
 from .encoder import GroupedEncoder
 from .forward import ProvenForward
-from .options import Options, check_factor
 from .passes import DecoderState
 from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation
 from .stretch import Stretch

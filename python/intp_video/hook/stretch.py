@@ -10,7 +10,7 @@ import intp_ext
 
 from .. import compat
 from ..errors import ModelError
-from .options import Options
+from ..options import Options
 
 
 class Stretch:

@@ -17,6 +17,7 @@ from ...grouping import encoder_order
 from ...hook import extend
 from ...hook.passes import saw_features
 from ...models import video_model_for
+from ...options import ROPE_KINDS
 from ...preparation import Preparer
 
 METHODS = {
@@ -30,7 +31,7 @@ METHODS = {
     "group, positions untouched",
 }
 STRETCHED = ("intp", "unrearranged", "contiguous", "alone")
-ROPES = ("none", "linear", "ntk", "dynamic_ntk", "yarn", "visual")  # visual: linear, span="visual"
+ROPES = (*ROPE_KINDS, "visual")  # visual: linear, span="visual"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Arm:
             options["grouping"] = "contiguous"
         return options
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: PreTrainedModel) -> None:
         """Says that this arm cannot be asked of such a model, whose weights need not be there.
 
         Raises:

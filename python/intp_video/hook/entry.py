@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models import video_model_for
+from ..options import Options
 from .handle import Handle
-from .options import Options
 
 
 def extend(

@@ -7,11 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from intp_ext.kv_cache import BITS, ROTATE
-from intp_ext.reference import GROUPINGS
-from intp_ext.rope import ROPE_KINDS
+from .sampling import check_frames
 
-from ..sampling import check_frames
+# Written out, as the command line shows them before torch is imported. tests/hf/test_options.py
+# holds them to what the operators take.
+ROPE_KINDS = ("none", "linear", "ntk", "dynamic_ntk", "yarn")
+GROUPINGS = ("interleaved", "contiguous")
+KV_BITS = (2, 4, 8, 16)
+KV_ROTATE = ("on_write", "on_read")
 
 SPANS = ("all", "visual")
 ROUTES = ("features", "attention")
@@ -29,7 +32,7 @@ def _option(
 
     Args:
         default: None where the option may be left out.
-        told: what it is, for ``--help``.
+        told: what it is, for ``--help``; of a switch, what turning it off does.
         choices: all its values, or None for any.
         least: of an int.
         unit: what a number counts, for ``--help``.
@@ -104,15 +107,14 @@ class Options:
         "where tokens are brought into time order; the result is the same",
         choices=ROUTES,
     )
-    fused: bool = _option(True, "rotate by our kernels, not by transformers' own function")
+    fused: bool = _option(True, "rotate by transformers' own function, not by our kernels")
     kv_bits: int = _option(
         16,
         "bits of a cached key or value, scales apart; 16 keeps the model's dtype",
-        choices=BITS,
-        unit="BITS",
+        choices=KV_BITS,
     )
     kv_rotate: str = _option(
-        "on_write", "keys are rotated once, or at every reading", choices=ROTATE
+        "on_write", "keys are rotated once, or at every reading", choices=KV_ROTATE
     )
     frames_per_group: int | None = _option(
         None, "frames encoded together (default: what the encoder was trained on)", least=1
