@@ -29,7 +29,7 @@ import intp_video
 import torch
 import transformers
 from intp_video import compat
-from intp_video.answering import load_model
+from intp_video.checkpoint import Checkpoint
 from intp_video.lab.evaluation import VideoQuestion, shapes_questions, weights_digest
 from intp_video.lab.evaluation.statistics import accuracy, average, difference
 from intp_video.models import video_model_for
@@ -185,8 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("intp_video").setLevel(logging.ERROR)
     name = options.model or "small_model"
     directory = options.model or intp_video.SMALL_MODEL
-    model = load_model(directory, dtype=getattr(torch, options.dtype), device=torch.device("cpu"))
-    asker = Asker(model, Preparer.from_pretrained(directory), options.frames)
+    checkpoint = Checkpoint(directory)
+    model = checkpoint.model(dtype=getattr(torch, options.dtype))
+    asker = Asker(model, checkpoint.preparer(), options.frames)
     lengths = {
         length: shapes_questions(
             options.videos_in, options.videos, 1 / length, [options.frames], options.first_video

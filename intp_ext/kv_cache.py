@@ -157,7 +157,9 @@ class KVCache:
     @property
     def nbytes_allocated(self) -> int:
         """Bytes reserved."""
-        return sum(x.numel() * x.element_size() for x in self.held() if x is not None)
+        buffers, *others = self.held()
+        reserved = (*buffers, *others)
+        return sum(x.numel() * x.element_size() for x in reserved if x is not None)
 
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v ``[B, Hkv, length - packed, D]`` of the tokens after ``packed``, as views."""
@@ -432,10 +434,10 @@ class KVCache:
 
     # ---- for the operators of a compiled graph ----
 
-    def held(self) -> tuple[torch.Tensor | None, ...]:
+    def held(self) -> tuple[list[torch.Tensor], torch.Tensor | None, torch.Tensor | None]:
         """Every tensor of it: buffers, positions, bounds."""
         memory = self._memory
-        return (*memory.buffers.values(), memory.positions, memory.bounds)
+        return list(memory.buffers.values()), memory.positions, memory.bounds
 
     def hold(
         self,

@@ -95,7 +95,9 @@ def rotate(
     return torch.ops.intp_ext.apply_rope.single(x, *_arguments(positions, rope, order))
 
 
-def _arguments(positions: torch.Tensor, rope: Rope, order: torch.Tensor | None) -> tuple:
+def _arguments(
+    positions: torch.Tensor, rope: Rope, order: torch.Tensor | None
+) -> tuple[object, ...]:
     """What follows q and k in the operator's schema."""
     sections = None if rope.sections is None else list(rope.sections)
     return (

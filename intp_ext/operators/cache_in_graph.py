@@ -80,7 +80,9 @@ def _append(
 ) -> None:
     cache = _cache(length, buffers, positions, padding, *options)
     cache.append(k, v, at, order=order, kv_bounds=kv_bounds)
-    for mine, theirs in zip((*buffers, positions, padding), cache.held(), strict=True):
+    now_buffers, *now_others = cache.held()
+    mine_and_theirs = zip((*buffers, positions, padding), (*now_buffers, *now_others), strict=True)
+    for mine, theirs in mine_and_theirs:
         if theirs is not mine:  # prepared in memory of its own: see Memory.reserve
             assert mine is not None and theirs is not None
             mine.copy_(theirs)

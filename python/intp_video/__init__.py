@@ -10,7 +10,8 @@ TYPE_CHECKING = False  # as type checkers know it: the command line begins with 
 if TYPE_CHECKING:
     from typing import Any
 
-    from .answering import Answer, ask, load
+    from .answering import Answer, ask
+    from .checkpoint import Checkpoint, load
     from .errors import IntpVideoError, ModelError, VideoError
     from .hook import Handle, extend
     from .lab.random_model import make_random_model
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # Imported when asked for: torch and transformers take seconds, and not every command needs them.
 _HOMES = {
-    "answering": ("Answer", "ask", "load"),
+    "answering": ("Answer", "ask"),
+    "checkpoint": ("Checkpoint", "load"),
     "errors": ("IntpVideoError", "ModelError", "VideoError"),
     "hook": ("Handle", "extend"),
     "lab.random_model": ("make_random_model",),
@@ -39,6 +41,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "SMALL_MODEL",
     "Answer",
+    "Checkpoint",
     "Clip",
     "Handle",
     "IntpVideoError",

@@ -11,7 +11,7 @@ from typing import Any
 from .errors import ModelError
 from .reasons import in_one_line
 
-__all__ = ["check_folder", "check_source", "check_weights", "folder_of"]
+__all__ = ["check_folder", "check_source", "check_weights", "folder_of", "load_config"]
 
 _SECONDS = 10  # for the hub to answer
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -56,6 +56,28 @@ def check_source(source: str | Path) -> None:
         raise ModelError(
             f"{nowhere} the hub cannot be asked for such a model: {in_one_line(error)}"
         ) from error
+
+
+def load_config(source: Any) -> Any:
+    """The config of a model, a directory or a hub id; a config is returned as it is.
+
+    Raises:
+        ModelError: nothing there, or no config.json in it.
+    """
+    if not isinstance(source, str | Path):
+        return getattr(source, "config", source)
+    from transformers import AutoConfig
+
+    from . import towers  # noqa: F401  makes their configs known to AutoConfig
+
+    check_source(source)
+    path = Path(source)
+    if path.exists() and not (path / "config.json").is_file():
+        raise ModelError(f"{source}: no config.json there: not a Hugging Face model directory")
+    try:
+        return AutoConfig.from_pretrained(source)
+    except Exception as error:  # JSON that is no config fails in ways of its own
+        raise ModelError(f"{source}: {in_one_line(error)}") from error
 
 
 def check_weights(source: str | Path) -> None:

@@ -11,10 +11,8 @@ from torch import nn
 
 import intp_ext
 
-from .errors import ModelError
-from .model_source import check_source
-from .models import video_model_for
-from .reasons import in_one_line
+from .model_source import load_config
+from .models import empty_model, video_model_for
 from .sampling import check_frames, round_up_to_groups
 
 TEXT_RESERVE = 256
@@ -168,32 +166,6 @@ def text_reserve(frames_per_group: int, tokens_per_frame: int, trained_context: 
     return min(TEXT_RESERVE, max(0, trained_context - frames_per_group * tokens_per_frame))
 
 
-def load_config(source: nn.Module | Any | str | Path) -> Any:
-    """The config of a model, a directory or a hub id; a config is returned as it is.
-
-    Raises:
-        ModelError: nothing there, or no config.json in it.
-    """
-    if isinstance(source, nn.Module):
-        return source.config
-    if not isinstance(source, str | Path):
-        return source
-    from transformers import AutoConfig
-
-    from . import towers  # noqa: F401  makes their configs known to AutoConfig
-
-    check_source(source)
-    path = Path(source)
-    if path.exists() and not (path / "config.json").is_file():
-        raise ModelError(f"{source}: no config.json there: not a Hugging Face model directory")
-    try:
-        return AutoConfig.from_pretrained(source)
-    except Exception as error:  # JSON that is no config fails in ways of its own
-        raise ModelError(f"{source}: {in_one_line(error)}") from error
-
-
 def parameter_count(config: Any) -> int:
     """Parameters of the model a config describes, counted without allocating them."""
-    with torch.device("meta"):
-        model = video_model_for(config).model_class(config)(config)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in empty_model(config).parameters())

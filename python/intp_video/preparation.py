@@ -10,9 +10,8 @@ import torch
 
 from .errors import ModelError
 from .frame_processor import FrameProcessor
-from .model_source import folder_of
+from .model_source import folder_of, load_config
 from .models import video_model_for
-from .planning import load_config
 from .questions import checked_question
 from .reasons import in_one_line
 from .sampling import repeat_to_groups, round_up_to_groups
@@ -39,15 +38,19 @@ class Preparer:
     frames_per_group: int
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> Preparer:
+    def from_pretrained(cls, directory: str | Path, config: Any = None) -> Preparer:
         """From a Hugging Face model directory or hub id; needs no torchvision.
+
+        Args:
+            directory: with a tokenizer and preprocessor values.
+            config: of the model; None: config.json is read.
 
         Raises:
             ModelError: no config, tokenizer or preprocessor values there.
         """
         from transformers import AutoTokenizer
 
-        config = load_config(directory)
+        config = load_config(directory) if config is None else config
         video_model_for(config)  # an unknown model type is said before what it may lack
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory)
@@ -107,6 +110,10 @@ class Preparer:
             ValueError: it is empty or no Unicode text, or holds special tokens of the tokenizer.
         """
         return checked_question(question, self.tokenizer, self.video_token_id, caller)
+
+    def text_of(self, ids: torch.Tensor) -> str:
+        """Tokens ``[T]`` in words, without special tokens and space around them."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def prompt_ids(self, question: str, frames: int) -> torch.Tensor:
         """The prompt alone, int64 ``[1, S]``, with ``tokens_per_frame`` placeholders a frame.

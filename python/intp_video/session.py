@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
+from .generation import generate
 from .hook import extend
 from .hook.cache import PackedLayer, kv_cache_bytes
 from .planning import text_reserve
@@ -171,23 +172,18 @@ class Session:
         self._preparer.check_question(question, "Session.ask")
         if self.frames == 0:
             raise ValueError("Session.ask: expected frames first, got none; call add()")
-        prompt = self._preparer.prompt_ids(question, self.frames).to(self._model.device)
+        prompt = self._preparer.prompt_ids(question, self.frames)
         layers = (layer for layer in self._cache.layers if isinstance(layer, PackedLayer))
         packed = [layer.cache for layer in layers if layer.cache is not None]
         marks = [cache.mark() for cache in packed]
         try:
-            ids = self._model.generate(
-                input_ids=prompt,
-                attention_mask=torch.ones_like(prompt),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                **{self._handle.cache_argument: self._cache},
-            )
+            inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
+            going_on = {self._handle.cache_argument: self._cache}
+            ids = generate(self._model, inputs, max_new_tokens, **going_on)
         finally:
             for cache, mark in zip(packed, marks, strict=True):
                 cache.rewind(mark)
-        answer = ids[0, prompt.shape[1] :]
-        return self._preparer.tokenizer.decode(answer, skip_special_tokens=True).strip()
+        return self._preparer.text_of(ids)
 
     def _stretch(self, frames: int) -> None:
         trained = self._handle.text_config.max_position_embeddings

@@ -190,17 +190,17 @@ def test_interrupted_in_any_stage(ask, monkeypatch, stage):
         raise KeyboardInterrupt
 
     if stage == "start":
-        monkeypatch.setattr("intp_video.answering.check_options", interrupt)
+        monkeypatch.setattr("intp_video.checkpoint.Checkpoint.check_options", interrupt)
     elif stage == "load":
-        monkeypatch.setattr("intp_video.answering.load_model", interrupt)
+        monkeypatch.setattr("intp_video.checkpoint.Checkpoint.model", interrupt)
     elif stage == "decode":
         monkeypatch.setattr("intp_video.cli.ask.read_video", interrupt)
     else:
-        from intp_video.answering import _Stages
+        from intp_video.generation import StageClock
 
-        begin = _Stages.begin
+        begin = StageClock.begin
         monkeypatch.setattr(
-            _Stages,
+            StageClock,
             "begin",
             lambda self, name: interrupt() if name == stage else begin(self, name),
         )
@@ -212,14 +212,14 @@ def test_interrupted_in_any_stage(ask, monkeypatch, stage):
 def test_a_real_ctrl_c_while_generating(cli_process, video, model_dir):
     prelude = """
 import sys
-import intp_video.answering as answering
-call = answering._Count.__call__
+import intp_video.generation as generation
+call = generation._Count.__call__
 def slowly(self, *args, **kwargs):
     import time
     print("generating", file=sys.stderr, flush=True)
     time.sleep(0.05)
     return call(self, *args, **kwargs)
-answering._Count.__call__ = slowly
+generation._Count.__call__ = slowly
 """
     process = cli_process(
         *("ask", video, "What?", "--model", model_dir, "--max-new-tokens", 5000),

@@ -28,7 +28,7 @@ def nothing_long(monkeypatch):
     monkeypatch.setattr("intp_video.cli.ask.read_video", reached)
     monkeypatch.setattr("intp_video.cli.frames.read_video", reached)
     monkeypatch.setattr("intp_video.answering.read_video", reached)
-    monkeypatch.setattr("intp_video.answering.load_model", reached)
+    monkeypatch.setattr("intp_video.checkpoint.Checkpoint.model", reached)
     monkeypatch.setattr("intp_video.contact_sheet.contact_sheet", reached)
 
 

@@ -87,17 +87,17 @@ def run(args: argparse.Namespace) -> int:
     with stages.stage("start"):
         check_video_file(args.video)
         device = device_of(args.device)
-        from ..answering import ask, check_options, load_model
-        from ..model_source import check_weights
-        from ..preparation import Preparer
+        from ..answering import ask
+        from ..checkpoint import Checkpoint
 
         quiet_transformers()
         options = chosen_options(args)
-        preparer = Preparer.from_pretrained(args.model)
+        checkpoint = Checkpoint(args.model)
+        preparer = checkpoint.preparer()
         preparer.check_question(args.question)
         frames = round_up_to_groups(args.frames, preparer.frames_per_group)
-        check_options(args.model, frames, **options)
-        check_weights(args.model)
+        checkpoint.check_options(frames, **options)
+        checkpoint.check_weights()
     with stages.stage("decode") as stage:
         clip = read_video(args.video, frames, args.backend)
         stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"note: {note}", quiet=args.quiet)
     say_rounding(args.frames, frames, preparer.frames_per_group, quiet=args.quiet)
     with stages.stage("load") as stage:
-        model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
+        model = checkpoint.model(dtype=torch_dtype(args.dtype), device=device)
         parameters = sum(p.numel() for p in model.parameters()) / 1e6
         stage.detail = f"{parameters:.1f} M parameters, {str(model.dtype)[6:]} on {device}"
 

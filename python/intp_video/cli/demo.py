@@ -62,14 +62,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     out, stages = Path(args.out), Stages(Progress(args.quiet))
     with stages.stage("start"):
-        from ..answering import load_model
+        from ..checkpoint import Checkpoint
         from ..contact_sheet import contact_sheet
         from ..lab.evaluation import Arm, is_right
         from ..lab.evaluation.question_file import SHAPES_FRAMES, VideoQuestion
         from ..lab.evaluation.run import ask_all
         from ..lab.shapes import held_out_world, write_world
-        from ..model_source import check_weights
-        from ..preparation import Preparer
         from ..sampling import sample_indices
         from ..shipped import SMALL_MODEL
         from ..video import read_video
@@ -78,12 +76,13 @@ def run(args: argparse.Namespace) -> int:
         device, directory = device_of(args.device), args.model or SMALL_MODEL
         seed = _first_with_four() if args.seed is None else args.seed
         world, questions = held_out_world(seed, 1 / 32)
-        preparer = Preparer.from_pretrained(directory)
-        check_weights(directory)
+        checkpoint = Checkpoint(directory)
+        preparer = checkpoint.preparer()
+        checkpoint.check_weights()
         out.mkdir(parents=True, exist_ok=True)
     video = out / "video.mp4"
     with stages.stage("load") as stage:
-        model = load_model(directory, dtype=torch_dtype(args.dtype), device=device)
+        model = checkpoint.model(dtype=torch_dtype(args.dtype), device=device)
         stage.detail = f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
     with stages.stage("render") as stage:
         write_world(video, world, frames=SHAPES_FRAMES, size=128)

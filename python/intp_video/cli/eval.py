@@ -142,7 +142,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..answering import load_model, meta_model
+    from ..checkpoint import Checkpoint
     from ..lab.evaluation import (
         METHODS,
         arms_of,
@@ -153,8 +153,6 @@ def run(args: argparse.Namespace) -> int:
         write_report,
     )
     from ..lab.evaluation.report import markdown_table
-    from ..model_source import check_weights
-    from ..preparation import Preparer
     from ..sampling import round_up_to_groups
     from ..shipped import SMALL_MODEL
 
@@ -165,15 +163,16 @@ def run(args: argparse.Namespace) -> int:
     device = device_of(args.device)
     frames = args.frames or ([8, 32] if args.quick else [8, 16, 32, 64, 128])
     methods = args.methods or (["stock", "intp"] if args.quick else list(METHODS))
-    preparer = Preparer.from_pretrained(args.model)
+    checkpoint = Checkpoint(args.model)
+    preparer = checkpoint.preparer()
     frames = sorted({round_up_to_groups(n, preparer.frames_per_group) for n in frames})
     windows = [window or None for window in args.windows]
     if any(window < 0 for window in args.windows):
         raise ValueError("--windows: expected numbers of frames, at least 0")
     kv_bits = [bits or None for bits in args.kv_bits]
     arms = arms_of(frames, methods, args.ropes, windows, preparer.frames_per_group, kv_bits)
-    check_weights(args.model)
-    empty = meta_model(args.model)
+    checkpoint.check_weights()
+    empty = checkpoint.empty_model()
     for arm in arms:
         arm.check(empty)
     out = Path(args.out)
@@ -182,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     with exclusive(out):
         try:
             questions = questions or _shapes(args, out, [arm.frames for arm in arms], bar)
-            model = load_model(args.model, dtype=torch_dtype(args.dtype), device=device)
+            model = checkpoint.model(dtype=torch_dtype(args.dtype), device=device)
             settings = {
                 "weights": weights_digest(model),
                 "dtype": str(model.dtype)[6:],

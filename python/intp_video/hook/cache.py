@@ -114,7 +114,7 @@ class ExtendedLayer(Followed, DynamicLayer):
         if self.is_initialized and self.keys.numel():
             copied = intp_ext.KVCache()
             copied.append(self.keys, self.values)
-            memory.hold(copied.held()[:-2], None, None, copied.length)  # its buffers
+            memory.hold(copied.held()[0], None, None, copied.length)
         return memory
 
     def _show(self, memory: intp_ext.KVCache) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ...errors import VideoError
+from ...generation import generate
 from ...preparation import Preparer
 from ...video import Clip, read_video
 from .arms import Arm
@@ -134,16 +135,13 @@ def ask_all(
         pixels = prepare.frame_processor(clip.frames)[None].to(model.device, model.dtype)
         for question in questions:
             ids = prepare.prompt_ids(prompt_of(question, show_options), arm.frames)
-            ids = ids.to(model.device)
-            output = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                pixel_values_videos=pixels,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-            )[0, ids.shape[1] :]
-            text = prepare.tokenizer.decode(output, skip_special_tokens=True).strip()
-            answers.append(Prediction(question.id, arm.name, text))
+            inputs = {
+                "input_ids": ids,
+                "attention_mask": torch.ones_like(ids),
+                "pixel_values_videos": pixels,
+            }
+            said = prepare.text_of(generate(model, inputs, max_new_tokens))
+            answers.append(Prediction(question.id, arm.name, said))
     return answers
 
 

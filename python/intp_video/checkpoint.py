@@ -1,0 +1,117 @@
+"""A Video-LLM on the disk or on the hub, and everything that is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from .errors import ModelError
+from .hook import extend
+from .model_source import check_weights, load_config
+from .models import empty_model, video_model_for
+from .preparation import Preparer
+from .reasons import in_one_line
+
+
+class Checkpoint:
+    """A Hugging Face directory or hub id of a Video-LLM; its config.json is read once, here.
+
+    Attributes:
+        source: the directory or id.
+        config: of the model.
+
+    Raises:
+        ModelError: no config there, or a model type that is not known.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.source = source
+        self.config = load_config(source)
+        self._family = video_model_for(self.config)
+
+    def preparer(self) -> Preparer:
+        """What prepares inputs.
+
+        Raises:
+            ModelError: no tokenizer or preprocessor values there.
+        """
+        return Preparer.from_pretrained(self.source, self.config)
+
+    def check_weights(self) -> None:
+        """Say what is wrong with the files of the weights, reading no more than their headers.
+
+        Raises:
+            ModelError: see :func:`intp_video.model_source.check_weights`.
+        """
+        check_weights(self.source)
+
+    def empty_model(self) -> PreTrainedModel:
+        """The model, with shapes and no weights.
+
+        Raises:
+            ModelError: config.json describes no model.
+        """
+        try:
+            return empty_model(self.config)
+        except Exception as error:  # whatever a number in a config can lead to
+            raise ModelError(
+                f"{self.source}: no model in config.json: {in_one_line(error)}"
+            ) from error
+
+    def check_options(self, frames: int, **options: Any) -> None:
+        """Say what is wrong with options of :func:`extend`, without reading the weights.
+
+        Raises:
+            ModelError, TypeError, ValueError: as :func:`extend`.
+        """
+        extend(self.empty_model(), frames, **options).restore()
+
+    def model(
+        self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    ) -> PreTrainedModel:
+        """The model with its weights, for inference.
+
+        Args:
+            dtype: of the weights; None for the config's own.
+            device: where it goes.
+
+        Raises:
+            ModelError: weights are missing, damaged, or not those of the config.
+        """
+        self.check_weights()
+        model_class = self._family.model_class(self.config)
+        try:
+            model, found = model_class.from_pretrained(
+                self.source, dtype=dtype or "auto", output_loading_info=True
+            )
+        except Exception as error:  # whatever is wrong with the files: OSError, SafetensorError
+            raise ModelError(f"{self.source}: no weights: {in_one_line(error)}") from error
+        if missing := found["missing_keys"]:  # transformers makes random ones for them
+            raise ModelError(
+                f"{self.source}: the weights lack {len(missing)} tensors of the model, "
+                f"{min(missing)} among them"
+            )
+        return model.to(device).eval()
+
+
+def load(
+    directory: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[PreTrainedModel, Preparer]:
+    """A Video-LLM and what prepares its inputs, from a Hugging Face directory or hub id.
+
+    Args:
+        directory: with config.json, weights, tokenizer and preprocessor values.
+        dtype: of the weights; None for the config's own.
+        device: where the model goes.
+
+    Raises:
+        ModelError: something is missing there, broken, or of a model type that is not known.
+    """
+    checkpoint = Checkpoint(directory)
+    return checkpoint.model(dtype=dtype, device=device), checkpoint.preparer()

@@ -1,0 +1,81 @@
+"""Greedy answers, and the time that each stage on the way to them takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+
+def generate(
+    model: PreTrainedModel,
+    inputs: dict[str, torch.Tensor],
+    max_new_tokens: int,
+    on_token: Callable[[int], None] | None = None,
+    **more: Any,
+) -> torch.Tensor:
+    """What the model says after its prompt, greedy.
+
+    Args:
+        model: a Video-LLM, extended or not.
+        inputs: as :func:`intp_video.prepare` makes them, of one prompt; they go to the model's
+            device, and pixels into its dtype.
+        max_new_tokens: at most.
+        on_token: called with the number of tokens so far.
+        **more: of ``model.generate``.
+
+    Returns:
+        int64 ``[T]``: the tokens of the answer.
+    """
+    moved = {
+        name: x.to(model.device, model.dtype if x.is_floating_point() else None)
+        for name, x in inputs.items()
+    }
+    prompt = moved["input_ids"].shape[1]
+    if on_token is not None:
+        more["stopping_criteria"] = StoppingCriteriaList([_Count(prompt, on_token)])
+    ids = model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False, **more)
+    return ids[0, prompt:]
+
+
+class _Count(StoppingCriteria):
+    """Never stops; says how many tokens there are."""
+
+    def __init__(self, prompt_tokens: int, on_token: Callable[[int], None]) -> None:
+        self.prompt_tokens, self.on_token = prompt_tokens, on_token
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        self.on_token(input_ids.shape[1] - self.prompt_tokens)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class StageClock:
+    """Seconds between one ``begin`` and the next; on a GPU the stage's work is waited for.
+
+    Attributes:
+        seconds: of each stage that has ended.
+    """
+
+    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
+        self._on_stage = on_stage
+        self._current: str | None = None
+        self._since = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def begin(self, name: str) -> None:
+        self.end()
+        self._current = name
+        if self._on_stage is not None:
+            self._on_stage(name)
+        self._since = time.perf_counter()
+
+    def end(self) -> None:
+        if self._current is None:
+            return
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds[self._current] = time.perf_counter() - self._since
+        self._current = None
