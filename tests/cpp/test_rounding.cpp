@@ -11,7 +11,7 @@ using namespace intp::cpu;
 
 namespace {
 
-// The nearest of the two neighbours by value, ties to the even one. `widen` decodes one pattern.
+// The nearest of the two neighbors by value, ties to the even one. `widen` decodes one pattern.
 template <class T>
 void check_rounding(double largest) {
   const auto decode = [](uint16_t bits) { return load_one(reinterpret_cast<const T*>(&bits)); };

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the two kernels of attention share: tile sizes, the addressing of one key head, its scale.
+// What the kernels of attention share: tile sizes, the addressing of one key head, its scale.
 
 #include <cmath>
 #include <type_traits>

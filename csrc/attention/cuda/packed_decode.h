@@ -76,8 +76,8 @@ class PackedBlock {
   using Stage = typename Shared::Stage;
   static constexpr AttentionTile kTile = Shared::kTile;
   static constexpr int kThreads = kTile.warps * kWarp;
-  static constexpr int kSlots = cell_slots(kBits),
-                       kWords = kBits;                   // of a thread's part of a row of cells
+  static constexpr int kSlots = cell_slots(kBits);
+  static constexpr int kWords = kBits;                   // of a thread's part of a row of cells
   static constexpr int kLoad = kWords < 4 ? kWords : 4;  // words that are loaded at once
   static constexpr int kChunk = 16 / sizeof(T);          // elements
   static constexpr int kRowChunks = kPackedDim / 8;      // of a row of value cells, 16 bytes each

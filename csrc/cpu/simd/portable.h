@@ -46,7 +46,7 @@ struct Portable {
     Halves v;
     memcpy(&v, x, sizeof v);
     const Words half = widen(v), magnitude = half & 0x7fff;
-    // scaling by 2^112 moves the exponent and normalises a subnormal; infinity and NaN get theirs
+    // scaling by 2^112 moves the exponent and normalizes a subnormal; infinity and NaN get theirs
     const Words finite = bit_cast<Words>(bit_cast<Floats>(magnitude << 13) * 0x1p112f);
     const Words special = bit_cast<Words>(magnitude >= 0x7c00) & 0x7f800000;
     return bit_cast<Floats>(finite | special | (half & 0x8000) << 16);

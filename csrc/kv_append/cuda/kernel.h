@@ -1,6 +1,6 @@
 #pragma once
 
-// The kernel of kv_append: gather, rotate, quantise, write, in one pass over k and v.
+// The kernel of kv_append: gather, rotate, quantize, write, in one pass over k and v.
 //
 // A block has one part of the new tokens of a batch row, for some of its heads: a group that is
 // complete now, which becomes pages, or a run of tokens that stay rows. The first group takes what
