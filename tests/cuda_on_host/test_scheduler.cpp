@@ -23,7 +23,7 @@ template <class Kernel>
 std::string run(Kernel kernel, const Params& params, int threads = 64, int shared = 4096) {
   intp::cuda::launch_kernel(kernel, dim3(2), threads, shared, nullptr, params);
   try {
-    intp::check_launch("kernel");
+    intp::cuda::check_launch("kernel");
   } catch (const std::runtime_error& error) {
     return error.what();
   }
