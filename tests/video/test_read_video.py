@@ -246,7 +246,7 @@ def test_frames_out_of_range(plain, frames):
 
 @pytest.mark.parametrize("threads", [0, -2, 1.5, True])
 def test_threads_out_of_range(plain, threads):
-    with pytest.raises((TypeError, ValueError), match="read_video: num_threads must be"):
+    with pytest.raises((TypeError, ValueError), match="read_video: num_threads: expected"):
         read_video(plain, 8, num_threads=threads)
 
 

@@ -99,6 +99,11 @@ class ProvenForward:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], undo: ExitStack
     ) -> dict[str, Any]:
         """Make the pass current. Returns the arguments of the module's own forward."""
+        if torch.compiler.is_exporting():
+            raise ModelError(
+                "torch.export of an extended model: a pass reads masks and positions, which cannot "
+                "be exported; restore() first"
+            )
         kwargs.update(zip(self._parameters, args, strict=False))
         ids, embeds = kwargs.get("input_ids"), kwargs.get("inputs_embeds")
         tokens = ids if ids is not None else embeds
