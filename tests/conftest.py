@@ -6,6 +6,11 @@ import os
 
 from hypothesis import settings
 
+# Threads of OpenMP sleep while they wait, where by default they burn a processor: beside any other
+# load, tests of small tensors take a fifth of the time. Read when torch is loaded, here and in the
+# processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # The same examples at every run, however loaded the machine: a failure is the change's, and comes
 # again. INTP_EXPLORE=1 draws new ones.
 settings.register_profile("suite", derandomize=True, deadline=None)

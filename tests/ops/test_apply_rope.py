@@ -177,12 +177,17 @@ def test_large_outputs_past_the_cache(dtype, transposed):
         q, k = (x.transpose(1, 2).contiguous().transpose(1, 2) if transposed else x for x in (q, k))
     positions = torch.arange(q.shape[2])
     rope = rope_frequencies("none", 128)
-    assert_turned(apply_rope(q, k, positions, rope), q, k, positions, rope)
+    # bit for bit what smaller outputs are, which the tests above hold to float64
+    pieces = [slice(begin, begin + 1000) for begin in range(0, q.shape[2], 1000)]
+    small = [apply_rope(q[:, :, at], k[:, :, at], positions[at], rope) for at in pieces]
+    large = apply_rope(q, k, positions, rope)
+    for whole, parts in zip(large, zip(*small, strict=True), strict=True):
+        assert torch.equal(whole, torch.cat(parts, dim=2))
     # an output that is aligned to no vector
     guard = Guarded((q.numel() + 1,), dtype)
     out = guard.tensor[1:].view(q.shape)
     apply_rope(q, None, positions, rope, out=(out, None))
-    assert torch.equal(out, apply_rope(q, None, positions, rope)[0])
+    assert torch.equal(out, large[0])
     guard.assert_intact()
 
 

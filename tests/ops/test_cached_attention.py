@@ -51,11 +51,10 @@ def make_cache(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
 @pytest.mark.parametrize("rotate", [None, "on_write", "on_read"])
-@pytest.mark.parametrize("rows", [1, 40])
 @pytest.mark.parametrize("device", DEVICES)
-def test_as_good_as_eager(bits, dtype, rotate, rows, device):
+def test_as_good_as_eager(bits, dtype, rotate, device):
     cache = make_cache(bits, dtype, rotate=rotate, pad=75, device=device)
-    check(cache, make_queries(cache, 3, rows))
+    check(cache, make_queries(cache, 3, 40), last=(1,))
 
 
 WINDOWS = {
@@ -68,28 +67,29 @@ WINDOWS = {
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
-@pytest.mark.parametrize("rows", [1, 40])
 @pytest.mark.parametrize("bits", [2, 8])
 @pytest.mark.parametrize(("dtype", "size"), MAGNITUDES, ids=str)
-def test_magnitude_is_as_good_as_eager(dtype, size, bits, rows, rotate, device):
+def test_magnitude_is_as_good_as_eager(dtype, size, bits, rotate, device):
     """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
-    q, k, v = to_device(make_winners(rows, 1100, dtype, size), device)
+    q, k, v = to_device(make_winners(40, 1100, dtype, size), device)
     cache = KVCache(bits, rope=intp_ext.rope_frequencies("none", 64, device=device), rotate=rotate)
     cache.append(k, v, torch.zeros(1100, device=device))
-    options = {"q_offset": 1100 - rows}
-    exact = reference.attention(*(x.cpu().double() for x in (q, *dequantized(cache))), **options)
+    exact = (x.cpu().double() for x in (q, *dequantized(cache)))
+    exact = reference.attention(*exact, q_offset=1060)
     eager = (x.cpu().float() for x in (q, *cache.dequantize()))
-    eager = reference.attention(*eager, **options).to(dtype)
-    assert_as_good_as_eager(cached_attention(q, cache).cpu(), eager, exact)
+    eager = reference.attention(*eager, q_offset=1060).to(dtype)
+    for rows in (40, 1):
+        ours = cached_attention(q[:, :, -rows:], cache).cpu()
+        assert_as_good_as_eager(ours, eager[:, :, -rows:], exact[:, :, -rows:])
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("rows", [1, 3, 200])
 @pytest.mark.parametrize("device", DEVICES)
-def test_windows(window, rows, device):
+def test_windows(window, device):
     for dtype in DTYPES[:2]:
         cache = make_cache(4, dtype, pad=75, key_group=128, value_group=48, device=device)
-        check(cache, make_queries(cache, 2, rows), to_device(WINDOWS[window], device))
+        q, there = make_queries(cache, 2, 200), to_device(WINDOWS[window], device)
+        check(cache, q, there, last=(3, 1))
 
 
 @st.composite
@@ -199,8 +199,7 @@ def test_positions_that_are_not_evenly_spaced():
     torch.manual_seed(0)
     cache = KVCache(4, rope=make_rope(32), rotate="on_read")
     cache.append(k, v, torch.rand(700).cumsum(0) + torch.randint(0, 1000, (700,)))
-    for rows in (1, 40):
-        check(cache, make_queries(cache, 2, rows))
+    check(cache, make_queries(cache, 2, 40), last=(1,))
 
 
 EVERY = torch.arange(700.0)
@@ -270,7 +269,7 @@ def test_operator_passes_opcheck(rotate):
 
 
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", [4, 16])
 def test_compiles_once_for_the_prompt_and_once_for_every_token(bits, rotate):
     """Append and attend in one graph, over the ends of groups; then the eager calls go on."""
     window = Window(64, sink=4)

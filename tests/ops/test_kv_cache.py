@@ -26,7 +26,7 @@ BITS = reference_kv.BITS
 @pytest.mark.parametrize("groups", [(64, 64), (128, 48)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_stores_bitwise_what_the_definition_says(bits, dtype, groups, device):
-    k, v = make_states(2, 3, 300, 80, dtype)
+    k, v = make_states(2, 2, 300, 80, dtype)
     cache = KVCache(bits, key_group=groups[0], value_group=groups[1])
     assert_stores(fill(cache, *to_device((k, v), device), [30, 100, 1]), k, v)
 

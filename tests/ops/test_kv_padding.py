@@ -29,12 +29,13 @@ def test_whole_groups_of_padding_change_nothing(bits, pad):
         assert torch.equal(alone, padded)
 
 
-@pytest.mark.parametrize("pad", [1, 30, 63, 100])
 @pytest.mark.parametrize("bits", [16, 8, 4, 2])
-def test_other_padding_changes_codes_and_not_their_error(bits, pad):
+def test_other_padding_changes_codes_and_not_their_error(bits):
     k, v = torch.randn(2, 1, 2, 640, 64, generator=torch.Generator().manual_seed(0))
-    alone, padded = dequantized(k, v, bits, 0), dequantized(k, v, bits, pad)
-    for exact, one, other in zip((k, v), alone, padded, strict=True):
-        errors = [(x - exact).square().mean().sqrt() for x in (one, other)]
-        assert errors[1] <= 1.05 * errors[0]
-        assert (one - other).square().mean().sqrt() <= errors[0] + errors[1]
+    alone = dequantized(k, v, bits, 0)
+    for pad in (1, 30, 63, 100):
+        padded = dequantized(k, v, bits, pad)
+        for exact, one, other in zip((k, v), alone, padded, strict=True):
+            errors = [(x - exact).square().mean().sqrt() for x in (one, other)]
+            assert errors[1] <= 1.05 * errors[0], pad
+            assert (one - other).square().mean().sqrt() <= errors[0] + errors[1], pad
