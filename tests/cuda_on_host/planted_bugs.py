@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -503,3 +504,25 @@ WRONG_ADDRESS = [
         (AppendCase(bits=16, heads=1, pieces=(41,)),),
     ),
 ]
+
+# These run with the suite; tests/planted_bugs.py runs all.
+OF_EACH_KIND = {
+    "order": "rearrange: row s instead of order[s]",
+    "rotation": "rope: rotated backwards",
+    "barrier before a read": "rope: no barrier between writing and reading the sines",
+    "barrier before a write": "simt: no barrier before the step is written again",
+    "wait for a copy": "decode: a wait for one group of copies too few",
+    "visibility": "attention: a window one block too long",
+    "edge tile": "attention: a tile taken for full by its last row alone",
+    "fragment": "attention: ldmatrix of the keys as of the queries",
+    "combine": "combine: sums of weights without their factors",
+    "packing": "append: key codes a lane off",
+    "unpacking": "packed: the other nibble",
+    "read out of bounds": "rearrange: rows that order does not have",
+    "write out of bounds": "prefill: store without a bound",
+    "alignment": "rearrange: 16 bytes at an address of 4",
+}
+
+
+def of_each_kind(bugs: Sequence[Bug]) -> list[Bug]:
+    return [bug for bug in bugs if bug.name in OF_EACH_KIND.values()]
