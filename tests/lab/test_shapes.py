@@ -127,8 +127,8 @@ def test_a_file_shows_what_the_world_says(tmp_path):
             "counts: expected numbers from 0 to 4",
         ),
         (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], size=33), "an even size"),
-        (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], size=8), "size must be"),
-        (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], fps=0), "fps must be"),
+        (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], size=8), "size: expected"),
+        (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], fps=0), "fps: expected"),
         (lambda path: write_world(path, held_out_world(0, 1 / 8)[0], frames=0), "frames: expected"),
     ],
 )
