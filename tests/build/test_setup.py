@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def test_a_path_with_a_space(tmp_path):
     result = setup("build_ext", root=root, INTP_EXT_CUDA="0", CXX=str(compiler))
     assert result.returncode == 0, result.stdout + result.stderr
     assert list(root.glob("build/lib*/intp_ext/_C.so"))
+
+
+def test_an_sdist_holds_what_its_build_and_its_tests_read(tmp_path):
+    result = setup("egg_info", "-e", str(tmp_path), "sdist", "-d", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    folders = (".ci", "benchmarks", "cmake", "csrc", "docs", "intp_ext", "python", "tests")
+    needed = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".so")
+    }
+    needed |= {"CMakeLists.txt", "CONTRIBUTING.md", "MANIFEST.in", "pyproject.toml", "setup.py"}
+    assert {name for name in needed - held if ".egg-info/" not in name} == set()
 
 
 @pytest.fixture(scope="module")
