@@ -319,7 +319,8 @@ class Build(build):
 
 def torch_requirement() -> list[str]:
     """Nothing where a torch can be seen. pip asks before an isolated build."""
-    if find_torch() is not None:
+    by_pip = "setuptools.build_meta" in sys.modules
+    if find_torch() is not None or not by_pip:  # by hand, setuptools itself would download one
         return []
     say("no installed torch was found: asking pip for one to take the headers from")
     return [f"torch>={OLDEST_TORCH}"]

@@ -255,6 +255,7 @@ def test_what_the_hub_answers_is_said_at_once(monkeypatch, error, message):
     def retried(*_, **__):
         raise AssertionError("transformers asks the hub again and again")
 
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", ask)
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", retried)
     with pytest.raises(intp_video.ModelError, match=message):
