@@ -36,7 +36,7 @@ from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
 from intp_video.video import read_video
 from kv_schemes import Scheme
-from tables import kv_accuracy
+from tables_accuracy import kv_accuracy
 from tqdm import tqdm
 
 EXACT = Scheme(16, 16)
@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print("\n".join(kv_accuracy(report)))
+    print(kv_accuracy(report))
     return 0
 
 

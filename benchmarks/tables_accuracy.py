@@ -166,8 +166,7 @@ def kv_bits_asked() -> str:
     return f"{asked('kv_bits')} for 1/32, {asked('kv_bits_64')} for 1/64"
 
 
-def kv_accuracy() -> str:
-    report = load(f"{SMALL_MODEL}/kv_accuracy")
+def kv_accuracy(report: dict) -> str:
     lengths, dims = list(report["about"]["questions"]), list(report["arms"][0]["share_of_16_bits"])
     rows = []
     for arm in report["arms"]:
@@ -231,7 +230,7 @@ BLOCKS = {
     "windows": windows,
     "kv-bits": kv_bits,
     "kv-bits-asked": kv_bits_asked,
-    "kv-accuracy": kv_accuracy,
+    "kv-accuracy": lambda: kv_accuracy(load(f"{SMALL_MODEL}/kv_accuracy")),
     "small-model": card,
     "small-model-training": training,
 }
