@@ -28,11 +28,14 @@ from pathlib import Path
 import tables_accuracy
 import tables_pictures
 import tables_speed
+import tables_summary
 import tables_tests
 from tables_common import ROOT
 
 Blocks = Mapping[str, Callable[[], str]]
-BLOCKS: Blocks = tables_speed.BLOCKS | tables_accuracy.BLOCKS | tables_tests.BLOCKS
+BLOCKS: Blocks = (
+    tables_speed.BLOCKS | tables_accuracy.BLOCKS | tables_summary.BLOCKS | tables_tests.BLOCKS
+)
 PAGES = (
     ROOT / "README.md",
     ROOT / "python/intp_video/small_model/README.md",
