@@ -92,6 +92,22 @@ def test_what_others_do_to_it_counts(asked, change):
 
 
 @torch.no_grad()
+def test_keys_that_somebody_kept_are_not_overwritten(asked):
+    """Not after a crop either, which forgets tokens that others may still read."""
+    model, inputs, _ = asked
+    length = inputs["input_ids"].shape[1]
+    with intp_video.extend(model, 8, rope="none"):
+        cache = cache_of(model(**inputs))
+        answer(model, cache, IDS, length)
+        kept = [layer.keys for layer in cache.layers]
+        before = [keys.clone() for keys in kept]
+        crop(cache)
+        answer(model, cache, IDS.flip(1), length + IDS.shape[1] - 2)
+    for keys, expected in zip(kept, before, strict=True):
+        assert torch.equal(keys, expected)
+
+
+@torch.no_grad()
 def test_copies_do_not_share_memory(asked):
     model, inputs, expected = asked
     length = inputs["input_ids"].shape[1]

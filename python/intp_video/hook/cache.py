@@ -63,7 +63,8 @@ class ExtendedLayer(Followed, DynamicLayer):
     behind those of earlier tokens, in memory that has room for more.
 
     ``keys`` and ``values`` are always those of all tokens: once the pass that it belongs to is over
-    it is an ordinary layer, so a cache outlives its extension.
+    it is an ordinary layer, so a cache outlives its extension. Whoever kept them keeps what they
+    were: after a crop the next token goes to memory of its own.
     """
 
     is_initialized: bool
@@ -123,12 +124,14 @@ class ExtendedLayer(Followed, DynamicLayer):
         self._shown = self.keys
         return self.keys, self.values
 
-    def crop(self, tokens: int) -> None:
-        memory, whole = self._memory, self.keys is self._shown
-        super().crop(tokens)
-        if memory is not None and whole:
-            memory.crop(self.get_seq_length())
-            self._show(memory)
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        memory = self._memory
+        if memory is None or self.keys is not self._shown:
+            super().reorder_cache(beam_idx)
+            return
+        memory.reorder(beam_idx)
+        self._show(memory)
+        self._index(beam_idx)
 
     def offload(self) -> None:
         self._memory = self._shown = None  # or it would not leave the device

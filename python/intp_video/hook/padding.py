@@ -70,7 +70,8 @@ def see_padding(now: ForwardPass, mask: torch.Tensor | None, kv_bits: int | None
         raise ModelError(
             f"kv_bits={kv_bits} takes padding at one end of each row, got padding between kept "
             'tokens; pad on the left (tokenizer.padding_side = "left"), ask a second turn without '
-            "padding, or extend without kv_bits"
+            "padding, or extend without kv_bits (and over a static cache without "
+            'rearrange="attention")'
         )
     now.decoder.say_once(
         "padding stands between kept tokens (right-padded prompts, or a left-padded second turn): "
