@@ -22,7 +22,8 @@ def gains() -> str:
 
     rows = [
         (
-            f"right answers with {count} frames, [small trained model](docs/method.md#what-it-brings)",
+            f"right answers with {count} frames, "
+            "[small trained model](docs/method.md#what-it-brings)",
             f"{right[f'stock-{count}']:.0f}%",
             f"**{right[f'intp-{count}-yarn']:.0f}%**",
         )
@@ -30,8 +31,8 @@ def gains() -> str:
     ]
     rows += [
         (
-            f"[a token](benchmarks/README.md) of an answer about {frames} frames: 100 M random weights "
-            "in float32, 2 cores of a Zen 4",
+            f"[a token](benchmarks/README.md) of an answer about {frames} frames: "
+            "100 M random weights in float32, 2 cores of a Zen 4",
             token("stock sdpa"),
             f"**{token('intp_ext')}**, {token('intp_ext, 4 bits')} with `kv_bits=4`",
         ),
