@@ -7,7 +7,7 @@ import torch
 from .. import _checks
 from ..kv_cache import KVCache
 from ..window import Bounds, Window
-from .apply_rope import apply_rope
+from .apply_rope import rotate
 from .attention import check_scale, result_like
 
 
@@ -59,10 +59,9 @@ def cached_attention(
         return _in_graph(q, cache, window, kv_bounds, bounds, scale)
     _check(where, q, cache)
     check_scale(where, scale)
-    batch, _, rows, dim = q.shape
-    length, packed, rope = cache.length, cache.packed, cache.rope
-    positions = cache._memory.used_positions()
     if bounds is None:
+        batch, _, rows, _ = q.shape
+        length = cache.length
         bounds = Bounds.of(
             window,
             batch=batch,
@@ -75,14 +74,24 @@ def cached_attention(
         )
     else:
         _check_bounds(where, bounds, q, window, kv_bounds)
+    return attend_cached(q, cache, bounds, q.shape[3] ** -0.5 if scale is None else float(scale))
+
+
+def attend_cached(q: torch.Tensor, cache: KVCache, bounds: Bounds, scale: float) -> torch.Tensor:
+    """:func:`cached_attention`, for callers who have checked what they pass on: nothing is checked
+    here but what keeps the kernels inside their memory."""
+    if cache.capacity is not None and torch.compiler.is_compiling():
+        return _in_graph(q, cache, None, None, bounds, scale)
+    rows = q.shape[2]
+    length, packed, rope = cache.length, cache.packed, cache.rope
+    positions = cache._memory.used_positions()
     if rope is not None and positions is not None and rows:
-        q, _ = apply_rope(q, None, positions[..., length - rows :], rope)
+        q = rotate(q, positions[..., length - rows :], rope)
     k, v = cache.rows()
     turn = rope if cache.rotate == "on_read" else None
     if turn is not None and positions is not None and k.shape[2]:
-        _, k = apply_rope(None, k, positions[..., packed:], turn)
+        k = rotate(k, positions[..., packed:], turn)
     options = (bounds.size, bounds.block, bounds.sink)
-    scale = dim**-0.5 if scale is None else float(scale)
     if packed == 0:
         return torch.ops.intp_ext.attention_core(q, k, v, bounds.rows, *options, scale)
     return torch.ops.intp_ext.kv_attention(

@@ -15,10 +15,10 @@ from hf.tiny_model import (
     with_cache,
 )
 from intp_video import ModelError
+from intp_video.hook import attention as hook_attention
 from intp_video.hook.cache import kv_cache_bytes
 from transformers import DynamicCache
 
-import intp_ext
 from intp_ext import reference
 
 PATHS = {
@@ -60,7 +60,7 @@ def test_logits_of_the_stock_model(model, bits):
             torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
-def over_dequantized(q, cache, *, bounds, scale):
+def over_dequantized(q, cache, bounds, scale):
     """cached_attention's definition: over keys and values in float32, unpacked."""
     k, v = cache.dequantize()
     rows, length = q.shape[2], cache.length
@@ -94,7 +94,7 @@ def test_logits_are_those_over_the_dequantized_cache(model, monkeypatch, bits, m
         with intp_video.extend(model, 32, **{**options(bits, rotate=rotate), **more}):
             ours = run()
             with monkeypatch.context() as patch:
-                patch.setattr(intp_ext, "cached_attention", over_dequantized)
+                patch.setattr(hook_attention, "attend_cached", over_dequantized)
                 torch.testing.assert_close(ours, run(), rtol=0, atol=2 * TOLERANCE)
 
 

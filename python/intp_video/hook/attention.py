@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 import intp_ext
 from intp_ext.operators.attention import attend
+from intp_ext.operators.cached_attention import attend_cached
 from intp_ext.operators.rearrange import gather_tokens
 from intp_ext.window import BLOCK_START, DENSE_FROM, HI, LO, NEVER_DENSE, Q_OFFSET
 
@@ -151,7 +152,8 @@ def _attend_packed(
     query = as_autocast(query)
     if now.order is not None:
         query = gather_tokens(query, now.order)
-    return intp_ext.cached_attention(query, cache, bounds=now.bounds(carrier), scale=scaling)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend_cached(query, cache, now.bounds(carrier), scaling)
 
 
 def _attend(
