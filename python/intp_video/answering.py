@@ -1,4 +1,4 @@
-"""A question about a video, answered: every step of the package in a row."""
+"""Answer a question about a video: every step of the package in a row."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Answer:
     """What the model said, and what was done for it.
 
     Attributes:
-        text: the answer, special tokens removed.
+        text: the answer, without special tokens.
         token_ids: the generated tokens.
-        frames: frames shown, whole groups.
-        prompt_tokens: tokens before the answer, the video's included.
+        frames: frames shown, in whole groups.
+        prompt_tokens: tokens before the answer, including the video's.
         extension: how the model was extended, in words.
         factor: how far RoPE was stretched.
         seconds: of each stage: decode (unless a clip was given), prepare, encode, prefill,
             generate.
-        clip: the frames and what was lost on the way to them.
+        clip: the frames, and notes on what was lost in reading them.
     """
 
     text: str
@@ -60,14 +60,15 @@ def ask(
 
     Args:
         model, preparer: from :func:`load`, or your own.
-        video: a file, or a clip that was read already.
+        video: a file, or a clip that has already been read.
         question: in words.
         frames: frames to show, rounded up to whole groups; None: 64 of a file, all of a clip. RoPE
-            is stretched for so many, shown or not.
-        max_new_tokens: length of the answer at most.
+            is stretched for this many, shown or not.
+        max_new_tokens: the most tokens of the answer.
         backend: video decoder, see :func:`read_video`.
-        on_stage, on_encode, on_token: called with the name of a stage as it begins, with (groups
-            done, groups in all), with the number of tokens so far.
+        on_stage: called with the name of each stage as it begins.
+        on_encode: called with (groups done, groups in all).
+        on_token: called with the number of tokens so far.
         **options: of :func:`extend`: rope, factor, span, window, ...
 
     Raises:
@@ -75,7 +76,7 @@ def ask(
             :func:`extend`.
     """
     clock = StageClock(on_stage)
-    # a bad question and bad options are said before minutes of decoding
+    # report a bad question or bad options before minutes of decoding
     preparer.check_question(question, "ask")
     if frames is None:
         frames = len(video) if isinstance(video, Clip) else 64

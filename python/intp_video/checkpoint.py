@@ -1,4 +1,4 @@
-"""A Video-LLM on the disk or on the hub, and everything that is made of it."""
+"""A Video-LLM on disk or on the hub, and everything that is made from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Checkpoint:
         config: of the model.
 
     Raises:
-        ModelError: no config there, or a model type that is not known.
+        ModelError: there is no config, or its model type is not known.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -36,12 +36,12 @@ class Checkpoint:
         """What prepares inputs.
 
         Raises:
-            ModelError: no tokenizer or preprocessor values there.
+            ModelError: there are no tokenizer or preprocessor values.
         """
         return Preparer.from_pretrained(self.source, self.config)
 
     def check_weights(self) -> None:
-        """Say what is wrong with the files of the weights, reading no more than their headers.
+        """Say what is wrong with the weight files, reading only their headers.
 
         Raises:
             ModelError: see :func:`intp_video.model_source.check_weights`.
@@ -49,14 +49,14 @@ class Checkpoint:
         check_weights(self.source)
 
     def empty_model(self) -> PreTrainedModel:
-        """The model, with shapes and no weights.
+        """The model with shapes but without weights.
 
         Raises:
             ModelError: config.json describes no model.
         """
         try:
             return empty_model(self.config)
-        except Exception as error:  # whatever a number in a config can lead to
+        except Exception as error:  # a number in a config can lead to anything
             raise ModelError(
                 f"{self.source}: no model in config.json: {in_one_line(error)}"
             ) from error
@@ -79,7 +79,7 @@ class Checkpoint:
             device: where it goes.
 
         Raises:
-            ModelError: weights are missing, damaged, or not those of the config.
+            ModelError: weights are missing, are damaged, or do not match the config.
         """
         self.check_weights()
         model_class = self._family.model_class(self.config)
@@ -111,7 +111,7 @@ def load(
         device: where the model goes.
 
     Raises:
-        ModelError: something is missing there, broken, or of a model type that is not known.
+        ModelError: something is missing or broken there, or the model type is not known.
     """
     checkpoint = Checkpoint(directory)
     return checkpoint.model(dtype=dtype, device=device), checkpoint.preparer()

@@ -1,8 +1,8 @@
-"""What differs between the releases of transformers that are supported, and nothing else.
+"""The differences between supported releases of transformers, and nothing else.
 
-Each difference says which releases it is about and which test fails without it. A fact is looked up
-in what transformers hands us (a signature, an attribute), not in its version number, wherever it
-can be. A new difference belongs here; the rest of the package asks this module.
+Each difference says which releases it is about and which test fails without it. Where possible, a
+fact is looked up in what transformers hands us (a signature, an attribute), not in its version
+number. A new difference belongs here; the rest of the package asks this module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OLDEST, NEWEST_TESTED = "4.57.6", "5.24.0"
 
 
 def transformers_version() -> str | None:
-    """The version that is installed, without importing it; None where there is none."""
+    """The installed version, found without an import; None if it is not installed."""
     try:
         return importlib.metadata.version("transformers")
     except importlib.metadata.PackageNotFoundError:
@@ -30,7 +30,7 @@ def transformers_version() -> str | None:
 
 
 def tested_with() -> str:
-    """One line: the version that is installed, and the versions that were tested."""
+    """One line: the installed version and the tested versions."""
     version = transformers_version()
     if version is None:
         return "not installed (pip install transformers)"
@@ -38,7 +38,7 @@ def tested_with() -> str:
 
 
 def untested_note(version: str | None = None) -> str | None:
-    """What to say where transformers is newer than any release this package was tested with."""
+    """The note for a transformers that is newer than any release tested with this package."""
     version = version or transformers_version()
     if version is None or _release(version) <= _release(NEWEST_TESTED):
         return None
@@ -76,7 +76,7 @@ def cache_argument(forward: Callable[..., Any]) -> str | None:
 
 
 def take_cache(arguments: dict[str, Any]) -> Any:
-    """Remove the cache from the arguments of a forward pass, whichever name it came by.
+    """Remove the cache from the arguments of a forward pass, whichever name it has.
 
     5.24 accepts the old name too, but inside the function, after our hook has looked:
     ``test_both_names_of_the_cache``.
@@ -95,7 +95,7 @@ def cache_of(output: Any) -> Any:
 
 
 class CacheLayerNames:
-    """Names under which one thing is asked of a cache layer.
+    """The names that releases have for one method of a cache layer.
 
     ``get_max_cache_shape`` up to 5.10, ``get_max_length`` from 5.17 on at the latest:
     ``test_kv_bits.py``, which generates over packed layers.
@@ -110,10 +110,10 @@ class CacheLayerNames:
 
 
 def length_after_crop(tokens: int, length: int) -> int:
-    """The length that stays after ``crop(tokens)``.
+    """The length that remains after ``crop(tokens)``.
 
-    Up to 5.10 ``tokens`` is the length that stays, or minus what goes; from 5.17 on it is always
-    minus what goes: ``test_cropped_by_hand``. 5.17 crops by a tensor when it decodes with an
+    Up to 5.10 ``tokens`` is the length to keep, or minus the number to drop; from 5.17 on it is
+    always minus the number to drop: ``test_cropped_by_hand``. 5.17 crops by a tensor when it decodes with an
     assistant: ``test_assisted_decoding``.
     """
     tokens = int(tokens)
@@ -142,7 +142,7 @@ def mask_makers(model: Any) -> tuple[str, ...]:
 
 
 def mask_queries(arguments: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Which rows transformers asks its mask interface for, as it says it, and the first of them.
+    """The rows that transformers asks its mask interface for, in its own arguments, and the first.
 
     ``cache_position`` up to 5.3, ``q_length, q_offset`` from 5.4 on: test_stock_equality.py. Taken
     out of the arguments; nothing where neither is there.

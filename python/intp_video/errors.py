@@ -1,4 +1,4 @@
-"""What can go wrong, by type.
+"""The errors of this package.
 
 Every error that a user's input can cause derives from `IntpVideoError`; each also derives from the
 built-in exception a caller would expect, so that ``except ValueError`` works as well.

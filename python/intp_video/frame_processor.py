@@ -28,10 +28,10 @@ class FrameProcessor:
 
     Attributes:
         height, width: of the result, pixels.
-        shortest_edge: resize so that the shorter side has so many pixels, then crop; None: resize
-            to height x width directly.
+        shortest_edge: resize so that the shorter side has this many pixels, then crop; None:
+            resize to height x width directly.
         resample: "bicubic", "bilinear" or "nearest".
-        rescale: factor on the uint8 values, 1/255 as a rule.
+        rescale: factor on the uint8 values, usually 1/255.
         mean, std: per channel, after rescaling.
     """
 
@@ -48,7 +48,7 @@ class FrameProcessor:
         """Read the first of ``FILES`` that holds image statistics.
 
         Raises:
-            ModelError: none of them is there, is JSON, or has the values.
+            ModelError: none of them exists, is JSON and has the values.
         """
         for name in FILES:
             path = Path(directory) / name
@@ -70,8 +70,7 @@ class FrameProcessor:
 
     @classmethod
     def from_values(cls, values: dict[str, Any], source: str = "processor") -> FrameProcessor:
-        """From the entries of a preprocessor_config.json (``size``, ``crop_size``, ``image_mean``,
-        ...)."""
+        """From entries of preprocessor_config.json (``size``, ``crop_size``, ``image_mean``...)."""
         size = _sides(values, "size", source)
         shortest = size.get("shortest_edge")
         crop = {}

@@ -1,4 +1,4 @@
-"""Greedy answers, and the time that each stage on the way to them takes."""
+"""Greedy answers, and the time of each stage on the way to them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def generate(
     on_token: Callable[[int], None] | None = None,
     **more: Any,
 ) -> torch.Tensor:
-    """What the model says after its prompt, greedy.
+    """The model's greedy answer to its prompt.
 
     Args:
         model: a Video-LLM, extended or not.
         inputs: as :func:`intp_video.prepare` makes them, of one prompt; they go to the model's
             device, and pixels into its dtype.
-        max_new_tokens: at most.
+        max_new_tokens: the most tokens of the answer.
         on_token: called with the number of tokens so far.
-        **more: of ``model.generate``.
+        **more: arguments of ``model.generate``.
 
     Returns:
         int64 ``[T]``: the tokens of the answer.
@@ -42,7 +42,7 @@ def generate(
 
 
 class _Count(StoppingCriteria):
-    """Never stops; says how many tokens there are."""
+    """Never stops generation; reports the number of tokens."""
 
     def __init__(self, prompt_tokens: int, on_token: Callable[[int], None]) -> None:
         self.prompt_tokens, self.on_token = prompt_tokens, on_token
@@ -53,7 +53,7 @@ class _Count(StoppingCriteria):
 
 
 class StageClock:
-    """Seconds between one ``begin`` and the next; on a GPU the stage's work is waited for.
+    """Seconds between one ``begin`` and the next; on a GPU it waits for the stage's work.
 
     Attributes:
         seconds: of each stage that has ended.

@@ -1,5 +1,4 @@
-"""Steps 1 to 3 of the method: groups of frames, the fixed encoder on each, tokens back into time
-order."""
+"""Steps 1 to 3 of the method: group frames, encode each group, put tokens back into time order."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ from .sampling import check_frames
 def encoder_order(
     frames: int, frames_per_group: int, grouping: str = "interleaved"
 ) -> torch.Tensor:
-    """The frame at each place when all groups are encoded one after the other.
+    """The frame at each place when all groups are encoded one after another.
 
     Returns:
         int64 ``[M]``, a permutation; row g of its ``[m, N]`` view is group g. The inverse of
-        :func:`intp_ext.token_order` with one token a frame.
+        :func:`intp_ext.token_order` with one token per frame.
 
     Raises:
-        TypeError, ValueError: M is no multiple of N, or the grouping is unknown.
+        TypeError, ValueError: M is not a multiple of N, or the grouping is unknown.
     """
     check_frames(frames, function="encoder_order")
     check_frames(frames_per_group, function="encoder_order", name="frames_per_group")

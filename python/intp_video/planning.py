@@ -90,19 +90,18 @@ def plan(
     frames_per_group: int | None = None,
     kv_bits: int = 16,
 ) -> Plan:
-    """Tokens, scaling factor, KV bytes and a peak estimate for one video of so many frames, batch
-    1.
+    """Tokens, scaling factor, KV bytes and a peak estimate for one video, at batch size 1.
 
     Args:
-        model_or_config: a model, its config, or a directory or hub id whose config.json is read; no
-            weights are loaded.
+        model_or_config: a model, its config, or a directory or hub id, of which only config.json
+            is read, not the weights.
         frames: frames to show; rounded up to whole groups.
         dtype: of weights and cache; None for the config's own (float32 if it names none).
         frames_per_group: N; None for what the encoder was trained on.
         kv_bits: as :func:`intp_video.extend` takes it.
 
     Raises:
-        ModelError: no config there, or a model type that is not known.
+        ModelError: there is no config, or its model type is not known.
         TypeError, ValueError: frames out of range.
     """
     config = load_config(model_or_config)
@@ -125,8 +124,7 @@ def plan(
     kv = text.num_hidden_layers * layer_bytes
     weights = parameter_count(config) * dtype.itemsize
     pixels = frames * 3 * vision.image_size**2 * 4
-    # prefill: residual, normed, q, k, v and the two halves of the MLP, all tokens of one layer at
-    # once
+    # prefill: residual, normed, q, k, v and both halves of the MLP, for all tokens of one layer
     width = 4 * text.hidden_size + 2 * kv_heads * head_dim + 2 * text.intermediate_size
     activations = total * width * dtype.itemsize
     features = 2 * frames * per_frame * text.hidden_size * dtype.itemsize
@@ -149,7 +147,7 @@ def plan(
 
 
 def packed_bytes(bits: int, heads: int, head_dim: int, tokens: int, dtype: torch.dtype) -> int:
-    """Bytes in use of one layer's cache: those of a real one, on the meta device."""
+    """Bytes in use of one layer's cache, taken from a real cache on the meta device."""
     states = torch.empty(1, heads, tokens, head_dim, dtype=dtype, device="meta")
     rope = intp_ext.rope_frequencies("none", head_dim, device="meta")
     bounds = torch.empty(1, 2, dtype=torch.int32, device="meta")
@@ -159,9 +157,9 @@ def packed_bytes(bits: int, heads: int, head_dim: int, tokens: int, dtype: torch
 
 
 def text_reserve(frames_per_group: int, tokens_per_frame: int, trained_context: int) -> int:
-    """Tokens for text: 256, or what the trained context has beside N frames, if that is less.
+    """Tokens for text: 256, or what the trained context leaves beside N frames, if that is less.
 
-    So the frames of the training need no stretch, however small the model.
+    So N frames, as in training, need no stretch, however small the model.
     """
     return min(TEXT_RESERVE, max(0, trained_context - frames_per_group * tokens_per_frame))
 

@@ -1,4 +1,4 @@
-"""A video and a question to the inputs of ``model.generate``."""
+"""Turn a video and a question into the inputs of ``model.generate``."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Preparer:
             config: of the model; None: config.json is read.
 
         Raises:
-            ModelError: no config, tokenizer or preprocessor values there.
+            ModelError: there is no config, tokenizer or preprocessor values.
         """
         from transformers import AutoTokenizer
 
         config = load_config(directory) if config is None else config
-        video_model_for(config)  # an unknown model type is said before what it may lack
+        video_model_for(config)  # report an unknown model type before what it may lack
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory)
         except Exception as error:  # whatever is wrong with the files: KeyError, TypeError, ...
@@ -60,8 +60,7 @@ class Preparer:
 
     @classmethod
     def from_processor(cls, processor: Any, config: Any) -> Preparer:
-        """From a Hugging Face processor (``tokenizer`` and ``video_processor`` or
-        ``image_processor``)."""
+        """From a Hugging Face processor: its tokenizer and its video or image processor."""
         for name in ("video_processor", "image_processor"):
             values = getattr(processor, name, None)
             if values is not None and hasattr(values, "image_mean"):
@@ -106,17 +105,17 @@ class Preparer:
         """The question, without space around it, if a prompt can be made of it.
 
         Raises:
-            TypeError: the question is no string.
-            ValueError: it is empty or no Unicode text, or holds special tokens of the tokenizer.
+            TypeError: the question is not a string.
+            ValueError: it is empty, is not Unicode text, or holds special tokens of the tokenizer.
         """
         return checked_question(question, self.tokenizer, self.video_token_id, caller)
 
     def text_of(self, ids: torch.Tensor) -> str:
-        """Tokens ``[T]`` in words, without special tokens and space around them."""
+        """Tokens ``[T]`` as text, without special tokens and surrounding space."""
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def prompt_ids(self, question: str, frames: int) -> torch.Tensor:
-        """The prompt alone, int64 ``[1, S]``, with ``tokens_per_frame`` placeholders a frame.
+        """The prompt alone, int64 ``[1, S]``, with ``tokens_per_frame`` placeholders per frame.
 
         Raises:
             TypeError, ValueError: see :meth:`check_question`.
@@ -149,7 +148,7 @@ def prepare(
     Args:
         processor_or_directory: a model directory or hub id, a :class:`Preparer`, or a Hugging Face
             processor (with ``config``).
-        video: a file, or a :class:`Clip` that was read already (``frames`` is then not used).
+        video: a file, or a :class:`Clip` that has already been read (``frames`` is then unused).
         question: in words.
         frames: frames to sample, at segment centers; rounded up to whole groups.
         backend: video decoder, see :func:`read_video`.
@@ -161,8 +160,8 @@ def prepare(
 
     Raises:
         VideoError: the video cannot be read.
-        ModelError: the directory is no model, or lacks a tokenizer or preprocessor values.
-        TypeError, ValueError: frames out of range, or no question, see
+        ModelError: the directory is not a model, or lacks a tokenizer or preprocessor values.
+        TypeError, ValueError: frames out of range, or a bad question, see
             :meth:`Preparer.check_question`.
     """
     if isinstance(processor_or_directory, Preparer):

@@ -1,4 +1,4 @@
-"""What a prompt can ask: words. Tokens that tell the model something else stay out of it."""
+"""A question is words only: tokens with another meaning to the model stay out of the prompt."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 
 
 def checked_question(question: Any, tokenizer: Any, video_token_id: int, caller: str) -> str:
-    """The question, without space around it.
+    """The question, without surrounding space.
 
-    Whatever the tokenizer turns into one of its special tokens is refused: it would end the prompt,
-    pad it, or stand for an image, and there is no way to write it that every tokenizer takes for
-    words.
+    Text that the tokenizer turns into one of its special tokens is refused. It would end the
+    prompt, pad it, or stand for an image, and no way to escape it works for every tokenizer.
 
     Args:
         question: as the user gave it.
@@ -22,8 +21,8 @@ def checked_question(question: Any, tokenizer: Any, video_token_id: int, caller:
         caller: the function that errors name.
 
     Raises:
-        TypeError: it is no string.
-        ValueError: it is empty or no Unicode text, or holds special tokens, which are named.
+        TypeError: it is not a string.
+        ValueError: it is empty, is not Unicode text, or holds special tokens, which are named.
     """
     if not isinstance(question, str):
         raise TypeError(f"{caller}: question: expected a string, got {type(question).__name__}")
@@ -56,7 +55,7 @@ def _special_tokens(question: str, tokenizer: Any, video_token_id: int) -> list[
     }
     ids = tokenizer(question, add_special_tokens=False).input_ids
     found = {number: str(tokenizer.convert_ids_to_tokens(number)) for number in ids}
-    unknown = tokenizer.unk_token_id  # a word that the tokenizer lacks gives it too, rightly
+    unknown = tokenizer.unk_token_id  # allowed: ordinary words that the tokenizer lacks give it
     return [
         name
         for number, name in found.items()

@@ -1,10 +1,10 @@
-"""What other libraries say went wrong, in one line of ours."""
+"""Error messages of other libraries, shortened to one line."""
 
 __all__ = ["in_one_line"]
 
 
 def in_one_line(error: object) -> str:
-    """The first line of an error message, and those after it until a sentence is whole.
+    """The first line of an error message, and further lines until a sentence is complete.
 
     Libraries append stack traces to their messages, and begin with "Likely causes:".
     """

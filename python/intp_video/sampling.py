@@ -55,7 +55,7 @@ def sample_indices(count: int, frames: int) -> np.ndarray:
         int64 ``[frames]``, never decreasing; some repeat when ``count < frames``.
 
     Raises:
-        TypeError, ValueError: `frames` or `count` is no positive integer.
+        TypeError, ValueError: `frames` or `count` is not a positive integer.
     """
     frames = check_frames(frames, function="sample_indices")
     if isinstance(count, bool) or not isinstance(count, Integral):
@@ -72,7 +72,8 @@ def sample_times(duration: float, frames: int) -> np.ndarray:
         float64 ``[frames]``.
 
     Raises:
-        TypeError, ValueError: `frames` is no positive integer, `duration` negative or not finite.
+        TypeError, ValueError: `frames` is not a positive integer, or `duration` is negative or not
+            finite.
     """
     frames = check_frames(frames, function="sample_times")
     _check_duration(duration, "sample_times")
@@ -94,8 +95,8 @@ def sample_on_screen(starts: np.ndarray, duration: float, frames: int) -> np.nda
         int64 ``[frames]``, never decreasing; a frame that stays for several segments repeats.
 
     Raises:
-        TypeError, ValueError: `frames` is no positive integer, `duration` negative or not finite,
-            no `starts`.
+        TypeError, ValueError: `frames` is not a positive integer, `duration` is negative or not
+            finite, or `starts` is empty.
     """
     frames = check_frames(frames, function="sample_on_screen")
     _check_duration(duration, "sample_on_screen")
@@ -111,7 +112,7 @@ def sample_on_screen(starts: np.ndarray, duration: float, frames: int) -> np.nda
 def has_constant_rate(starts: np.ndarray, duration: float) -> bool:
     """Whether frames that begin at `starts` (seconds, ascending) are evenly spaced, up to rounding.
 
-    The end counts as well: a last picture that stays on screen is no constant rate.
+    The end counts as well: a last picture that stays on screen breaks the constant rate.
     """
     if len(starts) == 1:
         return True
@@ -122,7 +123,7 @@ def has_constant_rate(starts: np.ndarray, duration: float) -> bool:
 
 
 def _single_precision(seconds: float) -> float:
-    """How far a float32 may be from a time of so many seconds: some decoders keep them so."""
+    """How far a float32 may be from a time in seconds: some decoders store times that way."""
     return seconds * 2.0**-23
 
 

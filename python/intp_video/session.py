@@ -23,20 +23,20 @@ class Session:
     factor, RoPE is stretched for everything that is cached: old and new keys stand at the positions
     a video of this length has.
 
-    Where that is what a full forward pass computes: with a ``factor`` that does not change (given,
-    or 1 as long as the video fits into the trained context) it is one, in chunks: equal up to
-    rounding at 16 bits. When the factor grows, keys and values of the first layer still are, and
-    so are all rotations; those of deeper layers come from hidden states that saw earlier tokens
-    under the factor of their time: an approximation. Frames are encoded in the groups in which they
-    arrive ("contiguous"), which matters for encoders that attend over time. Questions and answers
-    are forgotten: the next question sees the video alone.
+    With a constant ``factor`` (given, or 1 while the video fits into the trained context), a
+    session is one full forward pass in chunks, and equals it up to rounding at 16 bits. When the
+    factor grows, all rotations and the first layer's keys and values still equal that pass. Those
+    of deeper layers are an approximation: they come from hidden states that saw earlier tokens
+    under the factor of that time. Frames are encoded in the groups in which they arrive
+    ("contiguous"), which matters for encoders that attend over time. Questions and answers are
+    forgotten: the next question sees only the video.
 
     Args:
         model: a Hugging Face Video-LLM; extended until :meth:`close`.
         preparer: see :func:`intp_video.load`.
         frames: the most frames it will watch.
         rope: "none", "linear", "ntk" or "yarn".
-        factor: fixed; None: ``max(1, (frames so far * P + reserve) / L0)``, growing.
+        factor: a fixed factor; None: ``max(1, (frames so far * P + reserve) / L0)``, which grows.
         kv_bits: 16, 8, 4 or 2.
         **options: of :func:`intp_video.extend`: window, sink, ...
 
@@ -103,7 +103,7 @@ class Session:
         """Restore the model.
 
         Raises:
-            ModelError: closed already.
+            ModelError: it is already closed.
         """
         self._handle.restore()
 
@@ -118,13 +118,13 @@ class Session:
 
     @torch.no_grad()
     def add(self, clip: Clip | torch.Tensor) -> None:
-        """Show the next frames: they are encoded and prefilled, nothing else is.
+        """Show the next frames: only they are encoded and prefilled.
 
         Args:
             clip: whole groups of N frames: a :class:`Clip`, or uint8 ``[M, height, width, 3]``.
 
         Raises:
-            ValueError: no whole groups, or more frames than the session was made for.
+            ValueError: the groups are not whole, or the session was made for fewer frames.
 
         A call that fails, or is interrupted, leaves the session as it was.
         """
@@ -156,17 +156,17 @@ class Session:
                 use_cache=True,
                 **{self._handle.cache_argument: self._cache},
             )
-        except BaseException:  # the pass is undone by itself
+        except BaseException:  # the pass undoes itself
             if self.factor != factor:
                 self._handle.restretch(self._cache, factor)
             raise
         self.frames += count
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> str:
-        """The answer, greedy, to a question about the frames so far.
+        """The greedy answer to a question about the frames so far.
 
         Raises:
-            TypeError, ValueError: no question, see :meth:`Preparer.check_question`.
+            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`.
             ValueError: no frames yet.
         """
         self._preparer.check_question(question, "Session.ask")

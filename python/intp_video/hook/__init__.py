@@ -1,12 +1,12 @@
-"""The hook: one call lets a Hugging Face Video-LLM watch a long video, one call takes it all back.
+"""The hook: one call lets a Hugging Face Video-LLM watch a long video, one call undoes it all.
 
-entry      the call, by the options in ../options.py
-handle     what it does to a model, and the way back
-stretch    scaling factor and frequencies;  rotary: in place of rotary_emb
-encoder    in place of get_video_features
-forward    around every forward pass;  passes: one of them, and its proof;  padding: its mask
+entry      the call, with the options in ../options.py
+handle     what it does to a model, and how that is undone
+stretch    scaling factor and frequencies;  rotary: replaces rotary_emb
+encoder    replaces get_video_features
+forward    wraps every forward pass;  passes: one pass, and its proof;  padding: its mask
 sequence   what lives as long as a cache;  cache: its layers
-attention  in place of the attention and the mask function
+attention  replaces the attention and the mask function
 """
 
 from ..options import Options

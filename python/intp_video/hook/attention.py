@@ -1,9 +1,8 @@
-"""The attention and mask functions that an extended decoder calls, under transformers' own
-interfaces.
+"""The attention and mask functions of an extended decoder, under transformers' own interfaces.
 
-The mask function returns no ``[B, 1, Q, K]`` mask (10 GB at 100k tokens) but a carrier ``[B, 1, 1,
-5]`` int32: the rows of :class:`intp_ext.Bounds`, made once for all layers of a pass and read on the
-device.
+The mask function does not return a ``[B, 1, Q, K]`` mask (10 GB at 100k tokens). It returns an
+int32 carrier ``[B, 1, 1, 5]``: the rows of :class:`intp_ext.Bounds`, made once for all layers of a
+pass and read on the device.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ def intp_attention(
 
 
 def _refuse_unknown(kwargs: dict[str, Any]) -> None:
-    """What is not known may change the numbers: it is refused by its name, unless it says "no"."""
+    """Refuse unknown arguments by name, unless their value says "no": they may change results."""
     for name, value in kwargs.items():
         if name in IGNORED or value is None or value is False:
             continue
@@ -129,7 +128,7 @@ def _attend_alone(
     mask: torch.Tensor | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    """The decoder called by itself: everything that a layer needs must be in its arguments."""
+    """The decoder called on its own: the arguments must hold everything that a layer needs."""
     if decoder.needs_sequence:
         raise ModelError(
             "attention was called outside a pass of the whole model, where the video is not known; "
@@ -191,8 +190,8 @@ def intp_mask(
 ) -> torch.Tensor:
     """transformers' mask interface.
 
-    Returns the carrier ``[B, 1, 1, 5]``; for a mask function that is not plain causal, and for
-    padding that is no interval, transformers' own boolean mask ``[B, 1, Q, K]``.
+    Returns the carrier ``[B, 1, 1, 5]``. For a mask function that is not plain causal, or padding
+    between kept tokens, it returns transformers' own boolean mask ``[B, 1, Q, K]``.
     """
     queries, q_offset = compat.mask_queries(kwargs)
     kv_offset = kwargs.pop("kv_offset", None)
@@ -245,8 +244,7 @@ _lock = threading.Lock()
 
 
 def register() -> Callable[[], None]:
-    """Make both functions known to transformers as "intp"; returns the function that takes them
-    back."""
+    """Register both functions in transformers as "intp"; returns the function that undoes it."""
     global _users
     with _lock:
         if _users == 0:

@@ -1,4 +1,4 @@
-"""The video encoder of an extended model: in groups, tokens back in time order."""
+"""The video encoder of an extended model: encodes in groups, puts tokens back in time order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .passes import DecoderState, saw_features
 
 
 class GroupedEncoder:
-    """What stands in for a model's ``get_video_features``.
+    """Replaces a model's ``get_video_features``.
 
     Args:
         family: of the model.
@@ -96,15 +96,14 @@ class GroupedEncoder:
         return storage_order(frames, self._per_group, self._per_frame, self._options.grouping)
 
     def residual_order(self, start: torch.Tensor, length: torch.Tensor, rows: int) -> torch.Tensor:
-        """int32 ``[B, S]``: text stays where it is, visual tokens follow the order the encoder left
-        them in.
+        """int32 ``[B, S]``: text stays in place, visual tokens follow the encoder's order.
 
         Args:
             start, length: int ``[B]``, of the video in each row.
             rows: S.
 
         Raises:
-            ModelError: visual tokens that are no whole groups.
+            ModelError: visual tokens that do not fill whole groups.
         """
         order = torch.arange(rows, dtype=torch.int32, device=start.device).repeat(len(start), 1)
         for row, (first, count) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):

@@ -24,9 +24,9 @@ def extend(
 ) -> Handle:
     """Let a Video-LLM watch ``frames`` frames, without training, until :meth:`Handle.restore`.
 
-    ``model.generate`` and ``model(...)`` are called as before: with more frames in
-    ``pixel_values_videos`` and as many more placeholder tokens (:func:`intp_video.prepare` makes
-    both). Works as a context manager too.
+    Call ``model.generate`` and ``model(...)`` as before, with more frames in
+    ``pixel_values_videos`` and correspondingly more placeholder tokens
+    (:func:`intp_video.prepare` makes both). Works as a context manager too.
 
     Args:
         model: a Hugging Face Video-LLM, or a PEFT model of one; this instance alone is changed.
@@ -38,14 +38,14 @@ def extend(
         A :class:`Handle`.
 
     Raises:
-        ModelError: a model type that is not known, no video tower, extended already, or a RoPE that
-            is stretched already.
-        TypeError, ValueError: an option that is not known or out of range; the message names it.
+        ModelError: the model type is not known, there is no video tower, the model is already
+            extended, or its RoPE is already stretched.
+        TypeError, ValueError: an option is unknown or out of range; the message names it.
 
     Source: INTP (Shang et al., arXiv 2409.12963).
     """
     if hasattr(model, "get_base_model"):
-        model = model.get_base_model()  # PEFT: its layers stand in this model, which is extended
+        model = model.get_base_model()  # PEFT: its layers are inside this model, so extend this
     if getattr(model, "_intp_handle", None) is not None:
         raise ModelError("the model is extended already; call restore() on its handle first")
     family = video_model_for(getattr(model, "config", None))

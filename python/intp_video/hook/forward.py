@@ -1,5 +1,5 @@
-"""Around every forward pass: its sequence is found, our layers are put in its cache, its video is
-seen, and afterwards it is proved that every part took part."""
+"""Wraps every forward pass: finds its sequence and its video, puts our layers into its cache, and
+proves afterward that every part took part."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class ProvenForward:
                 if now is not None and now is not before:
                     now.finish(output, self._text.rotary_emb is self._rotary)
                     self._say_foreign_cache(now)
-            except BaseException:  # Ctrl-C too: layers of different lengths are no cache
+            except BaseException:  # Ctrl-C too: layers must not differ in length
                 undo.close()
                 raise
             finally:
@@ -212,7 +212,7 @@ class ProvenForward:
             )
 
     def _say_foreign_cache(self, now: ForwardPass) -> None:
-        """Once a pass has gone well: beside an error it would look like a part of it."""
+        """Only after a pass that succeeded: beside an error it would look like a part of it."""
         if self._options.fused and now.cache is not None and not now.own_layers:
             self._decoder.say_once(
                 f"{type(now.cache).__name__}: keys are rotated before they are cached, not by our "

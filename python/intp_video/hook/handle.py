@@ -1,4 +1,4 @@
-"""What is done to a model by :func:`intp_video.extend`, and the way back."""
+"""What :func:`intp_video.extend` does to a model, and how that is undone."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Handle:
-    """An extended model, and the way back.
+    """An extended model, and the way to restore it.
 
     Attributes:
-        model, family: the model, and what it is one of.
+        model, family: the model and its family.
         options: how it was extended.
         on_encode: called with (groups done, groups in all) while a video is encoded; may be set.
         active: until :meth:`restore`.
@@ -134,7 +134,7 @@ class Handle:
             self.restore()
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Copying or pickling an extended model meets its handle."""
+        """Refuses: copying or pickling an extended model reaches its handle."""
         raise ModelError(
             "an extended model is not copied or pickled: its parts would belong to the original; "
             "restore() first, and extend the copy"
@@ -191,7 +191,7 @@ class Handle:
         """Put every parameter, buffer, method, hook, config entry and module global back as it was.
 
         Raises:
-            ModelError: restored already.
+            ModelError: it is already restored.
         """
         if not self.active:
             raise ModelError("this handle was restored already")
@@ -199,10 +199,10 @@ class Handle:
         self._undo.close()
 
     def restretch(self, cache: Cache, factor: float) -> None:
-        """Another scaling factor, for all sequences to come and for everything ``cache`` holds.
+        """Set another scaling factor, for all later sequences and for everything in ``cache``.
 
         Raises:
-            ModelError: keys that are rotated already (anything but ``kv_rotate="on_read"``).
+            ModelError: keys are already rotated (anything but ``kv_rotate="on_read"``).
             ValueError: a factor below 1.
         """
         if self.options.kv_rotate != "on_read" or self.options.span != "all":

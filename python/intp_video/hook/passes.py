@@ -1,10 +1,10 @@
 """One forward pass through an extended model: what its layers need, and the proof that every part
 took part.
 
-transformers hands over our cache, mask, frequencies and attention function by name. A release that
-renames one of them drops ours in silence. So each part leaves a trace in the pass under way, and
-:meth:`ForwardPass.finish` raises where one is missing. The traces are host facts: identities,
-shapes and counts; no device memory is read for them.
+transformers looks up our cache, mask, frequencies and attention function by name. A release that
+renames one of them drops ours silently. So each part leaves a trace in the current pass, and
+:meth:`ForwardPass.finish` raises an error where one is missing. The traces are host facts
+(identities, shapes and counts); they read no device memory.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DecoderState:
     said: set[str] = field(default_factory=set)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Copying or pickling a part of an extended model meets what its layers share."""
+        """Refuses: copying or pickling a part of an extended model reaches what its layers share."""
         kind = type(self.layers[0]).__name__ if self.layers else "it"
         raise ModelError(
             f"{kind} belongs to an extended model, which is not copied or pickled whole or in "
@@ -62,7 +62,7 @@ class DecoderState:
         )
 
     def say_once(self, message: str) -> None:
-        """Log a warning, the first time; a compiled graph cannot talk."""
+        """Log a warning the first time; a compiled graph cannot log."""
         if message not in self.said and not torch.compiler.is_compiling():
             self.said.add(message)
             compat.log.warning(message)
@@ -77,7 +77,7 @@ class ForwardPass:
         cache: the cache it was given, or None.
         rows: new tokens in each row of the batch.
         own_layers: keys go through our cache layers (and there is a cache).
-        replayed: gradient checkpointing will call its layers again when it is over.
+        replayed: gradient checkpointing will call its layers again after the pass.
 
     Attributes:
         past: tokens in our cache layers before this pass.
@@ -85,14 +85,14 @@ class ForwardPass:
         order: int32 ``[B, S]``: time -> row of the residual stream, or None; ``inverse`` is the way
             back.
         positions: ``[1 or B, S]``, in time order, where rotation is withheld.
-        withheld: q and k arrive unrotated: rotating them is up to us.
-        kv_bounds: int32 ``[B, 2]``: keys that are no padding.
+        withheld: q and k arrive unrotated, so we rotate them.
+        kv_bounds: int32 ``[B, 2]``: the keys that are not padding.
         masks: every mask that attention may be given in this pass.
         has_padding_mask: it was given one, which the mask function must see.
-        holes: its padding stands between kept keys.
-        has_pixels: it was given a video that is to be encoded.
-        features: rows of video features that are to be merged, or None.
-        visual_tokens: placeholders they are merged into, or None where only embeddings are known.
+        holes: its padding lies between kept keys.
+        has_pixels: it was given a video to encode.
+        features: rows of video features to merge, or None.
+        visual_tokens: placeholders to merge them into, or None if only embeddings are known.
     """
 
     def __init__(

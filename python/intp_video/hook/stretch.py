@@ -61,7 +61,7 @@ class Stretch:
         """The frequencies of a sequence of ``length`` tokens (dynamic_ntk alone asks).
 
         Raises:
-            ModelError: the model stretches its RoPE already.
+            ModelError: the model already stretches its RoPE.
         """
         own = self._rotary
         trained = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
@@ -99,7 +99,7 @@ class Stretch:
             has_video: it begins with one.
 
         Raises:
-            ModelError: rows of a batch that dynamic_ntk gives frequencies of their own.
+            ModelError: dynamic_ntk would give rows of the batch different frequencies.
         """
         if self._kind != "dynamic_ntk":
             return None, self.reach

@@ -12,15 +12,14 @@ if TYPE_CHECKING:
 
 
 class VideoModel(ABC):
-    """One file of this package per family: where its parts are and how its video encoder is
-    called."""
+    """A family: where its parts are and how its video encoder is called; one file for each."""
 
     model_type: str  # as in config.json
 
     @abstractmethod
     def model_class(self, config: Any) -> type[PreTrainedModel]:
         """The class for generation: transformers' own (its auto classes differ between 4.57 and
-        5), or one of ours where the config asks for a tower that transformers does not have."""
+        5), or one of ours if the config asks for a tower that transformers lacks."""
 
     @abstractmethod
     def frames_per_group(self, config: Any) -> int:

@@ -1,6 +1,6 @@
 """Video-LLaVA (Lin et al., arXiv 2311.10122), as ``VideoLlavaForConditionalGeneration``.
 
-The Hugging Face port encodes every frame by itself; the original tower attends over exactly 8
+The Hugging Face port encodes each frame on its own; the original tower attends over exactly 8
 frames (``towers/temporal_clip.py``). Both are called with whole groups of 8, so both are right.
 """
 

@@ -1,4 +1,4 @@
-"""The contract between the reader and the decoders, one file a decoder.
+"""The contract between the reader and the decoders, which have one file each.
 
 A backend module has one function, ``open_stream(path, num_threads) -> VideoStream``, and imports
 its decoder inside it: nothing is imported until a video is read.
@@ -53,7 +53,7 @@ class VideoStream(Protocol):
 
     count: int
     start: float  # when the first frame is shown, by the container's clock
-    starts: np.ndarray | None  # float64 [count], seconds since the first; None: not to be had
+    starts: np.ndarray | None  # float64 [count], seconds since the first; None: not available
     duration: float
     fps: float
 
@@ -128,7 +128,7 @@ def check_utf8(path: str) -> None:
     """For decoders that take a path as text.
 
     Raises:
-        BackendFailure: its bytes are no UTF-8.
+        BackendFailure: its bytes are not UTF-8.
     """
     try:
         path.encode()
@@ -139,7 +139,7 @@ def check_utf8(path: str) -> None:
 def length_of(starts: np.ndarray, told_end: float) -> float:
     """Seconds from the first frame to the end of the last, of frames that begin at `starts`.
 
-    A container that tells no length of its last frame gives it that of most.
+    If the container does not tell the length of the last frame, the most common length is used.
     """
     if told_end > starts[-1] or len(starts) == 1:
         return max(told_end, 0.0)

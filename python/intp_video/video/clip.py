@@ -10,7 +10,7 @@ __all__ = ["Clip"]
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames sampled from a video, in presentation order, and how they were come by.
+    """Frames sampled from a video, in presentation order, and how they were obtained.
 
     Attributes:
         frames: uint8 ``[T, H, W, 3]``, RGB, as a player shows them: upright, with square pixels.
@@ -20,7 +20,7 @@ class Clip:
         duration: seconds from the first frame of the video to the end of its last.
         backend: the decoder that read it, one of `BACKENDS`.
         path: the file, as given.
-        notes: one sentence for everything lost, repeated or fallen back from; empty if nothing was.
+        notes: one sentence for each loss, repetition or fallback; empty if there was none.
     """
 
     frames: np.ndarray

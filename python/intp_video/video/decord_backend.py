@@ -12,8 +12,8 @@ from .backend import BackendFailure, check_utf8, length_of
 
 __all__ = ["open_stream"]
 
-# decord shows a neighbor in place of a frame that it cannot decode and says nothing, unless the
-# number of such frames has a limit. This one, a share of all frames, is passed by the first.
+# decord silently shows a neighbor in place of a frame that it cannot decode, unless the number of
+# such frames has a limit. The first such frame exceeds this limit, a share of all frames.
 _NO_SILENT_REPAIRS = 1e-9
 
 
@@ -67,7 +67,7 @@ class DecordStream:
 
     def decode(self, indices: Sequence[int]) -> Iterator[tuple[np.ndarray, float] | None]:
         keyframes = list(self._reader.get_key_indices())
-        resume_at = 0  # frames before this one cannot be had
+        resume_at = 0  # frames before this one are unavailable
         for index in indices:
             if index < resume_at:
                 yield None
@@ -79,7 +79,7 @@ class DecordStream:
                     frame = self._reader[index]
             except (*_failures(), BackendFailure):  # type: ignore[misc]
                 # The reader gives nothing more once its decoder has failed, and a new one fails at
-                # the same place: the next frame to be had follows the next keyframe.
+                # the same place: the next available frame follows the next keyframe.
                 self._reader = None
                 following = bisect.bisect_right(keyframes, index)
                 resume_at = keyframes[following] if following < len(keyframes) else self.count
@@ -104,7 +104,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Closes the mouth of the C++ side, which prints what it also raises."""
+    """Silences the C++ side, which prints what it also raises."""
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

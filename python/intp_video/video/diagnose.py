@@ -1,4 +1,4 @@
-"""Why a file is no readable video, told from its bytes: decoders only say "invalid data"."""
+"""Tells from its bytes why a file is not a readable video: decoders only say "invalid data"."""
 
 import os
 import string

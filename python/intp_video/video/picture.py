@@ -1,8 +1,8 @@
-"""A frame as PyAV decodes it to the picture that a player shows, and what was done on the way.
+"""Turns a frame that PyAV decodes into the picture that a player shows, and notes what was done.
 
-A file says how its pictures are to be shown: turned or mirrored, with pixels that are not square,
-in two fields, in a high dynamic range. FFmpeg's command line follows the first of these by itself
-and has filters for the others.
+A file says how to show its pictures: turned or mirrored, with pixels that are not square, in two
+fields, in a high dynamic range. FFmpeg's command line applies the first of these by default and has
+filters for the others.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Traits:
         stream: av.video.stream.VideoStream,
         pixel: Fraction | None = None,
     ) -> Traits:
-        """Of a frame that was just decoded; `pixel` None: what the stream as a whole declares."""
+        """Of a frame just decoded; `pixel` None: what the stream as a whole declares."""
         return cls(
             matrix=_display_matrix(frame),
             pixel=Fraction(pixel or stream.sample_aspect_ratio or 1),

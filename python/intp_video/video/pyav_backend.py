@@ -21,8 +21,7 @@ def open_stream(path: str, num_threads: int) -> "PyavStream":
 
 
 def traits_of(path: str) -> Traits | None:
-    """How the first frame of a file is to be shown, for decoders that do not ask; None where
-    nothing can be learnt."""
+    """How to show the first frame of a file, for decoders that do not ask; None if unknown."""
     import av
 
     try:
@@ -89,8 +88,8 @@ class PyavStream:
             raise BackendFailure("its video stream has no frames")
         self._pts = sorted(set(pts))
         self._keys = sorted(set(keys)) or self._pts[:1]
-        # AVI has no time of display. What FFmpeg says instead is wrong for H.264 with B-frames: in
-        # the order of the file. FFmpeg's tools take frames as they come then, and so is done here.
+        # AVI has no display times. Those that FFmpeg derives follow the order of the file, which is
+        # wrong for H.264 with B-frames. FFmpeg's tools then take frames as they come; so do we.
         self._counted = (
             self._container.format.name == "avi"
             and self._stream.codec_context.has_b_frames
@@ -142,7 +141,7 @@ class PyavStream:
         yield from self._counted_frames() if self._counted else self._frames()
 
     def _counted_frames(self) -> Iterator:
-        """All frames; the n-th that the decoder gives is shown n-th, whatever it says of time."""
+        """All frames; the n-th that the decoder gives is shown n-th, whatever its time says."""
         for when, frame in zip(self._pts, self._frames(), strict=False):
             self._reordered |= frame.pts != when
             frame.pts = when

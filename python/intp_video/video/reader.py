@@ -1,4 +1,4 @@
-"""`read_video`: chooses a decoder, samples, and says what was lost on the way."""
+"""`read_video`: chooses a decoder, samples frames, and says what was lost."""
 
 import math
 import os
@@ -36,9 +36,9 @@ def read_video(
     """Reads `frames` frames, spread evenly over the time of a video, in presentation order.
 
     The video is cut into `frames` segments of equal length, and the frame on screen in the middle
-    of each is decoded; at a constant rate this is the middle frame of each. Only the
-    packets from the keyframe before a sampled frame up to it are decoded, and only the sampled
-    frames are kept: memory is ``frames * H * W * 3`` bytes, whatever the length of the video.
+    of each is taken; at a constant rate this is the middle frame of each. Only the packets from the
+    keyframe before a sampled frame up to that frame are decoded, and only the sampled frames are
+    kept: memory is ``frames * H * W * 3`` bytes, whatever the length of the video.
 
     Args:
         path: a video file.
@@ -46,9 +46,9 @@ def read_video(
         backend: ``"pyav"``, ``"torchcodec"``, ``"decord"``, or ``"auto"``: the first of these that
             is installed, opens the file and decodes every sampled frame; if none decodes them all,
             the one that loses the fewest. `Clip.notes` says which was used and why no earlier one.
-            decord returns other frames than it should where frames are stored out of order (HEVC
-            with open GOPs, MPEG-4 with B-frames, MPEG-TS), so it comes last.
-        num_threads: decoding threads; by default one a CPU, at most 8.
+            decord returns wrong frames where frames are stored out of order (HEVC with open GOPs,
+            MPEG-4 with B-frames, MPEG-TS), so it comes last.
+        num_threads: decoding threads; by default one per CPU, at most 8.
 
     Returns:
         A `Clip`: frames uint8 ``[frames, H, W, 3]`` RGB, upright, with the time and index of each.
@@ -102,7 +102,7 @@ def read_video(
 
 def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, int]:
     """The clip as one backend reads it, and how many of its frames that backend has lost."""
-    # An absolute path: what is before a colon in another one is a protocol for FFmpeg.
+    # An absolute path: in any other, FFmpeg takes what is before a colon for a protocol.
     stream = load_backend(name).open_stream(os.path.abspath(path), num_threads)
     try:
         indices = _sample(stream, frames)  # [T]
@@ -181,7 +181,7 @@ def _timing_notes(
     seconds: np.ndarray,
     decoded: np.ndarray,
 ) -> Iterator[str]:
-    """What is to be said of a video with few frames, or with frames that are unevenly spaced."""
+    """Notes on a video with few frames, or with unevenly spaced frames."""
     frames = len(indices)
     if stream.count < frames:
         yield f"the video has {stream.count} frames, {frames} were asked for: some are repeated"
@@ -239,7 +239,7 @@ def _check_path(path: str | os.PathLike) -> str:
 
 
 def check_video_file(path: str) -> None:
-    """Says what is wrong with a path that names no file with something in it, decoding nothing.
+    """Says what is wrong with a path that is not a nonempty file, without decoding anything.
 
     Raises:
         VideoError: no such file, a directory, not readable, empty, or text.

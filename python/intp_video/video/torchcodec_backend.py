@@ -1,4 +1,4 @@
-"""torchcodec: PyTorch's own decoder, on the FFmpeg of the machine."""
+"""torchcodec: PyTorch's own decoder, with the FFmpeg of the machine."""
 
 from collections.abc import Iterator, Sequence
 

@@ -38,7 +38,7 @@ def write_video(
     except ImportError as error:
         raise VideoError("writing a video needs PyAV (pip install av)") from error
 
-    # An absolute path: what is before a colon in another one is a protocol for FFmpeg.
+    # An absolute path: in any other, FFmpeg takes what is before a colon for a protocol.
     with av.open(os.path.abspath(path), "w") as container:
         # x264's macroblock tree reads memory that it never wrote (core 165, AVX-512): about one
         # file in a hundred came out a few bytes different.
