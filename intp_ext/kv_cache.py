@@ -21,32 +21,32 @@ _OPTIONS = ("bits", "rotate", "key_group", "value_group")
 class KVCache:
     """Keys and values of one attention layer, quantized as they come (KIVI, arXiv 2402.02750).
 
-    A key has one scale and one zero for each channel over ``key_group`` tokens, a value one for
-    each token over ``value_group`` channels, both in the dtype of the states; the zero is the
-    smallest value, exact, and no value is off by more than half a step
+    Keys have one scale and one zero per channel over ``key_group`` tokens; values have one of each
+    per token over ``value_group`` channels. Both are in the dtype of the states. The zero is
+    exactly the smallest value, and no value is off by more than half a step
     (:func:`intp_ext.reference_kv.quantize`). The newest tokens, up to ``key_group - 1``, stay in
-    full precision until their group is complete, whatever the pieces in which they came.
+    full precision until their group is complete, however they were split into calls.
 
     Equivalent eager PyTorch at 16 bits: ``k = torch.cat((k, new_k), dim=2)``, and the same for v.
 
-    Tensors that are given are copied, and so are those that come out, but for the views that
-    :meth:`rows` and :meth:`pages` are. A call that raises leaves the cache as it was.
+    Arguments and results are copied, except the views that :meth:`rows` and :meth:`pages` return.
+    A call that raises leaves the cache as it was.
 
     Args:
-        bits: of a code: 2, 4 or 8; 16 stores keys and values as they are.
-        rope: rotates keys by their positions; None: they come rotated already, or need no rotation.
+        bits: per code: 2, 4 or 8; 16 stores keys and values as they are.
+        rope: rotates keys by their positions; None: keys are already rotated, or need no rotation.
         rotate: "on_write": keys are rotated once, when they are appended. "on_read": they are
-            cached as they come and rotated while they are read, so that :meth:`set_rope` changes
-            the rotation of everything cached.
+            cached unrotated and rotated while they are read, so that :meth:`set_rope` changes the
+            rotation of everything cached.
         key_group: tokens, a multiple of 64.
         value_group: channels, a multiple of 16; the last group of a head may be narrower.
-        capacity: most tokens it may hold, reserved at once; None: it grows by a quarter. Under
+        capacity: the most tokens it may hold, reserved up front; None: it grows by a quarter. Under
             ``torch.compile`` a cache with a capacity is compiled once for each shape of the new
             tokens; one that grows is compiled again as it grows.
 
     Attributes:
         bits, rope, rotate, key_group, value_group, capacity: as given.
-        length: tokens in it, padding included.
+        length: tokens in the cache, padding included.
         shape: ``(B, Hkv, length, D)``, or None before the first append.
 
     Raises:
@@ -143,7 +143,7 @@ class KVCache:
 
     @property
     def kv_bounds(self) -> torch.Tensor | None:
-        """int32 ``[B, 2]``: tokens ``lo <= j < hi`` are no padding; None where none is."""
+        """int32 ``[B, 2]``: tokens ``lo <= j < hi`` are not padding; None if no token is."""
         bounds = self._memory.bounds
         return None if bounds is None else bounds.clone()
 
@@ -166,15 +166,14 @@ class KVCache:
         return self._memory.rows()
 
     def pages(self) -> tuple[torch.Tensor, ...]:
-        """Codes of keys and of values, scales and zeros of keys and of values: everything that is
-        reserved."""
+        """Codes of keys and of values, then their scales and zeros: all that is reserved."""
         return tuple(self._buffers[name] for name in BUFFERS[:4])
 
     def dequantize(self) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v ``[B, Hkv, length, D]`` in the dtype of the states, in new memory.
 
-        For tests and for the curious. Keys are as they are cached: unrotated with
-        ``rotate="on_read"``. Padding holds any finite numbers.
+        For tests and inspection. Keys are as cached: unrotated with ``rotate="on_read"``. Padding
+        holds arbitrary finite numbers.
 
         Raises:
             ValueError: nothing was appended yet.
@@ -205,22 +204,21 @@ class KVCache:
                 D. The first ones decide batch, heads, head_dim, dtype and device.
             positions: of the new tokens, with a rope: int32, int64 or float32 ``[S]``, ``[1 or B,
                 S]``, or ``[3, 1 or B, S]`` for M-RoPE, where one axis stands for three that agree;
-                None: they follow the tokens that are in the cache. Kept as float32, exact below
-                2^24.
-            order: int32 or int64 ``[S']`` or ``[B, S']``: token i of what is cached is row
-                ``order[i]`` of k and v; positions are those of the S' tokens. On CUDA a row that is
-                not there is cached as zeros (:func:`intp_ext.validate` finds it).
+                None: they follow the tokens in the cache. Kept as float32, exact below 2^24.
+            order: int32 or int64 ``[S']`` or ``[B, S']``: the i-th new token of the cache is row
+                ``order[i]`` of k and v; positions are those of the S' tokens. On CUDA a row that
+                does not exist is cached as zeros (:func:`intp_ext.validate` finds it).
             kv_bounds: int32 ``[B, 2]``, indices in the cache: tokens outside ``lo <= j < hi`` are
-                padding, keep out of every scale and zero, and may hold anything. It holds for
-                :func:`cached_attention` too, and is remembered: later tokens lengthen the rows that
+                padding, which affects no scale or zero and may hold anything. The bounds apply to
+                :func:`cached_attention` too and are kept: later tokens lengthen the rows that
                 reached the end of the cache.
 
         Raises:
             TypeError: wrong type or dtype.
             ValueError: shapes, device or positions that do not fit, more tokens than ``capacity``,
-                on the CPU infinities or NaN where codes are made of them. The cache is then as it
-                was. On CUDA, where the host would have to wait to see them, such a group gets NaN
-                for its scale and zero: attention that sees it gives NaN.
+                or, on the CPU, infinities or NaN to be quantized. The cache is then as it was. On
+                CUDA, where the host would have to wait to see them, such a group gets NaN for its
+                scale and zero: attention that sees it gives NaN.
         """
         where = "KVCache.append"
         if self.capacity is not None and torch.compiler.is_compiling():
@@ -273,10 +271,10 @@ class KVCache:
         self._hold(buffers, kept, bounds, end)
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
-        """Row b becomes what row ``beam_idx[b]`` was (beam search); rows may go, or repeat.
+        """Row b becomes what row ``beam_idx[b]`` was (beam search); rows may vanish or repeat.
 
         Raises:
-            TypeError, ValueError: no int32 or int64 ``[B']``, or a row that is not there.
+            TypeError, ValueError: not an int32 or int64 ``[B']``, or a row that does not exist.
         """
         where = "KVCache.reorder"
         _checks.tensor(where, "beam_idx", beam_idx, _checks.INDICES)
@@ -291,11 +289,12 @@ class KVCache:
         self._memory = self._memory.index(index)
 
     def crop(self, length: int) -> None:
-        """Forget all tokens from ``length`` on. Where that cuts a group, its remainder is
-        dequantized, and quantized again when the group is complete again.
+        """Forget all tokens from ``length`` on.
+
+        If that cuts a group, its remainder is dequantized, and quantized again once complete.
 
         Raises:
-            TypeError, ValueError: no int, negative, or more than there are.
+            TypeError, ValueError: not an int, negative, or more than there are.
         """
         where = "KVCache.crop"
         if _checks.count(where, "length", length) > self.length:
@@ -313,12 +312,11 @@ class KVCache:
     def mark(
         self, tokens: int | None = None
     ) -> tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """What :meth:`rewind` needs to forget the tokens that follow, to the bit: a copy of the
-        unfinished group.
+        """A copy of the unfinished group, with which :meth:`rewind` forgets later tokens exactly.
 
         Args:
-            tokens: how many will follow at most; nothing is copied where they do not complete the
-                group. None: any number.
+            tokens: the most that will follow; nothing is copied if they cannot complete the group.
+                None: any number.
         """
         left = self.key_group - self.length % self.key_group
         kept = self.bits == 16 or (tokens is not None and tokens < left)
@@ -326,11 +324,13 @@ class KVCache:
         return (self.length, *rows, self.kv_bounds)
 
     def rewind(self, mark: tuple[Any, ...]) -> None:
-        """As it was at :meth:`mark`, where :meth:`crop` would dequantize a group. Tokens may have
-        been appended since, and taken back as far as the mark; rows not reordered.
+        """Return to :meth:`mark` exactly, where :meth:`crop` would dequantize a group.
+
+        Since the mark, tokens may have been appended, and cropped as far as the mark; rows must not
+        have been reordered.
 
         Raises:
-            ValueError: fewer tokens than there were, or another batch.
+            ValueError: fewer tokens than at the mark, or another batch.
         """
         length, k, v, bounds = mark
         shape = self.shape
@@ -446,7 +446,7 @@ class KVCache:
         bounds: torch.Tensor | None,
         length: int,
     ) -> None:
-        """What :meth:`held` gave, of a cache of the same options."""
+        """Take what :meth:`held` gave, from a cache with the same options."""
         self._hold(dict(zip(BUFFERS, buffers, strict=True)), positions, bounds, length)
 
     def graph_arguments(self) -> tuple[Any, ...]:
@@ -470,7 +470,7 @@ class KVCache:
         order: torch.Tensor | None,
         kv_bounds: torch.Tensor | None,
     ) -> None:
-        """:meth:`append` under ``torch.compile``: memory is made here, everything else is done
+        """:meth:`append` under ``torch.compile``: makes memory here, and does everything else
         inside an operator, whose graph fits every length."""
         where, memory, capacity = "KVCache.append", self._memory, self.capacity
         assert capacity is not None
@@ -512,7 +512,7 @@ class KVCache:
                     'KVCache: rope: rotate="on_read" expects one axis and a rotary_dim that is a '
                     f"multiple of 4, got sections {rope.sections}, rotary_dim {rope.rotary_dim}"
                 )
-        # a copy: what is cached was rotated by these frequencies, whatever becomes of the caller's
+        # a copy: cached keys were rotated by these frequencies, whatever happens to the caller's
         self.rope = None if rope is None else replace(rope, inv_freq=rope.inv_freq.clone())
 
     def _check_states(

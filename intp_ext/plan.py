@@ -20,18 +20,18 @@ class AttentionPlan:
 
     Attributes:
         kernel: ``"prefill"`` or ``"decode"`` (few rows: bound by reading the keys); on CUDA also
-            ``"plain"`` (without tensor cores: float32, or rows that are not on 16 bytes).
-        reason: why this one.
-        level: instruction set of the kernel; on CUDA the least compute capability.
-        arithmetic: what its products are made of.
+            ``"plain"`` (without tensor cores: float32, or rows not aligned to 16 bytes).
+        reason: why this kernel.
+        level: instruction set of the kernel; on CUDA the lowest compute capability.
+        arithmetic: how its products are computed.
         rows_per_tile, keys_per_tile: size of a tile.
         full: tiles in which every row sees every key.
         edge: tiles that need a mask.
         skipped: tiles in which no row sees any key: they cost nothing.
         tasks: pieces that the threads share; on CUDA, blocks.
-        scratch_bytes: memory besides inputs and output. On the CPU independent of Sq and Skv for
-            prefill, one partial result per 1024 keys for decode; on CUDA one partial result of
-            every row for each block that shares its keys, none where there are rows enough.
+        scratch_bytes: memory besides inputs and output. On the CPU, prefill's does not depend on Sq
+            and Skv, and decode's is one partial result per 1024 keys. On CUDA it is one partial
+            result of every row for each block that shares its keys, or none if rows suffice.
     """
 
     kernel: str

@@ -111,7 +111,7 @@ def visible(
         bounds: int32 ``[B, 5]``: lo, hi, q_offset, block_start, dense_from of each batch row.
         queries: int ``[Sq]`` row numbers of q; the absolute index is ``q_offset + row``.
         keys: int ``[Skv]`` absolute key indices.
-        window: blocks that are seen, or None for full causal attention.
+        window: blocks that a query sees, or None for full causal attention.
     """
     columns = bounds.long()[:, :, None, None].unbind(1)
     lo, hi, q_offset, block_start, dense_from = columns  # [B, 1, 1] each

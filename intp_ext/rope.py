@@ -15,8 +15,9 @@ ROPE_KINDS = ("none", "linear", "ntk", "dynamic_ntk", "yarn")
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary position embedding: pair d of a head is turned by ``position * inv_freq[d]``
-    (RoFormer, Su et al., arXiv 2104.09864).
+    """Rotary position embedding (RoFormer, Su et al., arXiv 2104.09864).
+
+    Channel pair d of a head is turned by ``position * inv_freq[d]``.
 
     Args:
         inv_freq: float32 ``[D_rot/2]``, radians per position; ``D_rot <= head_dim`` (partial
@@ -29,7 +30,7 @@ class Rope:
             following one another (Qwen2-VL, Qwen2.5-VL: t..t h..h w..w).
 
     Raises:
-        TypeError: ``inv_freq`` is not a float32 tensor, or another argument of another type.
+        TypeError: ``inv_freq`` is not a float32 tensor, or another argument has the wrong type.
         ValueError: wrong shape, a non-finite scaling, or sections that do not sum to ``D_rot/2``.
     """
 
@@ -128,10 +129,9 @@ def rope_frequencies(
         A :class:`Rope`, its ``inv_freq`` float32 ``[D_rot/2]`` on ``device``.
 
     Raises:
-        TypeError: a dimension or length that is no int, any other argument of another type.
-        ValueError: unknown kind, a dimension that is not even and positive, a factor that is not
-            finite or below 1, an argument that the kind needs and was not given, or one out of its
-            range.
+        TypeError: a dimension or length is not an int, or another argument has the wrong type.
+        ValueError: the kind is unknown, a dimension is not even and positive, a factor is not
+            finite or is below 1, or an argument that the kind needs is missing or out of range.
     """
     dim = head_dim if rotary_dim is None else rotary_dim
     _check_arguments(kind, head_dim, dim, base, factor, original_max_position, length)
@@ -176,12 +176,10 @@ def _stretched(base: float, stretch: float, dim: int) -> float:
 def _yarn_ramp(
     dim: int, base: float, trained: int, beta_fast: float, beta_slow: float, truncate: bool
 ) -> torch.Tensor:
-    """float32 ``[dim/2]``: 0 where a frequency is kept, 1 where it is interpolated (YaRN, eq.
-    18-23)."""
+    """float32 ``[dim/2]``: 0 keeps a frequency, 1 interpolates it (YaRN, eq. 18-23)."""
 
     def frequency_with(rotations: float) -> float:
-        """The (fractional) index of the frequency that turns so many times over the trained
-        context."""
+        """The (fractional) index of the frequency that makes this many turns over L0."""
         return dim * math.log(trained / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
     low, high = frequency_with(beta_fast), frequency_with(beta_slow)

@@ -1,5 +1,4 @@
-"""Which keys a query sees: the window as its caller writes it, and its bounds as kernels read
-them."""
+"""Which keys a query sees: the window that a caller writes, and the bounds that kernels read."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from . import _checks
 
 RowIndex = int | torch.Tensor
 
-# Columns of the int32 [B, 5] tensor that carries what differs from row to row of a batch
+# Columns of the int32 [B, 5] tensor that holds what differs between the rows of a batch
 # (csrc/common/visibility.h).
 LO, HI, Q_OFFSET, BLOCK_START, DENSE_FROM = range(5)
 NEVER_DENSE = 2**31 - 1
@@ -34,7 +33,7 @@ class Window:
     Args:
         size: blocks a query sees, its own included; at least 1.
         block: tokens in one block; at least 1.
-        block_start: absolute key index at which a block begins; an int, or int32 ``[B]`` where rows
+        block_start: absolute key index at which a block begins; an int, or int32 ``[B]`` if rows
             differ (left padding).
         sink: tokens at the start of the row that every query sees; at least 0.
         dense_from: absolute index of the first dense query; an int, int32 ``[B]``, or None for
@@ -81,17 +80,17 @@ class Window:
 class Bounds:
     """A :class:`Window` with the numbers of every row of a batch on the device.
 
-    :func:`intp_ext.attention` makes one of its arguments at every call. A model makes one a pass,
-    by :meth:`of`, and gives it to all its layers: ``attention(q, k, v, bounds=bounds)``.
+    :func:`intp_ext.attention` makes one from its arguments at every call. A model makes one per
+    pass, with :meth:`of`, and gives it to all its layers: ``attention(q, k, v, bounds=bounds)``.
 
     Args:
-        rows: int32 ``[B, 5]``: lo and hi (keys ``lo <= j < hi`` are no padding), the absolute index
-            of query row 0, ``block_start`` and ``dense_from`` of the window.
+        rows: int32 ``[B, 5]``: lo and hi (keys ``lo <= j < hi`` are not padding), the absolute
+            index of query row 0, ``block_start`` and ``dense_from`` of the window.
         size: blocks a query sees; None for full causal attention.
         block, sink: of the window.
 
     Raises:
-        TypeError: ``rows`` is no int32 tensor.
+        TypeError: ``rows`` is not an int32 tensor.
         ValueError: ``rows`` is not ``[B, 5]`` and contiguous.
     """
 
@@ -164,7 +163,7 @@ def _pack(columns: tuple[RowIndex, ...], batch: int, device: torch.device) -> to
         return row if batch == 1 else row.repeat(batch, 1)
 
     def column(value: RowIndex) -> torch.Tensor:
-        if isinstance(value, torch.Tensor):  # an int of a shape as well, where torch.jit traces
+        if isinstance(value, torch.Tensor):  # under torch.jit.trace, an int from a shape too
             return value.to(device, torch.int32).expand(batch)
         return torch.full((batch,), value, dtype=torch.int32, device=device)
 

@@ -90,8 +90,10 @@ def apply_rope(
 def rotate(
     x: torch.Tensor, positions: torch.Tensor, rope: Rope, order: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """:func:`apply_rope` of one tensor, for callers who have checked what they pass on: nothing is
-    checked here but what keeps the kernel inside its memory."""
+    """:func:`apply_rope` of one tensor, for callers who have checked their arguments.
+
+    It checks only what keeps the kernel inside its memory.
+    """
     return torch.ops.intp_ext.apply_rope.single(x, *_arguments(positions, rope, order))
 
 
@@ -126,7 +128,7 @@ def _check_out(
 
 
 def _like(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
-    """A transposed ``[B, S, H, D]`` gives its like, as in csrc/rope/op.h."""
+    """A transposed ``[B, S, H, D]`` gives another one, as in csrc/rope/op.h."""
     batch, heads, rows, dim = x.shape
     length = rows if order is None else order.shape[-1]
     if x.stride(1) < x.stride(2):

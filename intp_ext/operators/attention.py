@@ -38,7 +38,7 @@ def attention(
 ) -> torch.Tensor:
     """Causal attention with fused token rearrangement, interpolated RoPE and a window of frames.
 
-    Equivalent eager PyTorch, with neither ``order`` nor ``window``::
+    Equivalent eager PyTorch, without ``order`` and ``window``::
 
         q, k = apply_rope(q, k, positions, rope)
         F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
@@ -48,20 +48,20 @@ def attention(
     Args:
         q: ``[B, Hq, Sq, D]`` float32, bfloat16 or float16, any strides with unit stride in D.
         k, v: ``[B, Hkv, Skv, D]``, dtype and device of q; ``Hq`` is a multiple of ``Hkv`` (GQA).
-        rope: rotate q and k on the way in; None: they are rotated already, or need no rotation.
+        rope: rotates q and k first; None: they are already rotated, or need no rotation.
         positions: of all Skv keys, in time order: int32, int64 or float32 ``[Skv]``, ``[1 or B,
             Skv]``, or ``[3, 1 or B, Skv]`` for M-RoPE. Query row r is at entry ``q_offset + r``.
             Given with ``rope``.
         order: int32 or int64 ``[S]`` or ``[B, S]``, a permutation: row ``order[t]`` of q, k and v
-            is the token at time t. Attention is computed in time order and row ``order[t]`` of the
-            result belongs to time t: storage order in, storage order out. Needs ``Sq == Skv`` and
-            ``q_offset == 0``.
+            is the token at time t. Attention is computed in time order, and row ``order[t]`` of the
+            result belongs to time t, so the result is in storage order too. Needs ``Sq == Skv``
+            and ``q_offset == 0``.
         window: :class:`Window`; None for full causal attention.
         q_offset: absolute index of query row 0 (cached keys before it): an int, or int32 ``[]`` or
             ``[B]``, which is read on the device.
-        kv_bounds: int32 ``[B, 2]``: row b sees keys ``lo <= j < hi``; padding, and nothing else.
-        bounds: what ``window``, ``q_offset`` and ``kv_bounds`` make, in their place, for calls that
-            see the same (:class:`Bounds`); q and k come rotated, in time order.
+        kv_bounds: int32 ``[B, 2]``: row b sees keys ``lo <= j < hi``; for padding only.
+        bounds: replaces ``window``, ``q_offset`` and ``kv_bounds`` in calls that share them
+            (:class:`Bounds`); q and k must be rotated and in time order.
         scale: factor on the scores; None for ``D ** -0.5``.
         out: ``[B, Hq, Sq, D]`` to write into; refused when an input requires grad.
 
@@ -71,8 +71,8 @@ def attention(
 
     Raises:
         TypeError: wrong type or dtype.
-        ValueError: shapes that do not fit, mixed devices, ``positions`` shorter than the keys, an
-            ``order`` that is no permutation (checked on the CPU; on a GPU by
+        ValueError: shapes that do not fit, mixed devices, ``positions`` shorter than the keys, or
+            an ``order`` that is not a permutation (checked on the CPU; on a GPU by
             :func:`intp_ext.validate`).
 
     Source: INTP (Shang et al., arXiv 2409.12963), sections 3.1 and 3.2; sink: arXiv 2309.17453.
@@ -120,8 +120,10 @@ def attention(
 def attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: Bounds, scale: float
 ) -> torch.Tensor:
-    """:func:`attention` of rotated q and k, for callers who have checked what they pass on: nothing
-    is checked here but what keeps the kernel inside its memory."""
+    """:func:`attention` of rotated q and k, for callers who have checked their arguments.
+
+    It checks only what keeps the kernel inside its memory.
+    """
     return torch.ops.intp_ext.attention_core(
         q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale
     )
@@ -137,7 +139,7 @@ def _rotate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     rows, keys = q.shape[2], k.shape[2]
     if keys == 0:
-        return q, k  # nobody sees anything, and there is no position to turn to
+        return q, k  # no query sees a key, and there are no positions
     whole = rows == keys and isinstance(q_offset, int)
     if whole:
         return apply_rope(q, k, positions, rope, order)
@@ -269,7 +271,7 @@ def _check_order(
 
 
 def result_like(q: torch.Tensor) -> torch.Tensor:
-    """Memory for the result: a transposed ``[B, S, H, D]`` gives its like, as in
+    """Memory for the result, transposed if q is a transposed ``[B, S, H, D]``, as in
     csrc/attention/op.h."""
     batch, heads, rows, dim = q.shape
     if q.stride(1) < q.stride(2):
@@ -295,7 +297,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     *states, bounds = ctx.saved_tensors
     needed = ctx.needs_input_grad[:3]
-    again = torch.is_grad_enabled()  # create_graph=True: what is returned is derived once more
+    again = torch.is_grad_enabled()  # create_graph=True: the result is differentiated again
     with torch.enable_grad():
         # an alias of each, because q, k and v may be one tensor
         q, k, v = (x.view_as(x) if again else x.detach().requires_grad_() for x in states)

@@ -1,5 +1,4 @@
-"""A :class:`intp_ext.KVCache` inside ``torch.compile``: two operators that a graph sees as one call
-each.
+"""A :class:`intp_ext.KVCache` inside ``torch.compile``: two operators, each one call in a graph.
 
 The length of a cache changes at every token. As a Python int it would be a constant of the graph,
 which would be compiled anew each time; so in a graph the length is a tensor on the CPU, and these

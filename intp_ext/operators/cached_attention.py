@@ -20,19 +20,18 @@ def cached_attention(
     bounds: Bounds | None = None,
     scale: float | None = None,
 ) -> torch.Tensor:
-    """Causal attention of the newest tokens over everything in the cache, packed bytes read as
-    they are.
+    """Causal attention of the newest tokens over the whole cache, whose packed bytes it reads.
 
     Equivalent eager PyTorch, without rope::
 
         k, v = cache.dequantize()
         attention(q, k, v, window=window, q_offset=cache.length - Sq, kv_bounds=cache.kv_bounds)
 
-    One token and a chunk of a prompt alike. On the CPU up to 16 rows of a key head (``Sq * Hq /
-    Hkv``) read the codes in place: scales and zeros go into the query and the weights. More rows
-    unpack one tile after the other into the memory that prefill has anyway. On CUDA codes are
-    unpacked in registers, once for every 16 rows. What is expanded is the unfinished group, and,
-    with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys for each call.
+    It takes one token or a chunk of a prompt. On the CPU, up to 16 rows per key head (``Sq * Hq /
+    Hkv``) read the codes in place: scales and zeros go into the query and the weights. For more
+    rows, one tile after another is unpacked into the memory that prefill has anyway. On CUDA, codes
+    are unpacked in registers, once for every 16 rows. The only other copies are of the unfinished
+    group and, with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys per call.
 
     Args:
         q: ``[B, Hq, Sq, D]`` in the cache's dtype, the last Sq tokens appended; with a rope they
@@ -41,8 +40,8 @@ def cached_attention(
         cache: with at least Sq tokens.
         window: :class:`Window`; None for full causal attention.
         kv_bounds: int32 ``[B, 2]``: row b sees tokens ``lo <= j < hi``; None for the cache's own.
-        bounds: what ``window`` and ``kv_bounds`` make, in their place, with ``q_offset = length -
-            Sq``, for the caches of several layers that see the same (:class:`Bounds`).
+        bounds: replaces ``window`` and ``kv_bounds``, with ``q_offset = length - Sq``, for the
+            caches of several layers that share them (:class:`Bounds`).
         scale: factor on the scores; None for ``D ** -0.5``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""``rearrange``, and rows of heads brought into another order by it."""
+"""``rearrange``, and helpers that reorder rows of heads with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rearrange(
     Args:
         features: ``[B, R, C]``, any dtype, any strides with unit stride in C.
         order: int32 or int64 ``[S]`` or ``[B, S]``, ``0 <= order < R``, usually a token order; a
-            row may be taken more than once, or never.
+            row may be taken more than once, or not at all.
         out: ``[B, S, C]`` to write into, sharing no memory with ``features``; refused when
             ``features`` requires grad.
 

@@ -16,7 +16,7 @@ def token_order(
     *,
     device: torch.device | str | None = None,
 ) -> torch.Tensor:
-    """The storage row of the token at each time position, when frames were encoded in groups.
+    """The storage row of the token at each time position, for frames encoded in groups.
 
     Tokens are stored as (group g, frame n of the group, token p of the frame). ``"interleaved"``:
     group g holds frames g, g + m, g + 2m, ... of the video, m = ``groups`` (INTP, arXiv 2409.12963,
@@ -33,7 +33,7 @@ def token_order(
         int32 ``[S]``, S = m * N * P: a permutation; ``order[t]`` is the row of the token at time t.
 
     Raises:
-        TypeError: a count that is no int.
+        TypeError: a count that is not an int.
         ValueError: a negative count, an unknown grouping, more than 2^31 - 1 tokens.
 
     Eager equivalent::
@@ -67,8 +67,8 @@ def token_order(
 def validate(order: torch.Tensor, rows: int | None = None) -> None:
     """The full check of ``order`` on any device; on a GPU it waits for the device.
 
-    CPU operators check by themselves. CUDA operators cannot without waiting: they write zeros for a
-    row that is out of range.
+    CPU operators check on their own. CUDA operators could only do so by waiting, so they write
+    zeros for a row that is out of range.
 
     Args:
         order: int32 or int64 ``[S]`` or ``[B, S]``.
@@ -77,7 +77,7 @@ def validate(order: torch.Tensor, rows: int | None = None) -> None:
 
     Raises:
         TypeError: wrong type or dtype.
-        ValueError: the first entry out of range, or no permutation.
+        ValueError: an entry is out of range (the first is named), or a row is not a permutation.
     """
     where = "validate"
     order = _checks.tensor(where, "order", order, _checks.INDICES)
@@ -102,8 +102,8 @@ def validate(order: torch.Tensor, rows: int | None = None) -> None:
 
 
 def check_permutation(where: str, order: torch.Tensor) -> None:
-    """Raise ValueError unless every row of ``order`` holds each of 0..S-1 once (reads device
-    memory)."""
+    """Raise ValueError unless every row of ``order`` holds each of 0..S-1 once (waits for the
+    device)."""
     ordered = order.long().sort(dim=-1).values
     if not torch.equal(
         ordered, torch.arange(order.shape[-1], device=order.device).expand_as(ordered)

@@ -113,8 +113,8 @@ def length_after_crop(tokens: int, length: int) -> int:
     """The length that remains after ``crop(tokens)``.
 
     Up to 5.10 ``tokens`` is the length to keep, or minus the number to drop; from 5.17 on it is
-    always minus the number to drop: ``test_cropped_by_hand``. 5.17 crops by a tensor when it decodes with an
-    assistant: ``test_assisted_decoding``.
+    always minus the number to drop: ``test_cropped_by_hand``. 5.17 crops by a tensor when it
+    decodes with an assistant: ``test_assisted_decoding``.
     """
     tokens = int(tokens)
     return max(0, min(length + tokens if tokens <= 0 else tokens, length))

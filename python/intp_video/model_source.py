@@ -1,4 +1,4 @@
-"""Where a model comes from, a folder or an id on the Hugging Face hub: is it there, is it whole?"""
+"""Checks that a model, in a folder or on the Hugging Face hub, exists and is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # read by tran
 
 
 def check_folder(source: str | Path) -> None:
-    """Says that a folder is not there, where `source` cannot be meant for the hub. Asks no network.
+    """Raises if a folder is missing and `source` cannot mean the hub. Uses no network.
 
     Raises:
         ModelError: no such folder, or it is a file.
@@ -32,10 +32,10 @@ def check_folder(source: str | Path) -> None:
 
 
 def check_source(source: str | Path) -> None:
-    """Says at once that a model is not there: transformers asks the hub for half a minute.
+    """Raises immediately if a model is missing: transformers asks the hub for half a minute.
 
     Raises:
-        ModelError: no such folder; and no such model on the hub, or the hub cannot be asked.
+        ModelError: there is no such folder, and the hub has no such model or does not answer.
     """
     check_folder(source)
     if Path(source).exists() or _cached(source) is not None:
@@ -81,13 +81,13 @@ def load_config(source: Any) -> Any:
 
 
 def check_weights(source: str | Path) -> None:
-    """Says what is wrong with the files of the weights, reading no more than their headers.
+    """Says what is wrong with the weight files, reading only their headers.
 
-    Nothing is said of files that the hub has yet to send.
+    Files that are still to be downloaded from the hub are not checked.
 
     Raises:
-        ModelError: none there, one of several is missing or cut off, or has other tensors than
-            the index says.
+        ModelError: there are none, or one of several is missing, is cut off, or has other tensors
+            than the index says.
     """
     folder = Path(source)
     if not folder.is_dir():

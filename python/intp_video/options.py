@@ -1,4 +1,4 @@
-"""The options of :func:`intp_video.extend`: each stands here once, with its choices."""
+"""The options of :func:`intp_video.extend`, each defined once here with its choices."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Options:
             (:func:`intp_ext.rope_frequencies`). docs/method.md says why "yarn".
         factor: s, at least 1; None for what the frames and some text need (docs/method.md).
             dynamic_ntk takes its stretch from the length of each sequence, and 1 by default.
-        span: "all" stretches every position; "visual" the video's alone, text keeps unit steps
-            (rope="linear" only).
+        span: "all" stretches every position; "visual" stretches only the video's, and text keeps
+            unit steps (rope="linear" only).
         window: frames a visual token attends to, its own included; None for all. Text after the
             video attends to everything.
-        sink: first tokens of the row that every token attends to besides its window; None for one
-            frame's.
+        sink: first tokens of the row that every token attends to besides its window; None for as
+            many as one frame has.
         grouping: which frames one call of the encoder sees: "interleaved" (spread over the video)
             or "contiguous".
         rearrange: where tokens are brought into time order: "features" (once, on the encoder's
@@ -64,15 +64,15 @@ class Options:
             in time order). Same result.
         fused: rotate keys when they are written to the cache and queries in attention, by our
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
-        kv_bits: of a cached key or value. 16 keeps the dtype of the model, in memory that grows by
-            a quarter; 8, 4 and 2 pack them and read them packed (:class:`intp_ext.KVCache`).
+        kv_bits: bits of a cached key or value. 16 keeps the dtype of the model, in memory that
+            grows by a quarter; 8, 4 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
         kv_rotate: "on_write" rotates keys once; "on_read" caches them unrotated, so that positions
-            can change later, and rotates them at every reading.
+            can change later, and rotates them at every read.
         frames_per_group: N; None for what the encoder was trained on.
         groups_per_chunk: groups encoded at once: more is faster on a GPU and takes more memory.
 
     Raises:
-        TypeError, ValueError: a value of another type, or out of range; the message names it.
+        TypeError, ValueError: a value has the wrong type or is out of range; the message names it.
     """
 
     frames: int = _option(64, "frames to show; rounded up to whole groups", least=1, unit="M")

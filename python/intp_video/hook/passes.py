@@ -54,7 +54,7 @@ class DecoderState:
     said: set[str] = field(default_factory=set)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Refuses: copying or pickling a part of an extended model reaches what its layers share."""
+        """Refuses: copying or pickling a part of an extended model reaches this shared state."""
         kind = type(self.layers[0]).__name__ if self.layers else "it"
         raise ModelError(
             f"{kind} belongs to an extended model, which is not copied or pickled whole or in "

@@ -1,5 +1,4 @@
-"""RoPE of an extended model: one module in place of ``rotary_emb``, one guard around the rotation
-itself."""
+"""RoPE of an extended model: a module that replaces ``rotary_emb``, and a guard of the rotation."""
 
 from __future__ import annotations
 
@@ -21,15 +20,14 @@ from .passes import CURRENT, DecoderState, broken, pass_of
 
 
 class ExtendedRotaryEmbedding(nn.Module):
-    """Stands in for a decoder's ``rotary_emb``: ``(x, position_ids) -> (cos, sin)``, each ``[B, S,
-    D_rot]``.
+    """Replaces a decoder's ``rotary_emb``: ``(x, position_ids) -> (cos, sin) [B, S, D_rot]``.
 
     With ``fused`` it leaves the positions to the pass and returns cos and sin of width zero
     instead: q and k then go through ``apply_rotary_pos_emb`` unrotated, and are rotated by one
     kernel where they are needed (keys when they are written to the cache, queries in attention).
 
     Args:
-        rope: frequencies of sequences that bring none of their own.
+        rope: frequencies of sequences that have none of their own.
         fused: withhold cos and sin wherever our own cache layer and attention function are in use.
         decoder: the decoder that it is part of.
     """
@@ -96,11 +94,10 @@ _lock = threading.Lock()
 
 
 def guard_rotation(text_model: PreTrainedModel) -> Callable[[], None]:
-    """Let ``apply_rotary_pos_emb`` of the model's own module pass q and k through where cos has no
-    width.
+    """Let the model module's ``apply_rotary_pos_emb`` pass q and k through if cos has width zero.
 
-    transformers calls that function as a module global, so this is the one global that is wrapped:
-    once per module, identical for every other input, and put back when the last user releases it.
+    transformers calls that function as a module global, so this is the only global that is wrapped:
+    once per module, unchanged for every other input, and restored when the last user releases it.
 
     Returns:
         The function that releases it.
@@ -147,7 +144,7 @@ def check_rotary(text_model: PreTrainedModel, fused: bool) -> None:
     """Compare a decoder's angles, and with ``fused`` its rotation, with ours, once, on a few rows.
 
     Raises:
-        ModelError: it does something else than rotate-half over one set of frequencies.
+        ModelError: it does something other than rotate-half over one set of frequencies.
     """
     own = text_model.rotary_emb
     others = [

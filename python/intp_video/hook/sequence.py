@@ -60,7 +60,7 @@ def find_visual_span(
         before: the span before this pass, if the sequence goes on.
 
     Raises:
-        ModelError: the visual tokens of a row do not stand together.
+        ModelError: the visual tokens of a row are not contiguous.
     """
     batch, rows = is_visual.shape
     count = is_visual.sum(-1, dtype=torch.int32)  # [B]
@@ -119,8 +119,8 @@ class Sequence:
             self.visual = self.visual.crop(length)
 
     def stretch(self, positions: torch.Tensor) -> torch.Tensor:
-        """``[B, S]``, float32 where ``factor`` is given: visual tokens take steps of ``1/factor``,
-        text keeps unit steps.
+        """``[B, S]``, float32 if ``factor`` is given: the step is ``1/factor`` for visual tokens
+        and 1 for text.
 
         ::
 
