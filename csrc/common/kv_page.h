@@ -44,8 +44,7 @@ struct KvCache {
   void* v_rows;
 };
 
-// --- sizes
-// -----------------------------------------------------------------------------------------
+// --- sizes ---
 
 INTP_HD constexpr int page_bytes(int bits, int head_dim) {
   return kPageTokens * head_dim * bits / 8;
@@ -90,8 +89,7 @@ INTP_HD int64_t kv_row_offset(const KvCache& cache, int64_t head, int64_t row) {
   return (head * cache.row_capacity + row) * cache.head_dim;
 }
 
-// --- where a code lies within its page
-// -------------------------------------------------------------
+// --- where a code lies within its page ---
 
 INTP_HD constexpr int cell_slots(int bits) { return 8 / bits; }
 

@@ -8,7 +8,7 @@ namespace intp {
 
 // What differs from row to row of a batch: one row of the int32 [B, 5] tensor of attention_core.
 struct RowBounds {
-  int32_t lo, hi;       // keys lo <= j < hi are no padding
+  int32_t lo, hi;       // keys lo <= j < hi are not padding
   int32_t q_offset;     // absolute index of query row 0
   int32_t block_start;  // absolute index where block 0 of the window begins
   int32_t dense_from;   // queries at or after it see everything causal

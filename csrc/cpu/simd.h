@@ -24,16 +24,14 @@ using Simd = INTP_SIMD;
 
 constexpr bool kDotsPairs = Simd::kDotsPairs;
 
-// --- lanes of other widths
-// -------------------------------------------------------------------------
+// --- lanes of other widths ---
 
 inline Words widen(Halves v) { return Simd::widen(v); }
 inline Halves narrow(Words v) { return Simd::narrow(v); }
 inline Shorts widen_bytes(const uint8_t* x) { return Simd::widen_bytes(x); }
 inline void store_bytes(uint8_t* y, Words v) { Simd::store_bytes(y, v); }  // the low 8 bits
 
-// --- elements of memory to floats and back
-// ---------------------------------------------------------
+// --- elements of memory to floats and back ---
 
 inline Floats broadcast(float x) { return x - Floats{}; }
 
@@ -103,16 +101,15 @@ inline void store_one(T* y, float value) {
   *y = lanes[0];
 }
 
-// Writes v past the cache; `to` is aligned to sizeof(v). Follow with stream_fence() before another
-// thread reads.
+// Writes v past the cache; `to` is aligned to sizeof(v). Call stream_fence() before another thread
+// reads it.
 template <class Vector>
 inline void stream_store(void* to, Vector v) {
   Simd::stream_store(to, v);
 }
 inline void stream_fence() { Simd::stream_fence(); }
 
-// --- arithmetic
-// ------------------------------------------------------------------------------------
+// --- arithmetic ---
 
 // a * b + c
 inline Floats fma(Floats a, Floats b, Floats c) { return Simd::fma(a, b, c); }

@@ -51,8 +51,7 @@ INTP_DEVICE void wait_copies() {
 }
 
 // Four 8 x 8 matrices of 16-bit elements by one warp. Lane l gives the shared address of row l % 8
-// of matrix l / 8 and gets, in m[i], elements (l / 4, 2 (l % 4)) and the one to its right of
-// matrix i.
+// of matrix l / 8 and gets, in m[i], two elements of matrix i: (l / 4, 2 (l % 4)) and the next one.
 INTP_DEVICE void load_matrices(uint32_t (&m)[4], const void* shared_row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])

@@ -31,8 +31,7 @@ inline int64_t rope_length(const Tensor& x, const RopeArgs& args) {
   return args.order->size(args.order->dim() - 1);
 }
 
-// [B, H, S, D] as the input lies in memory: a transposed [B, S, H, D] gives a transposed [B, S, H,
-// D].
+// [B, H, S, D] in the memory layout of the input: a transposed [B, S, H, D] gives another one.
 inline Tensor rope_output(const Tensor& x, const RopeArgs& args) {
   const int64_t length = rope_length(x, args);
   if (x.stride(1) < x.stride(2)) {

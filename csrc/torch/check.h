@@ -31,8 +31,7 @@ inline void check_unit_stride(const char* where, const char* name, const Tensor&
         ": expected unit stride in the last dimension");
 }
 
-// An output may not share memory with an input (judged by address range), nor with itself (stride
-// 0).
+// An output may not share memory with an input (judged by address range) or itself (stride 0).
 inline void check_no_overlap(const char* where, const Tensor& in, const Tensor& out) {
   if (in.numel() == 0 || out.numel() == 0) return;
   const auto range = [](const Tensor& x) {

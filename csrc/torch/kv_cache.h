@@ -55,7 +55,7 @@ struct PageTensors {
   const Tensor &k_codes, &v_codes, &k_ranges, &v_ranges;  // ranges: scales and zero points
 };
 
-// Puts in the pages, which must have room for so many tokens.
+// Puts in the pages, which must have room for that many tokens.
 inline void add_pages(const KvCacheArgs& o, const Tensor& rows, const PageTensors& x,
                       int64_t tokens, KvCache& c) {
   if (o.bits == 16) return;

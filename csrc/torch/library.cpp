@@ -47,8 +47,7 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
       "Tensor(f!) v_rows) -> ()");
 
   // Over the whole groups of a cache, and then its rows k_tail, v_tail [B, Hkv, T, D], `length`
-  // tokens in all. With positions float32 [B, R] and inv_freq the packed keys are rotated as they
-  // are read.
+  // tokens in all. With positions float32 [B, R] and inv_freq, packed keys are rotated when read.
   m.def(
       "kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes, "
       "Tensor k_ranges, Tensor v_ranges, Tensor bounds, int length, int bits, int key_group, "

@@ -1,7 +1,6 @@
 #pragma once
 
-// The only file that sees torch: the stable ABI, at the version setup.py sets by
-// TORCH_TARGET_VERSION.
+// The only file that sees torch: its stable ABI, at the TORCH_TARGET_VERSION that setup.py sets.
 
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/device.h>

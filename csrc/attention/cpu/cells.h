@@ -1,7 +1,6 @@
 #pragma once
 
-// Codes of a cell (common/kv_page.h) as vectors, and the scales and zero points that belong to
-// them.
+// Codes of a cell (common/kv_page.h) as vectors, with their scales and zero points.
 
 #include "common/kv_page.h"
 #include "cpu/simd.h"

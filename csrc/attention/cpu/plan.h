@@ -116,7 +116,7 @@ INTP_HD constexpr int64_t decode_partial(int64_t rows, int64_t columns) {
   return rows * (columns + 2);
 }
 
-// Tasks that share so many keys. One even without keys: somebody has to write the zeros.
+// Tasks that share that many keys; at least one, which writes the zeros if there are no keys.
 INTP_HD constexpr int64_t decode_splits(int64_t keys, const AttentionTiles& t) {
   return most(1, divide_up(keys, t.decode_keys));
 }

@@ -14,8 +14,7 @@ namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
-// scores[j - first] of the keys first <= j < first + count: those that are not visible get no
-// weight.
+// scores[j - first] of the keys first <= j < first + count: invisible keys get no weight.
 inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySpans& visible) {
   const auto hide = [&](int64_t begin, int64_t end) {
     const KeySpan hidden = intersect({begin, end}, {first, first + count});
@@ -39,9 +38,8 @@ inline float largest_score(const float* scores, int64_t count) {
 }
 
 // Turns `count` scores (whole vectors), of which `largest` is the largest, into weights
-// 2^(scale.factor * (score - maximum)), written by write(j, weights of two vectors) for j = 0, 2 *
-// kWidth,
-// ... . Returns what earlier sums of the row are to be multiplied by.
+// 2^(scale.factor * (score - maximum)), written by write(j, weights of two vectors) for j = 0,
+// 2 * kWidth, ... . Returns the factor for earlier sums of the row.
 //
 // The maximum is taken off before scaling, so its own weight is 1 to the bit. factor * score -
 // factor * maximum, of which one product is rounded, leaves half a digit of it: from 2^31 on as

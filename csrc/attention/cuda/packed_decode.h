@@ -9,15 +9,14 @@
 //
 //   2 bytes of codes, of 4, 2 or 1 slots -> a slot's as a pair of T -> zero + scale * code
 //
-// which is, but for one rounding, what KVCache.dequantize() gives. A pair of codes is two channels
+// which is, up to one rounding, what KVCache.dequantize() gives. A pair of codes is two channels
 // of a key, or two tokens of a value: what a fragment of B is made of. In which order products go
 // through channels and keys is free as long as both operands agree, so tokens go as the cells of a
 // page have them (kv_page.h), 64 tokens being 8 tiles j = slot * bits + word of 8 columns:
 //
 //   column 2 h + e of tile (slot, word)    lane 2 (bits h + word) + e of the row's cells, that slot
 //
-// Keys that are rotated while they are read: both channels of a rotation are in one thread's
-// fragment.
+// For keys rotated while they are read, one thread's fragment has both channels of a rotation.
 
 #include "attention/cuda/block.h"
 #include "attention/cuda/fragments.h"

@@ -27,8 +27,7 @@ struct Portable {
   static constexpr bool kDotsPairs = false;      // is there an instruction for dot_pairs?
   static constexpr bool kScalesByPower = false;  // and for p * 2^y?
 
-  // --- conversions
-  // ---------------------------------------------------------------------------------
+  // --- conversions ---
 
   static Words widen(Halves v) { return __builtin_convertvector(v, Words); }
   static Halves narrow(Words v) { return __builtin_convertvector(v, Halves); }
@@ -63,8 +62,7 @@ struct Portable {
     return narrow(half | (bits >> 16 & 0x8000));
   }
 
-  // --- memory
-  // --------------------------------------------------------------------------------------
+  // --- memory ---
 
   template <class T>
   static void copy_part(T* to, const T* from, int64_t count) {
@@ -101,8 +99,7 @@ struct Portable {
   static void stream_fence() {}
 #endif
 
-  // --- arithmetic
-  // ----------------------------------------------------------------------------------
+  // --- arithmetic ---
 
   static Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
 

@@ -8,7 +8,7 @@
 INTP_DECLARE_CPU_KERNEL(bool, pack_group, const KvAppendParams& params, int64_t b, int64_t group)
 
 // Writes new tokens first <= t < first + count, as they are cached unpacked, for every head of
-// batch row b: head h's to k and v + h * head_stride, D elements a token. False if a value is not
-// finite.
+// batch row b: head h's to k and v + h * head_stride, D elements per token. Returns false if a
+// value is not finite.
 INTP_DECLARE_CPU_KERNEL(bool, write_tokens, const KvAppendParams& params, int64_t b, int64_t first,
                         int64_t count, void* k, void* v, int64_t head_stride)

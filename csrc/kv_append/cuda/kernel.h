@@ -249,7 +249,7 @@ class AppendBlock {
     T scale, zero;
   };
 
-  // Of a group with values low <= x <= high, none where low > high; check: 0, or NaN where one is
+  // Of a group with values low <= x <= high (none if low > high); check: 0, or NaN if a value is
   // not finite.
   INTP_DEVICE QParams qparams_of(float low, float high, float check) const {
     if (low > high) low = high = 0.0f;

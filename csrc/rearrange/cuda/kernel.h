@@ -17,9 +17,9 @@ struct RearrangeLaunch {
   int64_t vectors;  // of a row
 };
 
-// A group of `lanes` threads copies kRearrangeBatch * lanes vectors of one row at a time; a small
-// row takes a part of a warp, a large one many blocks. Grid: groups of rows x parts of a row x
-// batch.
+// A group of `lanes` threads copies kRearrangeBatch * lanes vectors of one row at a time. A small
+// row takes a part of a warp, a large one many blocks.
+// Grid: groups of rows x parts of a row x batch.
 template <class Vector>
 __global__ void __launch_bounds__(kRearrangeThreads)
     rearrange_kernel(const __grid_constant__ RearrangeLaunch launch) {

@@ -122,7 +122,7 @@ INTP_DEVICE void store_batch(const RopeParams& p, const RopeBlock& block, int in
   }
 }
 
-// Grid: tiles of tokens x batch. The first reads are under way while the sines are computed.
+// Grid: tiles of tokens x batch. The first reads are in flight while the sines are computed.
 template <class Traits>
 __global__ void __launch_bounds__(Traits::kThreads, 4)
     rope_kernel(const __grid_constant__ RopeLaunch launch) {
