@@ -353,11 +353,11 @@ class KVCache:
             self._hold(self._buffers, self._memory.positions)
 
     def set_rope(self, rope: Rope) -> None:
-        """Another rotation for everything that is cached (``rotate="on_read"``), and to come.
+        """Set another rotation for all cached and later keys (``rotate="on_read"``).
 
         Raises:
-            TypeError: no Rope.
-            ValueError: keys that were rotated when they were written.
+            TypeError: not a Rope.
+            ValueError: keys were rotated when they were written.
         """
         if self.rotate == "on_write" and self.length:
             raise ValueError(
@@ -369,7 +369,7 @@ class KVCache:
         self._set_rope(rope)
 
     def set_positions(self, positions: torch.Tensor) -> None:
-        """Other positions for everything that is cached (``rotate="on_read"``).
+        """Set other positions for all cached tokens (``rotate="on_read"``).
 
         Args:
             positions: int32, int64 or float32 ``[length]`` or ``[1 or B, length]``.
@@ -407,7 +407,7 @@ class KVCache:
         """Become the cache that ``state`` was taken from; the rope is not part of it.
 
         Raises:
-            TypeError: no int, or no tensor, where one is expected, or one of another dtype.
+            TypeError: an entry is not the expected int or tensor, or has another dtype.
             ValueError: other options, missing entries, shapes that do not fit, or more tokens than
                 ``capacity``. The cache is then as it was.
         """

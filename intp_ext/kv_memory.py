@@ -29,7 +29,7 @@ class Format:
     capacity: int | None
 
     def packed(self, length: int) -> int:
-        """Of so many tokens, those in whole groups."""
+        """Of that many tokens, those in whole groups."""
         return 0 if self.bits == 16 else length // self.key_group * self.key_group
 
     def shapes(self, pages: int, rows: int, dim: int) -> dict[str, tuple[int, ...]]:
@@ -55,7 +55,7 @@ class Memory:
         format: of the buffers.
         buffers: by their names in ``BUFFERS``; empty before the first append.
         positions: float32 ``[B, R]`` or ``[3, B, R]``, where there is a rope.
-        bounds: int32 ``[B, 2]``: what is no padding; None where none is.
+        bounds: int32 ``[B, 2]``: the tokens that are not padding; None if no token is.
         known_length: tokens; None after a graph wrote, and ``place`` knows.
         place: int64 ``[]`` on the CPU, with a capacity: the length, for a graph to read.
     """

@@ -136,7 +136,7 @@ def round_up_to_groups(frames: int, frames_per_group: int) -> int:
     """The smallest whole number of groups that holds all `frames`, in frames: 60, 8 -> 64.
 
     Raises:
-        TypeError, ValueError: an argument is no positive integer.
+        TypeError, ValueError: an argument is not a positive integer.
     """
     frames = check_frames(frames, function="round_up_to_groups")
     per_group = check_frames(
@@ -155,6 +155,6 @@ def repeat_to_groups(frames: int, frames_per_group: int) -> np.ndarray:
         ``0..frames-1`` at least once.
 
     Raises:
-        TypeError, ValueError: an argument is no positive integer.
+        TypeError, ValueError: an argument is not a positive integer.
     """
     return sample_indices(frames, round_up_to_groups(frames, frames_per_group))

@@ -32,7 +32,7 @@ from .passes import CURRENT, DecoderState, ForwardPass, as_autocast, broken, pas
 NAME = "intp"
 
 # Keyword arguments that models hand down to the attention interface and that do not change what is
-# computed here: positions are our rotary module's business, the rest is of other parts of a model.
+# computed here: our rotary module handles positions, the rest is for other parts of a model.
 IGNORED = frozenset(
     {
         "position_ids",

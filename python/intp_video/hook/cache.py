@@ -1,6 +1,6 @@
-"""The cache layers of an extended model: keys are brought into time order and rotated once, when
-written, behind the earlier ones; packed ones (``kv_bits``) in one pass, and they are read
-packed."""
+"""The cache layers of an extended model: they bring new keys into time order and rotate them once,
+when they write them after the earlier ones. Packed layers (``kv_bits``) do so in one pass, and are
+read packed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _Layer: Any = object  # it stands before a layer of transformers
 
 
 class Followed(_Layer):
-    """What is done to the rows and to the length of a cache is done to its sequence: once, by the
-    first layer, which ``leads``."""
+    """Changes to the rows and the length of a cache also apply to its sequence: once, by the first
+    layer, which ``leads``."""
 
     sequence: Sequence
     leads: bool
@@ -265,9 +265,10 @@ class PackedLayer(Followed, _PackedLayer):
 
 
 def adopt(cache: Cache | None, sequence: Sequence, layers: int, options: Options) -> bool:
-    """Make an empty ``DynamicCache`` write through our layers, in place, and a
-    ``StaticCache`` where it must, whose length becomes their capacity. False where it is of another
-    kind."""
+    """Make an empty ``DynamicCache``, and where needed a ``StaticCache``, write through our layers.
+
+    In place; the length of a ``StaticCache`` becomes their capacity. False for another kind.
+    """
     if cache is None:
         return True
     # a static layer of transformers cannot write in another order than it is given
@@ -300,8 +301,7 @@ def holds_packed(cache: Cache | None) -> bool:
 
 
 def sequence_of(cache: Cache) -> Sequence | None:
-    """The sequence whose keys a cache holds, if an extended model wrote it; a copy of the cache
-    has a copy of its sequence."""
+    """The sequence of a cache that an extended model wrote; a copied cache has a copy of it."""
     layer = cache.layers[0] if cache.layers else None
     if isinstance(layer, ExtendedLayer | PackedLayer):
         return layer.sequence

@@ -1,4 +1,4 @@
-"""The padding of a batch: where it stands, and what may be cached under it."""
+"""The padding of a batch: where it is, and what may be cached with it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from .passes import ForwardPass
 
 
 def padding_bounds(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 ``[B]`` lo and hi: the first kept key of each row and the one after the last; 0, 0 for
-    none."""
+    """int64 ``[B]`` lo and hi: each row's first kept key and the one after its last; or 0, 0."""
     kept = attention_mask.bool()
     length = kept.shape[1]
     some = kept.any(-1)
