@@ -475,6 +475,8 @@ class KVCache:
         where, memory, capacity = "KVCache.append", self._memory, self.capacity
         assert capacity is not None
         self._check_states(where, k, v, order)
+        if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
+            raise ValueError(f"{where}: expected k and v without grad: a cache is not a graph")
         bounds = memory.bounds
         if kv_bounds is not None:
             bounds = _checks.kv_bounds(where, kv_bounds, k.shape[0], k.device).clone()

@@ -184,7 +184,7 @@ class Memory:
         grown = end if kept is None else int(end * GROWTH)
         size = self.format.capacity or max(end, grown)
         larger = like.new_empty((*lead, size), dtype=torch.float32)
-        if kept is not None:
+        if kept is not None and begin:
             larger[..., :begin] = kept[..., :begin]
         return larger
 

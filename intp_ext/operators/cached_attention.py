@@ -55,6 +55,10 @@ def cached_attention(
     if not isinstance(cache, KVCache):
         raise TypeError(f"{where}: cache: expected a KVCache, got {type(cache).__name__}")
     if cache.capacity is not None and torch.compiler.is_compiling():
+        check_scale(where, scale)
+        _checks.no_grad(where, "q", q)
+        if bounds is not None:
+            _check_bounds(where, bounds, q, window, kv_bounds)
         return _in_graph(q, cache, window, kv_bounds, bounds, scale)
     _check(where, q, cache)
     check_scale(where, scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import intp_video
 import pytest
@@ -60,6 +61,13 @@ def offload(cache):
     for layer in cache.layers:
         layer.offload()
         layer.prefetch()
+
+
+def fork(cache):
+    """Layers of their own over the same tensors."""
+    other = copy.copy(cache)
+    other.layers = [copy.copy(layer) for layer in cache.layers]
+    return other
 
 
 def crop(cache):
@@ -132,6 +140,109 @@ def test_it_goes_on_without_the_extension_and_with_it_again(asked):
     with intp_video.extend(model, 8, rope="none"):
         ours.append(answer(model, cache, IDS[:, 4:], length + 4))
     torch.testing.assert_close(torch.cat(ours), expected, rtol=0, atol=TOLERANCE)
+
+
+def edited(layer):
+    layer.values = layer.values * 2
+
+
+def edited_in_place(layer):
+    layer.values.mul_(2)
+    layer.keys[:, :, 3] = 0
+
+
+def in_another_layout(layer):
+    layer.keys = layer.keys.transpose(2, 3).contiguous().transpose(2, 3)
+
+
+EDITS = {"values": edited, "in place": edited_in_place, "another layout": in_another_layout}
+COPIES = {"itself": lambda x: x, "pickle": lambda x: pickle.loads(pickle.dumps(x)), "copy": fork}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@torch.no_grad()
+def test_edits_of_keys_and_values_count(asked, edit, copied):
+    model, inputs, _ = asked
+    length = inputs["input_ids"].shape[1]
+
+    def run():
+        cache = copied(cache_of(model(**inputs)))
+        first = answer(model, cache, IDS[:, :1], length)
+        for layer in cache.layers:
+            edit(layer)
+        return torch.cat((first, answer(model, cache, IDS[:, 1:], length + 1)))
+
+    stock = run()
+    with intp_video.extend(model, 8, rope="none"):
+        torch.testing.assert_close(run(), stock, rtol=0, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_forks_go_on_by_themselves(asked):
+    model, inputs, expected = asked
+    length = inputs["input_ids"].shape[1]
+    with intp_video.extend(model, 8, rope="none"):
+        cache = cache_of(model(**inputs))
+        answer(model, fork(cache), IDS.flip(1), length)
+        ours = answer(model, cache, IDS, length)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_cached_values_that_require_grad_get_it(asked):
+    model, inputs, _ = asked
+    model.requires_grad_(False)
+    model.lm_head.weight.requires_grad_()
+
+    def gradient():
+        with torch.no_grad():
+            cache = cache_of(model(**inputs))
+        for layer in cache.layers:
+            layer.values.requires_grad_()
+        leaves = [layer.values for layer in cache.layers]
+        answer(model, cache, IDS, inputs["input_ids"].shape[1]).square().sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    stock = gradient()
+    with intp_video.extend(model, 8, rope="none"):
+        ours = gradient()
+    torch.testing.assert_close(ours, stock, rtol=1e-3, atol=1e-3)
+
+
+def test_one_backward_through_several_passes_over_one_cache(asked):
+    model, inputs, _ = asked
+    model.requires_grad_(False)
+    projections = [layer.self_attn.q_proj for layer in model.model.language_model.layers]
+    for projection in projections:
+        projection.weight.requires_grad_()
+
+    def gradient():
+        model.zero_grad()
+        cache = DynamicCache()
+        ids = inputs["input_ids"][:, :3]
+        logits = model(input_ids=ids, **with_cache(model, cache)).logits.square().sum()
+        (logits + answer(model, cache, IDS, 3).square().sum()).backward()
+        return [projection.weight.grad.clone() for projection in projections]
+
+    stock = gradient()
+    with intp_video.extend(model, 8, rope="none"):
+        ours = gradient()
+    torch.testing.assert_close(ours, stock, rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_token_of_another_dtype(asked):
+    model, inputs, _ = asked
+    length = inputs["input_ids"].shape[1]
+
+    def run():
+        with torch.autocast("cpu", torch.bfloat16):
+            cache = cache_of(model(**inputs))
+        return answer(model, cache, IDS, length)
+
+    stock = run()
+    with intp_video.extend(model, 8, rope="none"):
+        torch.testing.assert_close(run(), stock, rtol=0, atol=0.05)
 
 
 def test_autograd_sees_what_it_saw_before(asked):

@@ -102,3 +102,23 @@ def test_of_another_batch():
     bounds = Bounds.of(None, batch=3, queries=20, keys=64, device=CPU)
     with pytest.raises(ValueError, match="bounds: expected 2 rows, got 3"):
         attention(q, k, v, bounds=bounds)
+
+
+def test_compiled_code_refuses_what_eager_code_refuses():
+    q, k, v = states(1, 60)
+    cache = KVCache(capacity=64)
+    cache.append(k, v)
+    bounds = Bounds.of(None, batch=2, queries=1, keys=60, device=CPU, q_offset=59)
+    for options in ({"bounds": bounds, "window": Window(2)}, {"bounds": bounds, "scale": True}):
+        torch._dynamo.reset()
+        call = torch.compile(cached_attention, backend="eager")
+        with pytest.raises(Exception, match="expected none with bounds|expected a number"):
+            call(q, cache, **options)
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="expected no grad"):
+        torch.compile(cached_attention, backend="eager")(q.requires_grad_(), cache)
+    with pytest.raises(Exception, match="expected k and v without grad"):
+        torch.compile(cache.append, backend="eager")(
+            k[:, :, :1].clone().requires_grad_(), v[:, :, :1]
+        )
+    assert cache.length == 60

@@ -214,3 +214,15 @@ def test_a_backward_that_needs_overwritten_rows_raises():
     cache.append(*FEW)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize("capacity", [None, 40])
+def test_a_cache_that_is_reset_takes_positions_of_other_axes(capacity):
+    inv_freq = 1 / 10000 ** (torch.arange(0, 32, 2).float() / 32)
+    rope = intp_ext.Rope(inv_freq, 1.0, (4, 6, 6))
+    k = torch.randn(1, 2, 5, 32)
+    cache = KVCache(rope=rope, capacity=capacity)
+    cache.append(k, k, torch.arange(5.0).expand(3, 1, 5).contiguous())
+    cache.reset()
+    cache.append(k, k, torch.arange(5.0))
+    assert torch.equal(cache.positions, torch.arange(5.0)[None])

@@ -14,7 +14,7 @@ import intp_ext
 from .. import compat
 from ..errors import ModelError
 from ..options import Options
-from .passes import CURRENT, ForwardPass, broken
+from .passes import CURRENT, ForwardPass, as_autocast, broken
 from .sequence import Sequence
 
 
@@ -73,7 +73,11 @@ class ExtendedLayer(Followed, DynamicLayer):
         super().__init__()
         self.sequence, self.leads = sequence, leads
         self._memory: intp_ext.KVCache | None = None
-        self._shown: torch.Tensor | None = None  # the keys of that memory
+        self._shown: tuple[Any, Any] = (None, None)  # keys and values of that memory
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has memory of its own."""
+        return {**vars(self), "_memory": None, "_shown": (None, None)}
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -81,7 +85,7 @@ class ExtendedLayer(Followed, DynamicLayer):
         now = _pass_of(self.sequence)
         if now is None:
             return super().update(key_states, value_states, *args, **kwargs)
-        if self._has_no_memory_for(key_states, value_states):
+        if not self._may_write(key_states):
             self._memory = None
             prepared = now.prepare_keys(key_states, value_states)
             states = super().update(*prepared, *args, **kwargs)
@@ -95,38 +99,41 @@ class ExtendedLayer(Followed, DynamicLayer):
         now.saw_update(key_states, states[0])
         return states
 
-    @staticmethod
-    def _has_no_memory_for(key: torch.Tensor, value: torch.Tensor) -> bool:
-        """Autograd keeps what it saw, and a compiled graph has its own way with memory."""
-        derived = torch.is_grad_enabled() and (key.requires_grad or value.requires_grad)
-        return derived or torch.compiler.is_compiling()
+    def _may_write(self, key: torch.Tensor) -> bool:
+        """Autograd keeps what it saw, a compiled graph has its own way with memory, and a token of
+        another dtype changes that of all."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        held = self.keys if self.is_initialized else None
+        return held is None or not held.numel() or held.dtype == as_autocast(key).dtype
+
+    def _is_whole(self) -> bool:
+        """Nobody else has changed the tensors of our memory for others."""
+        keys, values = self._shown
+        return self._memory is not None and self.keys is keys and self.values is values
 
     def _memory_for(self, now: ForwardPass) -> intp_ext.KVCache:
         """That of all tokens so far, which rotates new keys where the pass leaves it to us."""
         memory = self._memory
-        if (
-            memory is not None
-            and self.keys is self._shown
-            and (memory.rope is not None) == now.withheld
-        ):
+        if memory is not None and self._is_whole() and (memory.rope is not None) == now.withheld:
             return memory
         rope = now.rope if now.withheld else None  # new, or changed by somebody else
         memory = intp_ext.KVCache(rope=rope)
         if self.is_initialized and self.keys.numel():
             copied = intp_ext.KVCache()
-            copied.append(self.keys, self.values)
+            copied.append(self.keys.contiguous(), self.values.contiguous())
             memory.hold(copied.held()[0], None, None, copied.length)
         return memory
 
     def _show(self, memory: intp_ext.KVCache) -> tuple[torch.Tensor, torch.Tensor]:
         self._memory = memory
         self.keys, self.values = memory.rows()
-        self._shown = self.keys
+        self._shown = self.keys, self.values
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         memory = self._memory
-        if memory is None or self.keys is not self._shown:
+        if memory is None or not self._is_whole():
             super().reorder_cache(beam_idx)
             return
         memory.reorder(beam_idx)
@@ -134,7 +141,7 @@ class ExtendedLayer(Followed, DynamicLayer):
         self._index(beam_idx)
 
     def offload(self) -> None:
-        self._memory = self._shown = None  # or it would not leave the device
+        self._memory, self._shown = None, (None, None)  # or it would not leave the device
         super().offload()
 
     def sizes(self) -> tuple[int, int]:
@@ -142,7 +149,7 @@ class ExtendedLayer(Followed, DynamicLayer):
         if not self.is_initialized:
             return 0, 0
         used = self.keys.nbytes + self.values.nbytes
-        if self._memory is None or self.keys is not self._shown:
+        if self._memory is None or not self._is_whole():
             return used, used
         return used, self._memory.nbytes_allocated
 

@@ -59,12 +59,12 @@ def make_options(frames: int | Options, **options: Any) -> Options:
     Raises:
         TypeError, ValueError: see :func:`extend`.
     """
-    if isinstance(frames, Options):
-        return dataclasses.replace(frames, **options)
     known = [field.name for field in dataclasses.fields(Options)]
     for name in options:
         if name not in known:
             raise TypeError(f"extend: {name}: expected one of {', '.join(known)}")
+    if isinstance(frames, Options):
+        return dataclasses.replace(frames, **options)
     return Options(frames=frames, **options)
 
 
