@@ -112,7 +112,7 @@ def test_compiled_code_refuses_what_eager_code_refuses():
     for options in ({"bounds": bounds, "window": Window(2)}, {"bounds": bounds, "scale": True}):
         torch._dynamo.reset()
         call = torch.compile(cached_attention, backend="eager")
-        with pytest.raises(Exception, match="expected none with bounds|expected a number"):
+        with pytest.raises(Exception, match=r"expected none with bounds|expected a number"):
             call(q, cache, **options)
     torch._dynamo.reset()
     with pytest.raises(Exception, match="expected no grad"):
