@@ -477,16 +477,23 @@ class KVCache:
         self._check_states(where, k, v, order)
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
             raise ValueError(f"{where}: expected k and v without grad: a cache is not a graph")
-        bounds = memory.bounds
-        if kv_bounds is not None:
-            bounds = _checks.kv_bounds(where, kv_bounds, k.shape[0], k.device).clone()
+        # What the operator writes over is a copy; the rest is written where nobody reads yet. So a
+        # graph that fails, here or later, leaves the cache as it was.
+        bounds = memory.bounds if kv_bounds is None else kv_bounds
+        if bounds is not None:
+            bounds = _checks.kv_bounds(where, bounds, k.shape[0], k.device).clone()
         kept = memory.positions
         if self.rope is not None:
             three = positions is not None and positions.dim() == 3
             if kept is None or (three and kept.dim() == 2):
                 kept = memory.reserve_positions(k, three, capacity, capacity)
         buffers = memory.buffers or memory.reserve(where, k, capacity)
-        self._memory = Memory(self._format, buffers, kept, bounds, None, memory.place)
+        if self.bits != 16:
+            rows = {name: buffers[name].clone() for name in ("k_rows", "v_rows")}
+            buffers = {**buffers, **rows}
+        assert memory.place is not None
+        place = memory.place.clone()
+        self._memory = Memory(self._format, buffers, kept, bounds, None, place)
         torch.ops.intp_ext.kv_cache_append(
             k, v, positions, order, kv_bounds, *self.graph_arguments()
         )

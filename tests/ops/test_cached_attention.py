@@ -352,3 +352,63 @@ def test_bad_cache():
 def test_no_queries():
     cache = fill(KVCache(4), *make_states(1, 2, 70, 32, torch.float32))
     assert cached_attention(tensors(rows=0), cache).shape == (1, 4, 0, 32)
+
+
+@torch.library.custom_op("intp_ext_tests::fail_if", mutates_args=())
+def fail_if(flag: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A later part of a compiled step that runs out of memory, say."""
+    if flag:
+        raise RuntimeError("asked to fail")
+    return x.clone()
+
+
+@fail_if.register_fake
+def _(flag, x):
+    return torch.empty_like(x)
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+@pytest.mark.parametrize("begin", ["empty", "eager", "compiled"])
+def test_a_compiled_step_that_fails_leaves_the_cache_as_it_was(bits, begin):
+    """Whoever wrote before it, and over the end of a group: every step is tried twice."""
+
+    def step(cache, flag, q, k, v, kv_bounds=None):
+        cache.append(k, v, kv_bounds=kv_bounds)
+        return fail_if(flag, cached_attention(q, cache))
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="eager")  # writes in place, as inductor
+    caches = [KVCache(bits, rope=make_rope(32), capacity=256) for _ in range(2)]
+    generator = torch.Generator().manual_seed(6)
+    no, yes = torch.tensor(False), torch.tensor(True)
+
+    def held(cache):
+        if cache.shape is None:
+            return cache.length
+        return cache.length, *cache.dequantize(), cache.positions, cache.kv_bounds
+
+    def states(count):
+        shapes = [(2, heads, count, 32) for heads in (4, 2, 2)]
+        return [torch.randn(shape, generator=generator) for shape in shapes]
+
+    def check(count, **options):
+        new = states(count)
+        before = held(caches[0])
+        with pytest.raises(RuntimeError, match="asked to fail"):
+            compiled(caches[0], yes, *new, **options)
+        torch.testing.assert_close(held(caches[0]), before, rtol=0, atol=0)
+        ours = compiled(caches[0], no, *new, **options)
+        assert torch.equal(ours, step(caches[1], no, *new, **options))
+
+    padding = torch.tensor([[0, 60], [7, 60]], dtype=torch.int32)
+    if begin == "empty":
+        check(60, kv_bounds=padding)
+    else:
+        new = states(60)
+        first = compiled if begin == "compiled" else step
+        for cache, function in zip(caches, (first, step), strict=True):
+            function(cache, no, *new, kv_bounds=padding)
+    for _ in range(9):  # a group ends after 4
+        check(1)
+    check(1, kv_bounds=torch.tensor([[0, 70], [9, 70]], dtype=torch.int32))
+    assert caches[0].length == 70
