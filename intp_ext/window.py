@@ -137,27 +137,41 @@ class Bounds:
         hi: RowIndex = keys
         if kv_bounds is not None:
             lo, hi = _checks.kv_bounds(where, kv_bounds, batch, device).unbind(1)
-        block_start: RowIndex = 0
-        dense_from: RowIndex | None = None
-        size, block, sink = None, 1, 0
-        if window is not None:
-            block_start, dense_from = window.block_start, window.dense_from
-            size, block, sink = window.size, window.block, window.sink
-        dense_from = NEVER_DENSE if dense_from is None else dense_from
-        columns = (lo, hi, q_offset, block_start, dense_from)
-        return cls(_pack(columns, batch, device), size, block, sink)
-
-    def check(self, where: str, q: torch.Tensor) -> None:
-        """Raise ValueError unless they fit queries ``[B, Hq, Sq, D]``."""
-        if self.rows.shape[0] != q.shape[0]:
-            raise ValueError(
-                f"{where}: bounds: expected {q.shape[0]} rows, got {self.rows.shape[0]}"
-            )
-        _checks.same_device(where, "bounds", self.rows, "q", q)
+        return cls(pack_rows(window, lo, hi, q_offset, batch, device), *sizes_of(window))
 
 
-def _pack(columns: tuple[RowIndex, ...], batch: int, device: torch.device) -> torch.Tensor:
-    """int32 ``[B, 5]`` of ints and of tensors ``[]`` or ``[B]``."""
+def sizes_of(window: Window | Bounds | None) -> tuple[int | None, int, int]:
+    """Size, block and sink; those of full causal attention without a window."""
+    return (None, 1, 0) if window is None else (window.size, window.block, window.sink)
+
+
+def check_bounds(where: str, bounds: object, q: torch.Tensor, **others: object) -> None:
+    """Raise unless ``bounds`` fit queries ``[B, Hq, Sq, D]`` and stand alone: the other arguments
+    of a call that say what is seen are None."""
+    if not isinstance(bounds, Bounds):
+        raise TypeError(f"{where}: bounds: expected Bounds, got {type(bounds).__name__}")
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(f"{where}: {name}: expected none with bounds, got {value}")
+    if bounds.rows.shape[0] != q.shape[0]:
+        raise ValueError(f"{where}: bounds: expected {q.shape[0]} rows, got {bounds.rows.shape[0]}")
+    _checks.same_device(where, "bounds", bounds.rows, "q", q)
+
+
+def pack_rows(
+    window: Window | None,
+    lo: RowIndex,
+    hi: RowIndex,
+    q_offset: RowIndex,
+    batch: int,
+    device: torch.device,
+) -> torch.Tensor:
+    """The rows of :class:`Bounds`, int32 ``[B, 5]``, of ints and of tensors ``[]`` or ``[B]``;
+    nothing is checked."""
+    block_start: RowIndex = 0 if window is None else window.block_start
+    dense_from = None if window is None else window.dense_from
+    dense_from = NEVER_DENSE if dense_from is None else dense_from
+    columns = (lo, hi, q_offset, block_start, dense_from)
     if device.type == "cpu" and all(type(x) is int for x in columns):
         row = torch.tensor([columns], dtype=torch.int32)
         return row if batch == 1 else row.repeat(batch, 1)

@@ -13,7 +13,7 @@ import torch
 from .. import _checks, reference
 from .._written import mark_written
 from ..rope import Rope
-from ..window import Bounds, Window
+from ..window import Bounds, Window, check_bounds
 from .apply_rope import apply_rope
 from .rearrange import gather_tokens, inverse_order
 from .token_order import check_permutation
@@ -90,7 +90,9 @@ def attention(
             where="attention",
         )
     else:
-        _check_bounds(bounds, q, rope, order, window, q_offset, kv_bounds)
+        offset = None if isinstance(q_offset, int) and q_offset == 0 else q_offset
+        others = {"rope": rope, "order": order, "window": window, "q_offset": offset}
+        check_bounds("attention", bounds, q, **others, kv_bounds=kv_bounds)
     check_scale("attention", scale)
     _check_rope(q, k, rope, positions, q_offset)
     if order is not None:
@@ -154,30 +156,6 @@ def _rotate(
         at = positions.expand(*shape, keys).gather(-1, index.expand(*shape, rows))
     q, _ = apply_rope(q, None, at, rope)
     return q, k
-
-
-def _check_bounds(
-    bounds: Bounds,
-    q: torch.Tensor,
-    rope: Rope | None,
-    order: torch.Tensor | None,
-    window: Window | None,
-    q_offset: int | torch.Tensor,
-    kv_bounds: torch.Tensor | None,
-) -> None:
-    if not isinstance(bounds, Bounds):
-        raise TypeError(f"attention: bounds: expected Bounds, got {type(bounds).__name__}")
-    offset = None if isinstance(q_offset, int) and q_offset == 0 else q_offset
-    for name, value in (
-        ("rope", rope),
-        ("order", order),
-        ("window", window),
-        ("q_offset", offset),
-        ("kv_bounds", kv_bounds),
-    ):
-        if value is not None:
-            raise ValueError(f"attention: {name}: expected none with bounds, got {value}")
-    bounds.check("attention", q)
 
 
 def _check_rope(

@@ -6,7 +6,7 @@ import torch
 
 from .. import _checks
 from ..kv_cache import KVCache
-from ..window import Bounds, Window
+from ..window import Bounds, Window, check_bounds, sizes_of
 from .apply_rope import rotate
 from .attention import check_scale, result_like
 
@@ -58,7 +58,7 @@ def cached_attention(
         check_scale(where, scale)
         _checks.no_grad(where, "q", q)
         if bounds is not None:
-            _check_bounds(where, bounds, q, window, kv_bounds)
+            check_bounds(where, bounds, q, window=window, kv_bounds=kv_bounds)
         return _in_graph(q, cache, window, kv_bounds, bounds, scale)
     _check(where, q, cache)
     check_scale(where, scale)
@@ -76,7 +76,7 @@ def cached_attention(
             where=where,
         )
     else:
-        _check_bounds(where, bounds, q, window, kv_bounds)
+        check_bounds(where, bounds, q, window=window, kv_bounds=kv_bounds)
     return attend_cached(q, cache, bounds, q.shape[3] ** -0.5 if scale is None else float(scale))
 
 
@@ -131,27 +131,11 @@ def _in_graph(
         return q.new_full((q.shape[0],), value, dtype=torch.int32)
 
     made = None if bounds is None else bounds.rows
-    seen = bounds if window is None else window
-    sizes = (None, 1, 0) if seen is None else (seen.size, seen.block, seen.sink)
+    sizes = sizes_of(bounds if window is None else window)
     start, dense = (None, None) if window is None else (window.block_start, window.dense_from)
     return torch.ops.intp_ext.kv_cache_attention(
         q, made, *sizes, column(start), column(dense), kv_bounds, scale, *cache.graph_arguments()
     )
-
-
-def _check_bounds(
-    where: str,
-    bounds: Bounds,
-    q: torch.Tensor,
-    window: Window | None,
-    kv_bounds: torch.Tensor | None,
-) -> None:
-    if not isinstance(bounds, Bounds):
-        raise TypeError(f"{where}: bounds: expected Bounds, got {type(bounds).__name__}")
-    for name, value in (("window", window), ("kv_bounds", kv_bounds)):
-        if value is not None:
-            raise ValueError(f"{where}: {name}: expected none with bounds, got {value}")
-    bounds.check(where, q)
 
 
 def _check(where: str, q: torch.Tensor, cache: KVCache) -> None:

@@ -21,7 +21,7 @@ import intp_ext
 from intp_ext.operators.attention import attend
 from intp_ext.operators.cached_attention import attend_cached
 from intp_ext.operators.rearrange import gather_tokens
-from intp_ext.window import BLOCK_START, DENSE_FROM, HI, LO, NEVER_DENSE, Q_OFFSET
+from intp_ext.window import RowIndex, pack_rows
 
 from .. import compat
 from ..errors import ModelError
@@ -74,6 +74,7 @@ def intp_attention(
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query ``[B, Hq, S, D]`` -> ``[B, S, Hq, D]``."""
     decoder: DecoderState = module.intp
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if dropout:
         raise ModelError(f"attention dropout {dropout} is not supported: call model.eval()")
     if not IGNORED.issuperset(kwargs):
@@ -126,7 +127,7 @@ def _attend_alone(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    scaling: float | None,
+    scaling: float,
 ) -> torch.Tensor:
     """The decoder called on its own: the arguments must hold everything that a layer needs."""
     if decoder.needs_sequence:
@@ -145,13 +146,12 @@ def _attend_packed(
     query: torch.Tensor,
     cache: intp_ext.KVCache,
     carrier: torch.Tensor,
-    scaling: float | None,
+    scaling: float,
 ) -> torch.Tensor:
     """The cache knows positions, and rotates the queries."""
     query = as_autocast(query)
     if now.order is not None:
         query = gather_tokens(query, now.order)
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return attend_cached(query, cache, now.bounds(carrier), scaling)
 
 
@@ -161,11 +161,10 @@ def _attend(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor,
-    scaling: float | None,
+    scaling: float,
 ) -> torch.Tensor:
     if _is_carrier(mask):
         bounds = intp_ext.Bounds(mask[:, 0, 0]) if now is None else now.bounds(mask)
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attend(query, key, value, bounds, scaling)
     if now is not None and now.window() is not None:
         raise ModelError(
@@ -219,17 +218,13 @@ def intp_mask(
     else:
         given = (x for x in (attention_mask, queries.get("cache_position")) if x is not None)
         device = next((x.device for x in given), kwargs.get("device"))
+        device = torch.empty(0, device=device).device
+        lo: RowIndex = 0
+        hi: RowIndex = kv_length
+        if attention_mask is not None:
+            lo, hi = padding_bounds(attention_mask)
         window = None if now is None else now.window()
-        dense_from = None if window is None else window.dense_from
-        bounds = torch.empty((batch_size, 5), dtype=torch.int32, device=device)
-        if attention_mask is None:
-            bounds[:, LO], bounds[:, HI] = 0, kv_length
-        else:
-            bounds[:, LO], bounds[:, HI] = padding_bounds(attention_mask)
-        bounds[:, Q_OFFSET] = q_offset
-        bounds[:, BLOCK_START] = 0 if window is None else window.block_start
-        bounds[:, DENSE_FROM] = NEVER_DENSE if dense_from is None else dense_from
-        mask = bounds[:, None, None]
+        mask = pack_rows(window, lo, hi, q_offset, batch_size, device)[:, None, None]
     if now is not None:
         now.saw_mask(mask, attention_mask, kv_length, q_offset)
     return mask

@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache
 import intp_ext
 from intp_ext.operators.apply_rope import rotate
 from intp_ext.operators.rearrange import gather_tokens, inverse_order
+from intp_ext.window import sizes_of
 
 from .. import compat
 from ..errors import ModelError
@@ -145,11 +146,7 @@ class ForwardPass:
     def bounds(self, carrier: torch.Tensor) -> intp_ext.Bounds:
         """What a mask of ours carries, made once for all layers that are given it."""
         if self._bounds is None or self._bounds[0] is not carrier:
-            window = self.window()
-            size, block, sink = (
-                (None, 1, 0) if window is None else (window.size, window.block, window.sink)
-            )
-            self._bounds = carrier, intp_ext.Bounds(carrier[:, 0, 0], size, block, sink)
+            self._bounds = carrier, intp_ext.Bounds(carrier[:, 0, 0], *sizes_of(self.window()))
         return self._bounds[1]
 
     def bring_in_order(self, order: torch.Tensor) -> None:
