@@ -170,7 +170,7 @@ def left_out() -> str:
         for result in results
         for arm, why in result["left_out"].items()
     )
-    return f"{rounds} rounds{''.join(missing)}"
+    return f"{rounds} rounds of each{''.join(missing)}"
 
 
 def proof() -> str:

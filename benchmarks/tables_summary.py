@@ -25,7 +25,7 @@ def gains() -> str:
             f"right answers with {count} frames, "
             "[small trained model](docs/method.md#what-it-brings)",
             f"{right[f'stock-{count}']:.0f}%",
-            f"**{right[f'intp-{count}-yarn']:.0f}%**",
+            f"{right[f'intp-{count}-yarn']:.0f}%",
         )
         for count in (8, 32, 256)
     ]
@@ -43,11 +43,11 @@ def gains() -> str:
         ),
         (
             "[memory](docs/kv_cache.md) of a cached token",
-            "1",
-            f"1, **{packed['4 bits']['share_of_16_bits']['128']:.2f}** with `kv_bits=4`",
+            "1 x",
+            f"1 x, **{packed['4 bits']['share_of_16_bits']['128']:.2f} x** with `kv_bits=4`",
         ),
     ]
-    return "\n" + table(("", "stock transformers", "this package"), rows) + "\n"
+    return "\n" + table(("", "not extended", "extended"), rows) + "\n"
 
 
 BLOCKS = {"gains": gains}

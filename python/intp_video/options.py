@@ -65,7 +65,7 @@ class Options:
         fused: rotate keys when they are written to the cache and queries in attention, by our
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
         kv_bits: bits of a cached key or value. 16 keeps the dtype of the model, in memory that
-            grows by a quarter; 8, 4 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
+            grows in steps; 8, 4 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
         kv_rotate: "on_write" rotates keys once; "on_read" caches them unrotated, so that positions
             can change later, and rotates them at every read.
         frames_per_group: N; None for what the encoder was trained on.

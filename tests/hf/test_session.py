@@ -92,6 +92,16 @@ def test_with_one_factor_it_is_a_full_pass(model, preparer, factor):
         assert session.ask("7 8 9", max_new_tokens=6) == answer
 
 
+def test_what_is_stretched_far_enough_is_not_warned_about(model, preparer, caplog):
+    frames = make_frames(64)
+    with intp_video.Session(model, preparer, frames=64) as session:
+        for start in range(0, 64, 16):
+            session.add(frames[start : start + 16])
+            session.ask("What?", max_new_tokens=2)
+        assert session.factor > 4
+    assert "grows beyond" not in caplog.text
+
+
 def test_with_a_growing_factor_deeper_layers_are_an_approximation(model, preparer):
     """The first layer is exact; what the second is off by is measured, and far from a video that
     was never stretched again."""

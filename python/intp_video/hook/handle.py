@@ -218,7 +218,7 @@ class Handle:
         sequence = sequence_of(cache)
         if sequence is None:
             return
-        sequence.rope = rope
+        sequence.rope, sequence.reach = rope, self._stretch.reach
         for layer in cache.layers:
             if layer.cache is not None:
                 layer.cache.set_rope(rope.to(layer.cache.device))
