@@ -51,14 +51,7 @@ class Window:
     dense_from: RowIndex | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("size", 1), ("block", 1), ("sink", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"Window: {name}: expected an int, got {type(value).__name__}")
-            if value < least:
-                raise ValueError(f"Window: {name}: expected at least {least}, got {value}")
-            if value >= 2**63:
-                raise ValueError(f"Window: {name}: expected less than 2^63, got {value}")
+        _check_sizes("Window", self.size, self.block, self.sink)
         for name in ("block_start", "dense_from"):
             value = getattr(self, name)
             if isinstance(value, torch.Tensor):
@@ -76,7 +69,17 @@ class Window:
                 )
 
 
-@dataclass(frozen=True)
+def _check_sizes(where: str, size: object, block: object, sink: object) -> None:
+    for name, value, least in (("size", size, 1), ("block", block, 1), ("sink", sink, 0)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{where}: {name}: expected an int, got {type(value).__name__}")
+        if value < least:
+            raise ValueError(f"{where}: {name}: expected at least {least}, got {value}")
+        if value >= 2**63:
+            raise ValueError(f"{where}: {name}: expected less than 2^63, got {value}")
+
+
+@dataclass(frozen=True, eq=False)
 class Bounds:
     """A :class:`Window` with the numbers of every row of a batch on the device.
 
@@ -90,8 +93,8 @@ class Bounds:
         block, sink: of the window.
 
     Raises:
-        TypeError: ``rows`` is not an int32 tensor.
-        ValueError: ``rows`` is not ``[B, 5]`` and contiguous.
+        TypeError: ``rows`` is not an int32 tensor, or a size is not an int.
+        ValueError: ``rows`` is not ``[B, 5]`` and contiguous, or a size is out of range.
     """
 
     rows: torch.Tensor
@@ -106,6 +109,7 @@ class Bounds:
                 f"Bounds: rows: expected contiguous [B, 5], got {list(rows.shape)}, strides "
                 f"{list(rows.stride())}"
             )
+        _check_sizes("Bounds", 1 if self.size is None else self.size, self.block, self.sink)
 
     @classmethod
     def of(

@@ -97,6 +97,22 @@ def test_bad_rows(rows, error, message):
         Bounds(rows)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "error", "message"),
+    [
+        ({"size": 1.5}, TypeError, "size: expected an int, got float"),
+        ({"size": True}, TypeError, "size: expected an int, got bool"),
+        ({"size": 0}, ValueError, "size: expected at least 1, got 0"),
+        ({"block": None}, TypeError, "block: expected an int, got NoneType"),
+        ({"sink": -1}, ValueError, "sink: expected at least 0, got -1"),
+        ({"size": 2**63}, ValueError, "size: expected less than 2"),
+    ],
+)
+def test_bad_sizes(sizes, error, message):
+    with pytest.raises(error, match=message):
+        Bounds(torch.zeros(1, 5, dtype=torch.int32), **sizes)
+
+
 def test_of_another_batch():
     q, k, v = states()
     bounds = Bounds.of(None, batch=3, queries=20, keys=64, device=CPU)
