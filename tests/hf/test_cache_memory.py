@@ -26,6 +26,12 @@ def answer(model, cache, ids, start):
     return torch.stack(steps)
 
 
+def assert_as_stock(model, run, rtol=0.0, atol=TOLERANCE):
+    stock = run()
+    with intp_video.extend(model, 8, rope="none"):
+        torch.testing.assert_close(run(), stock, rtol=rtol, atol=atol)
+
+
 @pytest.fixture
 def asked():
     """A model, its inputs, and what stock makes of them and of some tokens after them."""
@@ -173,9 +179,7 @@ def test_edits_of_keys_and_values_count(asked, edit, copied):
             edit(layer)
         return torch.cat((first, answer(model, cache, IDS[:, 1:], length + 1)))
 
-    stock = run()
-    with intp_video.extend(model, 8, rope="none"):
-        torch.testing.assert_close(run(), stock, rtol=0, atol=TOLERANCE)
+    assert_as_stock(model, run, rtol=0, atol=TOLERANCE)
 
 
 @torch.no_grad()
@@ -203,10 +207,7 @@ def test_cached_values_that_require_grad_get_it(asked):
         answer(model, cache, IDS, inputs["input_ids"].shape[1]).square().sum().backward()
         return [leaf.grad for leaf in leaves]
 
-    stock = gradient()
-    with intp_video.extend(model, 8, rope="none"):
-        ours = gradient()
-    torch.testing.assert_close(ours, stock, rtol=1e-3, atol=1e-3)
+    assert_as_stock(model, gradient, rtol=1e-3, atol=1e-3)
 
 
 def test_one_backward_through_several_passes_over_one_cache(asked):
@@ -224,10 +225,7 @@ def test_one_backward_through_several_passes_over_one_cache(asked):
         (logits + answer(model, cache, IDS, 3).square().sum()).backward()
         return [projection.weight.grad.clone() for projection in projections]
 
-    stock = gradient()
-    with intp_video.extend(model, 8, rope="none"):
-        ours = gradient()
-    torch.testing.assert_close(ours, stock, rtol=1e-3, atol=1e-3)
+    assert_as_stock(model, gradient, rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()
@@ -240,9 +238,7 @@ def test_a_token_of_another_dtype(asked):
             cache = cache_of(model(**inputs))
         return answer(model, cache, IDS, length)
 
-    stock = run()
-    with intp_video.extend(model, 8, rope="none"):
-        torch.testing.assert_close(run(), stock, rtol=0, atol=0.05)
+    assert_as_stock(model, run, rtol=0, atol=0.05)
 
 
 def test_autograd_sees_what_it_saw_before(asked):
@@ -259,10 +255,7 @@ def test_autograd_sees_what_it_saw_before(asked):
         (first.sum() + second.square().sum()).backward()
         return embeds.grad
 
-    stock = gradient()
-    with intp_video.extend(model, 8, rope="none"):
-        ours = gradient()
-    torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
+    assert_as_stock(model, gradient, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

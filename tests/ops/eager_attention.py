@@ -7,9 +7,8 @@ import torch
 from intp_ext import Bounds, reference
 
 
-def seen_keys(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
-    """bool [B, Sq, Skv]"""
-    bounds = Bounds.of(
+def bounds_of(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
+    return Bounds.of(
         window,
         batch=batch,
         queries=rows,
@@ -18,6 +17,11 @@ def seen_keys(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
         q_offset=q_offset,
         kv_bounds=kv_bounds,
     )
+
+
+def seen_keys(batch, rows, keys, **options):
+    """bool [B, Sq, Skv]"""
+    bounds = bounds_of(batch, rows, keys, **options)
     sizes = (bounds.size, bounds.block, bounds.sink)
     return reference.visible(bounds.rows, torch.arange(rows), torch.arange(keys), *sizes)
 

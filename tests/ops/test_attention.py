@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
-from ops.eager_attention import seen_keys
+from ops.eager_attention import bounds_of, seen_keys
 from ops.guarded import Guarded
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
-from intp_ext import Bounds, Window, attention, reference, rope_frequencies
+from intp_ext import Window, attention, reference, rope_frequencies
 
 CORE = torch.ops.intp_ext.attention_core
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -116,17 +116,9 @@ def problems(draw):
     return shape, {"window": window, "q_offset": q_offset, "kv_bounds": bounds}
 
 
-def core_arguments(batch, rows, keys, window=None, q_offset=0, kv_bounds=None, scale=0.25):
+def core_arguments(batch, rows, keys, *options, scale=0.25):
     """What follows q, k and v in attention_core."""
-    bounds = Bounds.of(
-        window,
-        batch=batch,
-        queries=rows,
-        keys=keys,
-        device=torch.device("cpu"),
-        q_offset=q_offset,
-        kv_bounds=kv_bounds,
-    )
+    bounds = bounds_of(batch, rows, keys, *options)
     return bounds.rows, bounds.size, bounds.block, bounds.sink, scale
 
 
