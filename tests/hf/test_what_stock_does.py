@@ -189,7 +189,7 @@ BEHAVIORS = (
 def test_as_stock_does(device, behavior):
     try:
         expected = behavior(make_model())
-    except RuntimeError:  # torch.jit.trace with transformers 4.57
+    except (RuntimeError, IndexError):  # torch.jit.trace of a stock model, 4.57 and 5.4
         assert behavior is traced
         pytest.skip("this transformers cannot be traced")
     model = make_model()
