@@ -29,7 +29,7 @@ ROUNDS, PASSES = 15, 1000
 def proven_pass(layers: int):
     """A function that leaves the traces of one pass over our cache layers, and checks them."""
     modules = [nn.Identity() for _ in range(layers)]
-    decoder = DecoderState(None, 257, 257, needs_span=False, needs_sequence=False, layers=modules)
+    decoder = DecoderState(None, None, needs_visual=False, needs_sequence=False, layers=modules)
     sequence = Sequence(intp_ext.rope_frequencies("none", 128), None, 1 << 40)
     lengths = count()
     cache = SimpleNamespace(get_seq_length=lambda: next(lengths))  # asked before and after a pass

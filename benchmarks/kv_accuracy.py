@@ -32,7 +32,7 @@ from intp_video import compat
 from intp_video.checkpoint import Checkpoint
 from intp_video.lab.evaluation import VideoQuestion, shapes_questions, weights_digest
 from intp_video.lab.evaluation.statistics import accuracy, average, difference
-from intp_video.models import video_model_for
+from intp_video.models import family_for
 from intp_video.preparation import Preparer
 from intp_video.video import read_video
 from kv_schemes import Scheme
@@ -58,7 +58,7 @@ class Asker:
 
     def __init__(self, model: torch.nn.Module, preparer: Preparer, frames: int) -> None:
         self.model, self.preparer, self.frames = model, preparer, frames
-        self.family = video_model_for(model.config)
+        self.family = family_for(model.config)
 
     @torch.no_grad()
     def prompts(self, video: str, questions: Sequence[VideoQuestion]) -> list[tuple]:
@@ -68,7 +68,7 @@ class Asker:
         clip = read_video(video, self.frames)
         pixels = self.preparer.frame_processor(clip.frames)[None].to(self.model.dtype)
         with intp_video.extend(self.model, self.frames):
-            features = self.family.features_of(outer.get_video_features(pixels)).flatten(0, 1)
+            features = self.family.rows_of(outer.get_video_features(pixels))[0]
         found = []
         for question in questions:
             ids = self.preparer.prompt_ids(question.question, self.frames)

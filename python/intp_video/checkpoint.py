@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from .errors import ModelError
 from .hook import extend
 from .model_source import check_weights, load_config
-from .models import empty_model, video_model_for
+from .models import empty_model, family_for
 from .preparation import Preparer
 from .reasons import in_one_line
 
@@ -30,7 +30,7 @@ class Checkpoint:
     def __init__(self, source: str | Path) -> None:
         self.source = source
         self.config = load_config(source)
-        self._family = video_model_for(self.config)
+        self._family = family_for(self.config)
 
     def preparer(self) -> Preparer:
         """What prepares inputs.

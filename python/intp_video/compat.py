@@ -200,3 +200,14 @@ def rope_theta(config: Any) -> float:
     """``rope_parameters["rope_theta"]`` from 5.0 on, ``rope_theta`` in 4.57: test_long_video.py."""
     parameters = getattr(config, "rope_parameters", None) or {}
     return float(parameters.get("rope_theta") or config.rope_theta)
+
+
+def mrope_section(text_model: Any) -> list[int] | None:
+    """Frequencies by axis of M-RoPE: on the rotary module from 5.17 on (Qwen3-VL always), in
+    ``rope_scaling`` of the config before. tests/hf/test_families.py."""
+    config = text_model.config
+    parameters = (
+        getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    )
+    own = getattr(text_model.rotary_emb, "mrope_section", None)
+    return own or parameters.get("mrope_section")

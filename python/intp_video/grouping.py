@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -33,45 +33,49 @@ def encoder_order(
     return intp_ext.token_order(frames // frames_per_group, frames_per_group, 1, grouping).argsort()
 
 
+def chunks_of_groups(
+    units: torch.Tensor, per_group: int, groups_per_chunk: int
+) -> Iterator[torch.Tensor]:
+    """Units in the order in which they are encoded, int64 ``[M]``, as chunks ``[g, n]`` of groups.
+
+    Groups have ``per_group`` units; what is left over is a last, shorter group of its own.
+    """
+    whole = len(units) // per_group * per_group
+    yield from units[:whole].view(-1, per_group).split(groups_per_chunk)
+    if whole < len(units):
+        yield units[None, whole:]
+
+
 def encode_in_groups(
-    encode: Callable[[torch.Tensor], torch.Tensor],
-    frames: torch.Tensor,
-    frames_per_group: int,
-    grouping: str = "interleaved",
+    encode: Callable[[torch.Tensor], list[torch.Tensor]],
+    units: torch.Tensor,
+    per_group: int,
     groups_per_chunk: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> torch.Tensor:
-    """Run a fixed encoder on groups of N frames, a few groups at a time.
+    progress: Callable[[int], None] | None = None,
+) -> list[torch.Tensor]:
+    """Run a fixed encoder on groups of units of time, a few groups at a time.
 
     Memory beyond the result is bounded by one chunk of groups, however long the video.
 
     Args:
-        encode: ``[g, N, 3, H, W] -> [g * N, P, C]``.
-        frames: ``[V, M, 3, H, W]`` in time order, M a multiple of N.
-        frames_per_group: N.
-        grouping: "interleaved" (group g holds frames g, g+m, g+2m, ...) or "contiguous".
+        encode: units int64 ``[g, n]`` -> rows of features ``[g * n * P, C]``, one tensor for each
+            kind of features.
+        units: int64 ``[M]``, all units in the order in which they are encoded.
+        per_group: units in a group.
         groups_per_chunk: groups in one call of the encoder.
-        progress: called with (groups done, groups in all) after each chunk.
+        progress: called after each chunk, with its number of groups.
 
     Returns:
-        ``[V, M * P, C]`` in storage order: group after group.
+        ``[M * P, C]`` of each kind, in the order of ``units``.
 
     Source: INTP (arXiv 2409.12963), section 3.1.
     """
-    videos, count = frames.shape[:2]
-    groups = count // frames_per_group
-    frame_at = encoder_order(count, frames_per_group, grouping).to(frames.device)
-    frame_at = frame_at.view(groups, frames_per_group)
-    per_video = []
-    for video in range(videos):
-        features = []
-        for start in range(0, groups, groups_per_chunk):
-            chunk = frame_at[start : start + groups_per_chunk]  # [g, N]
-            features.append(encode(frames[video][chunk]))
-            if progress is not None:
-                progress(video * groups + start + len(chunk), videos * groups)
-        per_video.append(torch.cat(features).flatten(0, 1))  # [M * P, C]
-    return torch.stack(per_video)
+    parts: list[list[torch.Tensor]] = []
+    for chunk in chunks_of_groups(units, per_group, groups_per_chunk):
+        parts.append(encode(chunk))
+        if progress is not None:
+            progress(len(chunk))
+    return [torch.cat(kind) for kind in zip(*parts, strict=True)]
 
 
 def storage_order(

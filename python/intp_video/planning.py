@@ -12,7 +12,8 @@ from torch import nn
 import intp_ext
 
 from .model_source import load_config
-from .models import empty_model, video_model_for
+from .models import empty_model, family_for
+from .models.family import ASSUMED_SIDE
 from .sampling import check_frames, round_up_to_groups
 
 TEXT_RESERVE = 256
@@ -25,14 +26,17 @@ class Plan:
 
     Attributes:
         model_type: as in config.json.
-        frames: M, rounded up to whole groups.
-        frames_per_group: N, what the encoder takes at once.
-        groups: m = M / N.
-        tokens_per_frame: P.
-        visual_tokens: M * P.
-        total_tokens: visual tokens and room for text (:func:`text_reserve`).
+        frames: M, rounded up to what the encoder takes at once.
+        frames_per_group: N, frames encoded together.
+        groups: m = M / N, rounded up.
+        tokens_per_frame: visual tokens of the video for each frame.
+        visual_tokens: of the whole video.
+        total_tokens: visual tokens, text between frames, and room for other text
+            (:func:`text_reserve`).
+        positions: RoPE positions that all of that takes: as many as tokens, and far fewer with
+            M-RoPE, where the patches of a frame share one step of time.
         trained_context: L0, positions the language model was trained on.
-        factor: ``max(1, total_tokens / L0)``: how far RoPE is stretched.
+        factor: ``max(1, positions / L0)``: how far RoPE is stretched.
         weight_bytes: all parameters in ``dtype``.
         kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or packed to fewer
             ``kv_bits``, with scales, zeros, positions and the unfinished group.
@@ -46,9 +50,10 @@ class Plan:
     frames: int
     frames_per_group: int
     groups: int
-    tokens_per_frame: int
+    tokens_per_frame: float
     visual_tokens: int
     total_tokens: int
+    positions: int
     trained_context: int
     factor: float
     weight_bytes: int
@@ -72,8 +77,9 @@ class Plan:
         rows = (
             ("model", self.model_type),
             ("frames", f"{self.frames} in {self.groups} groups of {self.frames_per_group}"),
-            ("visual tokens", f"{self.visual_tokens:,} ({self.tokens_per_frame} a frame)"),
-            ("context", f"{self.total_tokens:,} tokens; trained on {self.trained_context:,}"),
+            ("visual tokens", f"{self.visual_tokens:,} ({self.tokens_per_frame:g} a frame)"),
+            ("context", f"{self.total_tokens:,} tokens"),
+            ("positions", f"{self.positions:,}; trained on {self.trained_context:,}"),
             ("RoPE factor", f"{self.factor:.3f}"),
             ("weights", f"{size(self.weight_bytes)} ({self.dtype})"),
             ("KV cache", f"{size(self.kv_bytes)} ({kept}, batch 1)"),
@@ -89,6 +95,8 @@ def plan(
     dtype: torch.dtype | None = None,
     frames_per_group: int | None = None,
     kv_bits: int = 16,
+    height: int = ASSUMED_SIDE,
+    width: int = ASSUMED_SIDE,
 ) -> Plan:
     """Tokens, scaling factor, KV bytes and a peak estimate for one video, at batch size 1.
 
@@ -99,22 +107,27 @@ def plan(
         dtype: of weights and cache; None for the config's own (float32 if it names none).
         frames_per_group: N; None for what the encoder was trained on.
         kv_bits: as :func:`intp_video.extend` takes it.
+        height, width: of a frame as the encoder gets it, in pixels, for families whose tokens
+            follow the size of the frames.
 
     Raises:
         ModelError: there is no config, or its model type is not known.
         TypeError, ValueError: frames out of range.
     """
     config = load_config(model_or_config)
-    family = video_model_for(config)
+    family = family_for(config)
     per_group = family.frames_per_group(config) if frames_per_group is None else frames_per_group
     check_frames(per_group, function="plan", name="frames_per_group")
-    frames = round_up_to_groups(frames, per_group)
-    per_frame = family.tokens_per_frame(config)
-    text, vision = config.text_config, config.vision_config
+    step = per_group if family.groups_are_real else family.frames_per_step(config)
+    frames = round_up_to_groups(frames, step)
+    layout = family.layout(config, frames, height, width)
+    in_training = family.layout(config, family.frames_per_group(config), height, width).positions
+    text = config.text_config
     dtype = dtype or getattr(config, "dtype", None)
     dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
     trained = text.max_position_embeddings
-    total = frames * per_frame + text_reserve(family.frames_per_group(config), per_frame, trained)
+    reserve = text_reserve(in_training, trained)
+    total, positions = layout.tokens + reserve, layout.positions + reserve
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     if kv_bits == 16:
@@ -123,21 +136,22 @@ def plan(
         layer_bytes = packed_bytes(kv_bits, kv_heads, head_dim, total, dtype)
     kv = text.num_hidden_layers * layer_bytes
     weights = parameter_count(config) * dtype.itemsize
-    pixels = frames * 3 * vision.image_size**2 * 4
+    pixels = layout.values * 4
     # prefill: residual, normed, q, k, v and both halves of the MLP, for all tokens of one layer
     width = 4 * text.hidden_size + 2 * kv_heads * head_dim + 2 * text.intermediate_size
     activations = total * width * dtype.itemsize
-    features = 2 * frames * per_frame * text.hidden_size * dtype.itemsize
+    features = 2 * layout.visual_tokens * text.hidden_size * dtype.itemsize
     return Plan(
         model_type=family.model_type,
         frames=frames,
         frames_per_group=per_group,
-        groups=frames // per_group,
-        tokens_per_frame=per_frame,
-        visual_tokens=frames * per_frame,
+        groups=-(-frames // per_group),
+        tokens_per_frame=layout.visual_tokens / frames,
+        visual_tokens=layout.visual_tokens,
         total_tokens=total,
+        positions=positions,
         trained_context=trained,
-        factor=max(1.0, total / trained),
+        factor=max(1.0, positions / trained),
         weight_bytes=weights,
         kv_bytes=kv,
         peak_bytes=weights + kv + pixels + features + activations,
@@ -156,12 +170,15 @@ def packed_bytes(bits: int, heads: int, head_dim: int, tokens: int, dtype: torch
     return cache.nbytes
 
 
-def text_reserve(frames_per_group: int, tokens_per_frame: int, trained_context: int) -> int:
-    """Tokens for text: 256, or what the trained context leaves beside N frames, if that is less.
+def text_reserve(positions: int, trained_context: int) -> int:
+    """Positions for text: 256, or what the trained context leaves beside a video of one group of
+    frames, if that is less. So N frames, as in training, need no stretch, however small the model.
 
-    So N frames, as in training, need no stretch, however small the model.
+    Args:
+        positions: that N frames take.
+        trained_context: L0.
     """
-    return min(TEXT_RESERVE, max(0, trained_context - frames_per_group * tokens_per_frame))
+    return min(TEXT_RESERVE, max(0, trained_context - positions))
 
 
 def parameter_count(config: Any) -> int:

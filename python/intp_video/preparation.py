@@ -11,7 +11,7 @@ import torch
 from .errors import ModelError
 from .frame_processor import FrameProcessor
 from .model_source import folder_of, load_config
-from .models import video_model_for
+from .models import family_for
 from .questions import checked_question
 from .reasons import in_one_line
 from .sampling import repeat_to_groups, round_up_to_groups
@@ -51,7 +51,7 @@ class Preparer:
         from transformers import AutoTokenizer
 
         config = load_config(directory) if config is None else config
-        video_model_for(config)  # report an unknown model type before what it may lack
+        family_for(config)  # report an unknown model type before what it may lack
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory)
         except Exception as error:  # whatever is wrong with the files: KeyError, TypeError, ...
@@ -73,11 +73,11 @@ class Preparer:
 
     @classmethod
     def _build(cls, tokenizer: Any, frame_processor: FrameProcessor, config: Any) -> Preparer:
-        family = video_model_for(config)
+        family = family_for(config)
         return cls(
             tokenizer,
             frame_processor,
-            family.video_token_id(config),
+            family.placeholder_id(config),
             family.tokens_per_frame(config),
             family.frames_per_group(config),
         )

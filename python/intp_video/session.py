@@ -188,5 +188,5 @@ class Session:
     def _stretch(self, frames: int) -> None:
         trained = self._handle.text_config.max_position_embeddings
         per_frame = self._preparer.tokens_per_frame
-        reserve = text_reserve(self._preparer.frames_per_group, per_frame, trained)
+        reserve = text_reserve(self._preparer.frames_per_group * per_frame, trained)
         self._handle.restretch(self._cache, max(1.0, (frames * per_frame + reserve) / trained))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import intp_video
 import torch
+from intp_video import compat
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
@@ -18,7 +19,7 @@ def features_of(model, inputs, **options) -> tuple[torch.Tensor, intp_video.Hand
         intp_video.extend(model, **{**options, "rearrange": "features"}) as handle,
     ):
         output = model.model.get_video_features(inputs["pixel_values_videos"])
-        return handle.family.features_of(output), handle
+        return compat.pooled_features(output), handle
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import intp_video
 import pytest
 import torch
 from hf.tiny_model import TOKENS_PER_FRAME, make_inputs
-from intp_video.grouping import encode_in_groups, storage_order
+from intp_video.grouping import encode_in_groups, encoder_order, storage_order
 from torch import nn
 
 import intp_ext
@@ -72,6 +72,16 @@ class TemporalTower(nn.Module):
         return type("Output", (), {"hidden_states": [x]})()
 
 
+def encoded(encode, pixels, grouping):
+    """``[V, M * P, C]`` in storage order, from ``encode [g, N, 3, H, W] -> [g * N, P, C]``."""
+    order = encoder_order(pixels.shape[1], 8, grouping)
+    videos = [
+        encode_in_groups(lambda units, v=video: [encode(v[units]).flatten(0, 1)], order, 8)[0]
+        for video in pixels
+    ]
+    return torch.stack(videos)
+
+
 @pytest.mark.parametrize("grouping", ["interleaved", "contiguous"])
 def test_temporal_tower_equals_a_slow_loop(model, grouping):
     """Frame f of the result is place n of group g, straight from the definition."""
@@ -86,7 +96,7 @@ def test_temporal_tower_equals_a_slow_loop(model, grouping):
         return projector(tower(chunk.flatten(0, 1)).hidden_states[-1])
 
     with torch.no_grad():
-        features = encode_in_groups(encode, pixels, per_group, grouping)
+        features = encoded(encode, pixels, grouping)
         order = storage_order(frames, per_group, TOKENS_PER_FRAME, grouping)
         ours = intp_ext.rearrange(features, order).view(len(pixels), frames, TOKENS_PER_FRAME, -1)
         for v, video in enumerate(pixels):
@@ -95,9 +105,9 @@ def test_temporal_tower_equals_a_slow_loop(model, grouping):
                     members = [g + n * groups for n in range(per_group)]
                 else:
                     members = [g * per_group + n for n in range(per_group)]
-                encoded = encode(torch.stack([video[f] for f in members])[None])
+                slow = encode(torch.stack([video[f] for f in members])[None])
                 for n, f in enumerate(members):
-                    torch.testing.assert_close(ours[v, f], encoded[n], rtol=0, atol=1e-6)
+                    torch.testing.assert_close(ours[v, f], slow[n], rtol=0, atol=1e-6)
 
 
 def test_temporal_tower_tells_groupings_apart():
@@ -107,9 +117,7 @@ def test_temporal_tower_tells_groupings_apart():
 
     def in_time_order(grouping):
         with torch.no_grad():
-            features = encode_in_groups(
-                lambda x: tower(x.flatten(0, 1)).hidden_states[-1], pixels, 8, grouping
-            )
+            features = encoded(lambda x: tower(x.flatten(0, 1)).hidden_states[-1], pixels, grouping)
         return intp_ext.rearrange(features, storage_order(32, 8, TOKENS_PER_FRAME, grouping))
 
     difference = in_time_order("interleaved") - in_time_order("contiguous")
@@ -117,15 +125,13 @@ def test_temporal_tower_tells_groupings_apart():
 
 
 def test_memory_is_bounded_by_one_chunk_of_groups():
-    largest = 0
+    seen, done = [], []
 
-    def encode(chunk):
-        nonlocal largest
-        largest = max(largest, chunk.shape[0])
-        return chunk.flatten(0, 1).flatten(2)
+    def encode(units):
+        seen.append(units)
+        return [units.flatten()[:, None].float()]
 
-    pixels = torch.zeros(1, 64, 3, 4, 4)
-    done = []
-    encode_in_groups(encode, pixels, 8, groups_per_chunk=3, progress=lambda *at: done.append(at))
-    assert largest == 3
-    assert done == [(3, 8), (6, 8), (8, 8)]
+    rows = encode_in_groups(encode, torch.arange(60), 8, groups_per_chunk=3, progress=done.append)
+    assert [tuple(units.shape) for units in seen] == [(3, 8), (3, 8), (1, 8), (1, 4)]
+    assert done == [3, 3, 1, 1]
+    assert torch.equal(rows[0][:, 0], torch.arange(60.0))

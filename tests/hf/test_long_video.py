@@ -20,7 +20,7 @@ from intp_video.planning import text_reserve
 import intp_ext
 
 FRAMES, TRAINED, HEAD_DIM = 32, 64, 16
-PLANNED = FRAMES * TOKENS_PER_FRAME + text_reserve(8, TOKENS_PER_FRAME, TRAINED)
+PLANNED = FRAMES * TOKENS_PER_FRAME + text_reserve(8 * TOKENS_PER_FRAME, TRAINED)
 FACTOR = PLANNED / TRAINED
 TOLERANCE = 2e-5
 

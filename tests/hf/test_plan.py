@@ -76,11 +76,11 @@ def test_no_model_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("per_group", "per_frame", "trained", "room"),
-    [(8, 257, 4096, 256), (8, 10, 91, 11), (8, 17, 256, 120), (8, 17, 100, 0)],
+    ("positions", "trained", "room"),
+    [(8 * 257, 4096, 256), (80, 91, 11), (8 * 17, 256, 120), (8 * 17, 100, 0)],
 )
-def test_room_for_text_is_what_the_training_had_at_most(per_group, per_frame, trained, room):
-    assert text_reserve(per_group, per_frame, trained) == room
+def test_room_for_text_is_what_the_training_had_at_most(positions, trained, room):
+    assert text_reserve(positions, trained) == room
 
 
 def test_the_frames_of_the_training_need_no_stretch(model):

@@ -73,10 +73,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
 def _models() -> list[str]:
     try:
-        from ..models import VIDEO_MODELS
+        from ..models import FAMILIES
     except (ImportError, OSError, RuntimeError):  # the operators do not load, as said below
         return []
-    return sorted(VIDEO_MODELS)
+    return sorted(FAMILIES)
 
 
 def _operators() -> dict[str, Any]:

@@ -37,6 +37,7 @@ IGNORED = frozenset(
     {
         "position_ids",
         "cache_position",
+        "logits_to_keep",
         "use_cache",
         "output_hidden_states",
         "output_router_logits",

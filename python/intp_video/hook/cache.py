@@ -19,9 +19,9 @@ from .sequence import Sequence
 
 
 def _pass_of(sequence: Sequence) -> ForwardPass | None:
-    """The pass under way, if it is one that writes this sequence through our layers."""
+    """The pass under way, if it is one of this sequence."""
     now = CURRENT.now
-    return now if now is not None and now.sequence is sequence and now.own_layers else None
+    return now if now is not None and now.sequence is sequence else None
 
 
 _Layer: Any = object  # it stands before a layer of transformers
@@ -46,7 +46,7 @@ class Followed(_Layer):
         visual = self.sequence.visual
         super().batch_repeat_interleave(repeats)
         if visual is not None:
-            self._index(torch.arange(len(visual.start)).repeat_interleave(repeats))
+            self._index(torch.arange(len(visual.count)).repeat_interleave(repeats))
 
     def crop(self, tokens: int) -> None:
         super().crop(tokens)
@@ -115,9 +115,9 @@ class ExtendedLayer(Followed, DynamicLayer):
     def _memory_for(self, now: ForwardPass) -> intp_ext.KVCache:
         """That of all tokens so far, which rotates new keys where the pass leaves it to us."""
         memory = self._memory
-        if memory is not None and self._is_whole() and (memory.rope is not None) == now.withheld:
+        if memory is not None and self._is_whole() and (memory.rope is not None) == now.rotates:
             return memory
-        rope = now.rope if now.withheld else None  # new, or changed by somebody else
+        rope = now.rope if now.rotates else None  # new, or changed by somebody else
         memory = intp_ext.KVCache(rope=rope)
         if self.is_initialized and self.keys.numel():
             copied = intp_ext.KVCache()
@@ -210,8 +210,8 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
         if self.cache is None:
             self.cache = intp_ext.KVCache(
                 self._bits,
-                rope=now.rope if now.withheld else None,
-                rotate=self._rotate,
+                rope=now.rope if now.rotates else None,
+                rotate=self._rotate if now.rotates else "on_write",
                 capacity=self.max_cache_len,
             )
             self.is_initialized = True
@@ -271,31 +271,54 @@ class PackedLayer(Followed, _PackedLayer):
     """
 
 
-def adopt(cache: Cache | None, sequence: Sequence, layers: int, options: Options) -> bool:
+def adopt(
+    cache: Cache | None, sequence: Sequence, places: list[int], layers: int, options: Options
+) -> bool:
     """Make an empty ``DynamicCache``, and where needed a ``StaticCache``, write through our layers.
 
-    In place; the length of a ``StaticCache`` becomes their capacity. False for another kind.
+    In place, layer by layer: those of another kind (a sliding window, a recurrent state) stay. The
+    length of a ``StaticCache`` becomes the capacity of ours.
+
+    Args:
+        cache: of the model.
+        sequence: what it begins.
+        places: the layers of the decoder that attend.
+        layers: all layers of the decoder.
+        options: of the extension.
+
+    Returns:
+        Whether all keys go through our layers; where not, and they would have to, nothing is done.
     """
     if cache is None:
         return True
     # a static layer of transformers cannot write in another order than it is given
-    packed = options.packed or (isinstance(cache, StaticCache) and options.rearrange == "attention")
-    ours = (DynamicLayer, ExtendedLayer, PackedLayer)
-    if isinstance(cache, DynamicCache) and all(type(layer) in ours for layer in cache.layers):
-        like = None
-    elif isinstance(cache, StaticCache) and packed:
-        if any(type(layer) not in (StaticLayer, PackedLayer) for layer in cache.layers):
-            return False
+    needed = options.packed or options.rearrange == "attention"
+    ours: tuple[type, ...] = (DynamicLayer, ExtendedLayer, PackedLayer)
+    like = None
+    if isinstance(cache, StaticCache) and needed:
+        ours = (StaticLayer, PackedLayer)
         like = cache.layers[0]
-    else:
+    elif not isinstance(cache, DynamicCache):
         return False
-    if not packed:
-        cache.layers = [ExtendedLayer(sequence, index == 0) for index in range(layers)]
-        return True
-    if getattr(cache, "offloading", False):
+    packed = options.packed or like is not None
+    made = list(cache.layers)
+    if not made and len(places) == layers:
+        made = [DynamicLayer() for _ in range(layers)]
+    taken = [place for place in places if place < len(made) and type(made[place]) in ours]
+    complete = taken == places
+    if not complete and needed:
         return False
-    cache.layers = [PackedLayer(sequence, index == 0, options, like) for index in range(layers)]
-    return True
+    if packed and getattr(cache, "offloading", False):
+        return False
+    for place in taken:
+        leads = place == taken[0]
+        made[place] = (
+            PackedLayer(sequence, leads, options, like)
+            if packed
+            else ExtendedLayer(sequence, leads)
+        )
+    cache.layers = made
+    return complete
 
 
 def names_of_layers(cache: Cache) -> str:
@@ -309,9 +332,9 @@ def holds_packed(cache: Cache | None) -> bool:
 
 def sequence_of(cache: Cache) -> Sequence | None:
     """The sequence of a cache that an extended model wrote; a copied cache has a copy of it."""
-    layer = cache.layers[0] if cache.layers else None
-    if isinstance(layer, ExtendedLayer | PackedLayer):
-        return layer.sequence
+    for layer in cache.layers:
+        if isinstance(layer, Followed):
+            return layer.sequence
     return getattr(cache, "intp_sequence", None)
 
 

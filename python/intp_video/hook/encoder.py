@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,102 +12,157 @@ import torch
 import intp_ext
 
 from ..errors import ModelError
-from ..grouping import encode_in_groups, storage_order
-from ..models import VideoModel
+from ..grouping import encode_in_groups, encoder_order, storage_order
+from ..models import VideoFamily
 from ..options import Options
-from .passes import DecoderState, saw_features
+from .passes import DecoderState, broken, saw_features
 
 
 class GroupedEncoder:
-    """Replaces a model's ``get_video_features``.
+    """Replaces a model's method that encodes videos (``VideoFamily.encoder``).
 
     Args:
         family: of the model.
+        config: of the model.
         options: grouping, rearrange and groups_per_chunk.
         frames: M, the most frames of a video.
         frames_per_group: N.
-        tokens_per_frame: P.
         decoder: is told what was encoded.
         on_encode: called with (groups done, groups in all).
     """
 
     def __init__(
         self,
-        family: VideoModel,
+        family: VideoFamily,
+        config: Any,
         options: Options,
         frames: int,
         frames_per_group: int,
-        tokens_per_frame: int,
         decoder: DecoderState,
         on_encode: Callable[[int, int], None] | None,
     ) -> None:
         self._family, self._options, self._decoder = family, options, decoder
-        self._frames, self._per_group, self._per_frame = frames, frames_per_group, tokens_per_frame
+        self._per_unit = family.frames_per_unit(config)
+        self._per_group = frames_per_group // self._per_unit
+        self._most = frames // self._per_unit
+        self._per_frame = family.tokens_per_frame(config)
+        self._surplus = family.surplus_tokens(config)
         self.on_encode = on_encode
 
     def around(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The model's own ``get_video_features``, called with groups of frames."""
+        """The model's own method, called with groups of frames."""
+        signature = inspect.signature(original)
 
         @functools.wraps(original)  # generate() reads the signature
-        def get_video_features(
-            pixel_values_videos: torch.Tensor,
-            *args: Any,
-            return_dict: bool | None = None,
-            **kwargs: Any,
-        ) -> Any:
-            self._check_frames(pixel_values_videos)
-            videos, frames = pixel_values_videos.shape[:2]
-            if args:
-                kwargs["vision_feature_layer"] = args[0]
+        def encode_video(*args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
+            arguments = _by_name(signature, args, kwargs)
+            units = self._family.units(arguments)
+            for count in units:
+                self._check_units(count)
             if return_dict is not None:
-                kwargs["return_dict"] = True
-            output = None
-
-            def encode(chunk: torch.Tensor) -> torch.Tensor:  # [g, N, 3, H, W] -> [g * N, P, C]
-                nonlocal output
-                output = original(chunk, **kwargs)
-                return self._family.features_of(output)
-
-            features = encode_in_groups(
-                encode,
-                pixel_values_videos,
-                self._per_group,
-                self._options.grouping,
-                self._options.groups_per_chunk,
-                self.on_encode,
-            )  # [V, M*P, C] in storage order
-            if features.shape[1] != frames * self._per_frame:
-                raise ModelError(
-                    f"the video encoder made {features.shape[1] / frames:g} tokens of a frame, not "
-                    f"the {self._per_frame} of its config (patches and a class token)"
-                )
-            if self._options.rearrange == "features":
-                order = self.storage_order(frames).to(features.device)
-                features = intp_ext.rearrange(features, order)
-            self._decoder.encoded += videos
-            saw_features(features)
-            features = features.view(videos * frames, self._per_frame, -1)
-            output = self._family.output_like(output, features, frames)
+                arguments["return_dict"] = True
+            output = self._encode(original, arguments, units)
             return output.to_tuple() if return_dict is False else output
 
-        return get_video_features
+        return encode_video
 
-    def storage_order(self, frames: int) -> torch.Tensor:
+    def _encode(
+        self, original: Callable[..., Any], arguments: dict[str, Any], units: list[int]
+    ) -> Any:
+        total = sum(-(-count // self._per_group) for count in units)
+        done = 0
+        output: Any = None
+        tail: list[torch.Tensor] = []
+
+        def report(groups: int) -> None:
+            nonlocal done
+            done += groups
+            if self.on_encode is not None:
+                self.on_encode(done, total)
+
+        videos, tokens = [], []
+        for video, count in enumerate(units):
+
+            def encode(groups: torch.Tensor, video: int = video) -> list[torch.Tensor]:
+                nonlocal output, tail
+                output = original(**self._family.take(arguments, video, groups))
+                rows = self._family.rows_of(output)
+                rows, tail = self._without_surplus(rows, groups)
+                return rows
+
+            order = self._order(count)
+            rows = encode_in_groups(
+                encode, order, self._per_group, self._options.groups_per_chunk, report
+            )
+            per_unit, rest = divmod(len(rows[0]), count)
+            if rest:
+                raise broken(f"the encoder made {len(rows[0])} tokens of {count} units of time")
+            if self._family.groups_are_real and self._options.rearrange == "features":
+                back = self.storage_order(count * per_unit, per_unit).to(rows[0].device)
+                rows = [intp_ext.rearrange(kind[None], back)[0] for kind in rows]
+            if tail:
+                rows = [torch.cat(pair) for pair in zip(rows, tail, strict=True)]
+            videos.append(rows)
+            tokens.append(per_unit)
+        self._decoder.encoded += len(units)
+        self._decoder.tokens_per_unit = tokens
+        saw_features(sum(len(rows[0]) for rows in videos))
+        return self._family.output_like(output, videos)
+
+    def _order(self, units: int) -> torch.Tensor:
+        if not self._family.groups_are_real:
+            return torch.arange(units)
+        return encoder_order(units, self._per_group, self._options.grouping)
+
+    def _without_surplus(
+        self, rows: list[torch.Tensor], groups: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Rows of the units of every group alone, and what stood behind those of the last group."""
+        if self._per_frame is None:
+            return rows, []
+        count, length = groups.shape
+        wanted = length * self._per_unit * self._per_frame
+        each = len(rows[0]) / count
+        if each == wanted:
+            return rows, []
+        if each != wanted + self._surplus:
+            raise broken(
+                f"the video encoder made {each / length:g} tokens of a frame, not the "
+                f"{self._per_frame} of its config"
+            )
+        by_group = [kind.unflatten(0, (count, wanted + self._surplus)) for kind in rows]
+        return (
+            [kind[:, :wanted].flatten(0, 1) for kind in by_group],
+            [kind[-1, wanted:] for kind in by_group],
+        )
+
+    def storage_order(self, tokens: int, per_unit: int) -> torch.Tensor:
         """int32 ``[M * P]``: the storage row of the token at each time."""
-        return storage_order(frames, self._per_group, self._per_frame, self._options.grouping)
+        return storage_order(tokens // per_unit, self._per_group, per_unit, self._options.grouping)
 
-    def residual_order(self, start: torch.Tensor, length: torch.Tensor, rows: int) -> torch.Tensor:
+    def residual_order(self, is_visual: torch.Tensor) -> torch.Tensor:
         """int32 ``[B, S]``: text stays in place, visual tokens follow the encoder's order.
 
         Args:
-            start, length: int ``[B]``, of the video in each row.
-            rows: S.
+            is_visual: bool ``[B, S]``, one video in a row.
 
         Raises:
-            ModelError: visual tokens that do not fill whole groups.
+            ModelError: visual tokens that do not stand together, or do not fill whole groups.
         """
-        order = torch.arange(rows, dtype=torch.int32, device=start.device).repeat(len(start), 1)
-        for row, (first, count) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):
+        rows = is_visual.shape[1]
+        order = torch.arange(rows, dtype=torch.int32, device=is_visual.device)
+        order = order.repeat(len(is_visual), 1)
+        for row, visual in enumerate(is_visual):
+            at = visual.nonzero()[:, 0]
+            if not len(at):
+                continue
+            first, count = int(at[0]), len(at)
+            if int(at[-1]) - first + 1 != count:
+                raise ModelError(
+                    f'row {row}: rearrange="attention" needs one video in a row, got visual tokens '
+                    'that do not stand together; use rearrange="features"'
+                )
+            assert self._per_frame is not None
             frames, rest = divmod(count, self._per_frame)
             if rest or frames % self._per_group:
                 raise ModelError(
@@ -114,25 +170,31 @@ class GroupedEncoder:
                     f"{count} visual tokens, which are no whole groups; use "
                     'rearrange="features" for a prompt in chunks'
                 )
-            if count:
-                within = self.storage_order(frames).to(order.device)
-                order[row, first : first + count] = within + first
+            within = self.storage_order(count, self._per_frame).to(order.device)
+            order[row, first : first + count] = within + first
         return order
 
-    def _check_frames(self, pixel_values_videos: torch.Tensor) -> None:
-        if pixel_values_videos.dim() != 5:
+    def _check_units(self, units: int) -> None:
+        frames = units * self._per_unit
+        name = self._family.pixels
+        if self._family.groups_are_real and units % self._per_group:
             raise ValueError(
-                "pixel_values_videos: expected [videos, frames, 3, height, width], got "
-                f"{list(pixel_values_videos.shape)}"
+                f"{name}: expected whole groups of {self._per_group} frames, got {frames} frames; "
+                "intp_video.prepare() rounds up by repeating some"
             )
-        frames = pixel_values_videos.shape[1]
-        if frames % self._per_group:
+        if self._family.frames_are_of_one_video and units > self._most:
             raise ValueError(
-                f"pixel_values_videos: expected whole groups of {self._per_group} frames, "
-                f"got {frames} frames; intp_video.prepare() rounds up by repeating some"
-            )
-        if frames > self._frames:
-            raise ValueError(
-                f"pixel_values_videos: expected at most the {self._frames} frames the model was "
+                f"{name}: expected at most the {self._most * self._per_unit} frames the model was "
                 f"extended to, got {frames}; restore() and extend(frames={frames})"
             )
+
+
+def _by_name(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """All arguments of a call by their names, in the order of the parameters."""
+    bound = signature.bind(*args, **kwargs).arguments
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            bound.update(bound.pop(name, {}))
+    return dict(bound)

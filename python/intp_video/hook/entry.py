@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..errors import ModelError
-from ..models import video_model_for
+from ..models import family_for
 from ..options import Options
 from .handle import Handle
 
@@ -48,7 +48,7 @@ def extend(
         model = model.get_base_model()  # PEFT: its layers are inside this model, so extend this
     if getattr(model, "_intp_handle", None) is not None:
         raise ModelError("the model is extended already; call restore() on its handle first")
-    family = video_model_for(getattr(model, "config", None))
+    family = family_for(getattr(model, "config", None))
     chosen = make_options(frames, **options)
     return Handle(model, family, chosen, on_encode)
 

@@ -15,15 +15,16 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from .. import compat
 from ..errors import ModelError
-from ..models import VideoModel
+from ..models import VideoFamily
 from ..options import Options
 from .cache import adopt, holds_packed, names_of_layers, sequence_of
 from .encoder import GroupedEncoder
 from .padding import check_mask, see_padding
 from .passes import CURRENT, DecoderState, ForwardPass, broken
 from .rotary import ExtendedRotaryEmbedding
-from .sequence import Sequence, find_visual_span
+from .sequence import Sequence
 from .stretch import Stretch
+from .visual import first_keys, number_frames, visual_tokens_before
 
 
 class ProvenForward:
@@ -48,7 +49,7 @@ class ProvenForward:
     def __init__(
         self,
         model: PreTrainedModel,
-        family: VideoModel,
+        family: VideoFamily,
         options: Options,
         decoder: DecoderState,
         stretch: Stretch,
@@ -60,6 +61,12 @@ class ProvenForward:
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
         self._config = model.config
+        own = {id(module) for module in decoder.layers}
+        self._places = [
+            place
+            for place, layer in enumerate(self._text.layers)
+            if id(getattr(layer, "self_attn", None)) in own
+        ]
         self._parameters = tuple(inspect.signature(self._outer.forward).parameters)
         self.cache_argument = self._find_cache_argument()
 
@@ -86,6 +93,7 @@ class ProvenForward:
                 if now is not None and now is not before:
                     now.finish(output, self._text.rotary_emb is self._rotary)
                     self._say_foreign_cache(now)
+                    self._say_beyond(now)
             except BaseException:  # Ctrl-C too: layers must not differ in length
                 undo.close()
                 raise
@@ -110,8 +118,8 @@ class ProvenForward:
         if tokens is None:
             return kwargs  # the model says what is missing
         rows = tokens.shape[1]
-        encoded = (kwargs.get("mm_encoder_outputs") or {}).get("video")
-        has_pixels = kwargs.get("pixel_values_videos") is not None
+        encoded = (kwargs.get("mm_encoder_outputs") or {}).get(self._family.modality)
+        has_pixels = kwargs.get(self._family.pixels) is not None
         has_video = encoded is not None or has_pixels
         replayed = self._is_checkpointed()
         cache = self._take_cache(kwargs, replayed)
@@ -123,19 +131,18 @@ class ProvenForward:
         own_layers = cache is not None and sequence.own_cache
         now = ForwardPass(self._decoder, sequence, cache, rows, own_layers, replayed)
         undo.callback(now.undo)
-        self._say_beyond(now)
         see_padding(now, mask, self._options.kv_bits if holds_packed(cache) else None)
         sequence.has_video = sequence.has_video or has_video
         now.has_pixels = has_pixels
         if has_video or (rows > 1 and not sequence.has_video):  # it reads device memory
-            self._count_features(now, ids, encoded)
+            self._count_features(now, ids, encoded, kwargs)
         if ids is None and self._decoder.needs_sequence:
             raise ModelError(
                 'a window, span="visual", rope="dynamic_ntk" and rearrange="attention" find the '
                 "video by its tokens: pass input_ids, not inputs_embeds"
             )
-        if has_video and self._decoder.needs_span:
-            self._see_video(now, ids, kwargs.get("position_ids"))
+        if has_video and self._decoder.needs_visual:
+            self._see_video(now, ids, kwargs)
         CURRENT.now = now
         return kwargs
 
@@ -182,7 +189,9 @@ class ProvenForward:
         rope, reach = self._stretch.of_sequence(mask, rows, has_video)
         factor = self._stretch.factor if self._options.span == "visual" else None
         sequence = Sequence(self._rotary.rope if rope is None else rope, factor, reach)
-        sequence.own_cache = adopt(cache, sequence, len(self._text.layers), self._options)
+        sequence.own_cache = adopt(
+            cache, sequence, self._places, len(self._text.layers), self._options
+        )
         if cache is not None and not sequence.own_cache:
             cache.intp_sequence = sequence
             self._check_foreign_cache(cache)
@@ -190,11 +199,19 @@ class ProvenForward:
 
     def _say_beyond(self, now: ForwardPass) -> None:
         """Positions beyond what was trained, or stretched to: said when the first one is used."""
-        if now.past + now.rows > now.sequence.reach:
+        if torch.compiler.is_compiling():
+            return
+        reached = now.past + now.rows
+        if self._family.mrope is not None:
+            positions = now.position_ids
+            if positions is None or (now.rows == 1 and positions.device.type != "cpu"):
+                return  # a GPU is not waited for at every decoded token
+            reached = int(positions.max()) + 1
+        if reached > now.sequence.reach:
             self._decoder.say_once(
-                f"the sequence grows beyond the {now.sequence.reach} tokens that its positions "
-                f"reach (trained: {self._stretch.trained}, factor {self._stretch.factor:.3f}): "
-                "answers may get worse; extend with a larger factor, or with more frames"
+                f"the sequence grows beyond the {now.sequence.reach} positions that RoPE reaches "
+                f"(trained: {self._stretch.trained}, factor {self._stretch.factor:.3f}): answers "
+                "may get worse; extend with a larger factor, or with more frames"
             )
 
     def _check_foreign_cache(self, cache: Cache) -> None:
@@ -223,44 +240,50 @@ class ProvenForward:
 
     @torch.compiler.disable
     def _count_features(
-        self, now: ForwardPass, ids: torch.Tensor | None, encoded: Any | None
+        self,
+        now: ForwardPass,
+        ids: torch.Tensor | None,
+        encoded: Any | None,
+        arguments: dict[str, Any],
     ) -> None:
         """What is to be merged, and the placeholders that it is to be merged into."""
+        family = self._family
+        now.merged = family.merged_rows(arguments)
         if encoded is not None:
             if not self._decoder.encoded:
                 raise broken(
-                    "the video was encoded before this pass, not by the get_video_features that "
+                    f"the video was encoded before this pass, not by the {family.encoder} that "
                     "groups frames"
                 )
-            now.features = self._family.features_of(encoded).shape[:-1].numel()
-        if ids is None:
+            now.features = len(family.rows_of(encoded)[0])
+        if ids is None or family.shares_placeholder(arguments):
             return
-        video = self._family.video_token_id(self._config)
-        now.visual_tokens = int((ids == video).sum())
+        now.visual_tokens = int((ids == family.placeholder_id(self._config)).sum())
         if now.visual_tokens and encoded is None and not now.has_pixels:
             raise ModelError(
-                f"{now.visual_tokens} visual tokens came without a video: pass "
-                "pixel_values_videos with them (some releases of transformers lose it when a "
-                "prompt with a video is prefilled in chunks: update, or leave out "
-                "prefill_chunk_size)"
+                f"{now.visual_tokens} visual tokens came without a video: pass {family.pixels} "
+                "with them (some releases of transformers lose it when a prompt with a video is "
+                "prefilled in chunks: update, or leave out prefill_chunk_size)"
             )
 
     @torch.compiler.disable
-    def _see_video(
-        self, now: ForwardPass, ids: torch.Tensor, position_ids: torch.Tensor | None
-    ) -> None:
-        past = 0 if now.cache is None else now.cache.get_seq_length()
-        is_visual = ids == self._family.video_token_id(self._config)
-        if position_ids is None:
-            position_ids = torch.arange(now.rows, device=ids.device)[None] + past
+    def _see_video(self, now: ForwardPass, ids: torch.Tensor, arguments: dict[str, Any]) -> None:
+        if now.has_pixels:  # encoded in this pass, and otherwise by the last call before it
+            sizes = self._family.tokens_per_unit(self._config, arguments)
+            self._decoder.tokens_per_unit = sizes
+        past = 0 if now.cache is None else int(now.cache.get_seq_length())
+        is_visual = ids == self._family.placeholder_id(self._config)
         before = now.sequence.visual
-        span = find_visual_span(is_visual, past, position_ids, before)
-        now.visual = now.sequence.visual = span
-        now.sees_video = True
         if self._options.rearrange == "attention":
-            if before is not None or int(past) != 0:
+            if before is not None or past != 0:
                 raise ModelError(
                     'rearrange="attention" needs the whole prompt in one pass (no chunked prefill, '
                     'no video in a later turn); use rearrange="features"'
                 )
-            now.bring_in_order(self._encoder.residual_order(span.start, span.length, now.rows))
+            now.bring_in_order(self._encoder.residual_order(is_visual))
+        sizes = None if self._family.text_between_frames else self._decoder.tokens_per_unit
+        visual = number_frames(is_visual, past, before, sizes)
+        now.sequence.visual = visual
+        now.visual_before = visual_tokens_before(visual, past)
+        if self._decoder.window is not None:
+            now.first_key = first_keys(visual, past, self._decoder.window)

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache
 
 from .. import compat
 from ..errors import ModelError
-from ..models import VideoModel
+from ..models import VideoFamily
 from ..options import Options, check_factor
 from ..planning import text_reserve
 from ..sampling import round_up_to_groups
@@ -24,7 +24,7 @@ from .cache import holds_packed, sequence_of
 from .encoder import GroupedEncoder
 from .forward import ProvenForward
 from .passes import DecoderState
-from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation
+from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation, trained_rope
 from .stretch import Stretch
 
 log = logging.getLogger("intp_video")
@@ -45,15 +45,16 @@ class Handle:
     def __init__(
         self,
         model: PreTrainedModel,
-        family: VideoModel,
+        family: VideoFamily,
         options: Options,
         on_encode: Callable[[int, int], None] | None = None,
     ) -> None:
+        config = model.config
         self.model, self.family, self.options = model, family, options
-        self._per_group = options.frames_per_group or family.frames_per_group(model.config)
-        self._per_frame = family.tokens_per_frame(model.config)
-        self._frames = round_up_to_groups(options.frames, self._per_group)
-        self._sink = self._per_frame if options.sink is None else options.sink
+        check_options(family, config, options)
+        self._per_group = options.frames_per_group or family.frames_per_group(config)
+        self._frames = round_up_to_groups(options.frames, frames_per_step(family, config, options))
+        self._fused = options.fused and family.rotation == "half"
 
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
@@ -63,39 +64,36 @@ class Handle:
             )
         layers = _attention_layers(self._text)
         self._own_rotary = self._text.rotary_emb
+        check_rotary(self._text, family, self._fused)
+        layout = family.layout(config, self._frames)
         trained = self._text.config.max_position_embeddings
-        text_tokens = text_reserve(family.frames_per_group(model.config), self._per_frame, trained)
+        in_training = family.layout(config, family.frames_per_group(config)).positions
         self._stretch = Stretch(
             options,
-            self._own_rotary,
+            trained_rope(self._text, family),
+            getattr(self._own_rotary, "rope_type", "default"),
             self._text.config,
-            self._frames * self._per_frame,
-            text_tokens,
+            layout.visual_tokens,
+            layout.positions + text_reserve(in_training, trained),
         )
-        needs_span = (
+        needs_visual = (
             options.window is not None
             or options.span == "visual"
             or options.rearrange == "attention"
         )
         self._decoder = DecoderState(
             options.window,
-            self._per_frame,
-            self._sink,
-            needs_span=needs_span,
-            needs_sequence=needs_span or options.rope == "dynamic_ntk",
+            options.sink,
+            needs_visual=needs_visual,
+            needs_sequence=needs_visual or options.rope == "dynamic_ntk",
             layers=layers,
         )
         self._encoder = GroupedEncoder(
-            family,
-            options,
-            self._frames,
-            self._per_group,
-            self._per_frame,
-            self._decoder,
-            on_encode,
+            family, config, options, self._frames, self._per_group, self._decoder, on_encode
         )
-        check_rotary(self._text, options.fused)
-        rotary = ExtendedRotaryEmbedding(self._stretch.rope(), options.fused, self._decoder)
+        rotary = ExtendedRotaryEmbedding(
+            self._own_rotary, self._stretch.rope(), self._fused, self._decoder
+        )
         self._rotary = rotary.to(self._own_rotary.inv_freq.device)
         self._forward = ProvenForward(
             model,
@@ -118,12 +116,17 @@ class Handle:
         options = self.options
         window = "all"
         if options.window is not None:
-            window = f"{options.window} frames, sink {self._sink} tokens"
+            sink = "one frame" if options.sink is None else f"{options.sink} tokens"
+            window = f"{options.window} frames, sink {sink}"
+        groups = f"{self.frames} frames, {self.frames_per_group} at a time"
+        if self.family.groups_are_real:
+            groups += f" ({options.grouping}), rearranged in {options.rearrange}"
+        rope = f"rope {options.rope} x{self.factor:.3f} over {options.span}"
+        if self.factor == 1:
+            rope = "RoPE as trained"
         return (
-            f"{self.frames} frames in groups of {self.frames_per_group} ({options.grouping}), "
-            f"rope {options.rope} x{self.factor:.3f} over {options.span}, window {window}, "
-            f"rearranged in {options.rearrange}, {'fused' if options.fused else 'unfused'} RoPE, "
-            f"KV cache of {options.kv_bits} bits"
+            f"{self.family.model_type}: {groups}, {rope}, window {window}, "
+            f"{'fused' if self._fused else 'unfused'} RoPE, KV cache of {options.kv_bits} bits"
         )
 
     def __enter__(self) -> Handle:
@@ -144,7 +147,7 @@ class Handle:
 
     @property
     def frames(self) -> int:
-        """M, in whole groups."""
+        """M, in whole groups, or in whole units of time where groups bound memory alone."""
         return self._frames
 
     @property
@@ -153,9 +156,9 @@ class Handle:
         return self._per_group
 
     @property
-    def tokens_per_frame(self) -> int:
-        """P."""
-        return self._per_frame
+    def tokens_per_frame(self) -> int | None:
+        """P, or None where it depends on the size of the frames."""
+        return self.family.tokens_per_frame(self.model.config)
 
     @property
     def factor(self) -> float:
@@ -228,7 +231,7 @@ class Handle:
     def _install(self, undo: ExitStack) -> None:
         model, outer, text = self.model, self._outer, self._text
         undo.callback(attention.register())
-        if self.options.fused:
+        if self._fused:
             undo.callback(guard_rotation(text))
         undo.callback(self._restore_rotary)
         text.rotary_emb = self._rotary  # a submodule, so that it moves with the model
@@ -239,10 +242,10 @@ class Handle:
                 _set_attribute(undo, module, "config", config)
         _set_attribute(undo, text, "config", config)
         text.set_attn_implementation(attention.NAME)
-        for layer in text.layers:
-            _set_attribute(undo, layer.self_attn, "intp", self._decoder)
-        grouped = self._encoder.around(outer.get_video_features)
-        _set_attribute(undo, outer, "get_video_features", grouped)
+        for attention_layer in self._decoder.layers:
+            _set_attribute(undo, attention_layer, "intp", self._decoder)
+        name = self.family.encoder
+        _set_attribute(undo, outer, name, self._encoder.around(getattr(outer, name)))
 
         for name in compat.mask_makers(model):
             _set_attribute(undo, model, name, _padding_mask_as_it_is)
@@ -260,9 +263,53 @@ class Handle:
         self._text.rotary_emb = self._own_rotary.to(device)
 
 
+def frames_per_step(family: VideoFamily, config: Any, options: Options) -> int:
+    """What the number of frames is rounded up to a multiple of."""
+    if family.groups_are_real and options.frames_per_group is not None:
+        return options.frames_per_group
+    return family.frames_per_step(config)
+
+
+def check_options(family: VideoFamily, config: Any, options: Options) -> None:
+    """Refuse options that mean nothing to a family.
+
+    Raises:
+        ValueError: the option, and why.
+    """
+    name = family.model_type
+    if not family.groups_are_real:
+        alone = "its encoder never looks across frames, so there is nothing to rearrange"
+        for option, default in (("grouping", "interleaved"), ("rearrange", "features")):
+            if getattr(options, option) != default:
+                raise ValueError(
+                    f"extend: {option}: expected {default!r} for {name}, got "
+                    f"{getattr(options, option)!r}: {alone}"
+                )
+    if family.mrope is not None:
+        for option, value in (("span", "visual"), ("rope", "dynamic_ntk")):
+            if getattr(options, option) == value:
+                raise ValueError(
+                    f"extend: {option}: {value!r} counts positions by tokens, and those of {name} "
+                    "(M-RoPE) do not follow them"
+                )
+    if options.kv_rotate == "on_read" and (family.mrope or family.rotation != "half"):
+        raise ValueError(
+            f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn by three axes of "
+            "positions or in pairs, got 'on_read'"
+        )
+    per_unit, per_group = family.frames_per_unit(config), options.frames_per_group
+    if per_group is not None and per_group % per_unit:
+        raise ValueError(
+            f"extend: frames_per_group: expected a multiple of the {per_unit} frames that the "
+            f"encoder of {name} takes at once, got {per_group}"
+        )
+
+
 def _attention_layers(text: PreTrainedModel) -> list[Any]:
+    """Those that attend; a layer of another kind (recurrent, say) is left as it is."""
     layers = [getattr(layer, "self_attn", None) for layer in getattr(text, "layers", [])]
-    if not layers or None in layers or not hasattr(text, "rotary_emb"):
+    layers = [layer for layer in layers if layer is not None]
+    if not layers or not hasattr(text, "rotary_emb"):
         raise ModelError(
             f"{type(text).__name__} is not a decoder of layers with self_attn and a rotary_emb "
             "they share: such a text model cannot be extended"

@@ -103,7 +103,7 @@ def _packed_bounds(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _refuse_no_mask(now: ForwardPass) -> None:
-    before = now.cache.layers[0].cache.kv_bounds if now.past else None
+    before = _packed_cache(now).kv_bounds if now.past else None
     if before is not None and bool((before[:, 0] > 0).any()):
         raise ModelError(
             "earlier tokens of this cache were given with padding in attention_mask, got none: "
@@ -116,10 +116,15 @@ def _refuse_wider(now: ForwardPass) -> None:
     assert now.kv_bounds is not None
     if not now.past or (now.rows == 1 and now.kv_bounds.device.type != "cpu"):
         return
-    before = now.cache.layers[0].cache.kv_bounds
+    before = _packed_cache(now).kv_bounds
     lo = 0 if before is None else before[:, 0]
     if not torch.compiler.is_compiling() and bool((now.kv_bounds[:, 0] < lo).any()):
         raise ModelError(
             "attention_mask shows padding that packed keys (kv_bits) were cached without: pass "
             "the mask that the earlier tokens were given with, and go on from there"
         )
+
+
+def _packed_cache(now: ForwardPass) -> Any:
+    """That of the first layer that attends: all have the same padding."""
+    return next(layer.cache for layer in now.cache.layers if hasattr(layer, "cache"))

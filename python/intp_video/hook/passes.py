@@ -37,21 +37,21 @@ class DecoderState:
 
     Attributes:
         window: frames a visual token sees (its own included), or None.
-        block: tokens in a frame.
-        sink: first tokens of a row that everything sees.
-        needs_span: a pass must know where its video stands.
+        sink: first tokens of a row that everything sees; None for as many as a frame has.
+        needs_visual: a pass must know which of its tokens show a video.
         needs_sequence: the whole model must be called, not the decoder alone.
         layers: the attention modules, in the order in which a pass calls them.
         encoded: videos that the grouped encoder has encoded so far.
+        tokens_per_unit: tokens of a unit of time of each video that it encoded last.
     """
 
     window: int | None
-    block: int
-    sink: int
-    needs_span: bool
+    sink: int | None
+    needs_visual: bool
     needs_sequence: bool
     layers: list[Any]
     encoded: int = 0
+    tokens_per_unit: list[int] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -81,18 +81,23 @@ class ForwardPass:
         replayed: gradient checkpointing will call its layers again after the pass.
 
     Attributes:
-        past: tokens in our cache layers before this pass.
-        sees_video: it has visual tokens, whose place is in ``sequence.visual``.
+        past: tokens in our cache layers before this pass; 0 in a cache without any.
+        first_key: int32 ``[B, S]``, the first key each row sees beside the sink, or None.
+        visual_before: int64 ``[B, S]``, visual tokens before each row; None where all stand before.
         order: int32 ``[B, S]``: time -> row of the residual stream, or None; ``inverse`` is the way
             back.
-        positions: ``[1 or B, S]``, in time order, where rotation is withheld.
-        withheld: q and k arrive unrotated, so we rotate them.
+        position_ids: as the model counts them.
+        positions: ``[1 or B, S]``, or ``[3, 1 or B, S]`` with M-RoPE, in time order, where rotation
+            is withheld.
+        withheld: the model's own rotation lets q and k pass unrotated.
+        rotates: they did so in the layer under way, so we rotate them; not in a layer without RoPE.
         kv_bounds: int32 ``[B, 2]``: the keys that are not padding.
         masks: every mask that attention may be given in this pass.
         has_padding_mask: it was given one, which the mask function must see.
         holes: its padding lies between kept keys.
         has_pixels: it was given a video to encode.
-        features: rows of video features to merge, or None.
+        features: rows of video features, or None.
+        merged: rows of them that are merged, where a mask drops some; None for all.
         visual_tokens: placeholders to merge them into, or None if only embeddings are known.
     """
 
@@ -110,20 +115,23 @@ class ForwardPass:
         self.rows, self.own_layers = rows, own_layers
         self.replayed, self.over = replayed, False
         self._before = sequence.state()
-        self.past = int(cache.get_seq_length()) if own_layers and cache is not None else 0
+        self._layers = [x for x in getattr(cache, "layers", ()) if hasattr(x, "undo")]  # ours
+        self.past = int(self._layers[0].get_seq_length()) if self._layers else 0
         self.rope = sequence.rope
-        self.visual = sequence.visual
-        self.sees_video = False
+        self.first_key: torch.Tensor | None = None
+        self.visual_before: torch.Tensor | None = None
         self.order: torch.Tensor | None = None
         self.inverse: torch.Tensor | None = None
+        self.position_ids: torch.Tensor | None = None
         self.positions: torch.Tensor | None = None
-        self.withheld = False
+        self.withheld = self.rotates = False
         self.kv_bounds: torch.Tensor | None = None
         self.masks: list[torch.Tensor] = []
         self.has_padding_mask = False
         self.holes = False
         self.has_pixels = False
         self.features: int | None = None
+        self.merged: int | None = None
         self.visual_tokens: int | None = None
         self._mask: torch.Tensor | None = None  # the one that attention was given last
         self._bounds: tuple[torch.Tensor, intp_ext.Bounds] | None = None
@@ -131,17 +139,17 @@ class ForwardPass:
         self._turned: tuple[Any, Any] = (None, None)  # q and k of this layer, from the guard
         self._handed: Any = None  # what our cache layer returned for this layer's keys
         self._attended: list[Any] = []
+        self._unrotated: list[Any] = []
 
     # ---- what the parts do ----
 
     def window(self) -> intp_ext.Window | None:
-        if self.decoder.window is None or not self.sees_video:
+        if self.first_key is None:
             return None  # text after the video sees everything
-        span = self.visual
-        assert span is not None
-        return intp_ext.Window(
-            self.decoder.window, self.decoder.block, span.start, self.decoder.sink, span.end
-        )
+        sink = self.decoder.sink
+        if sink is None:
+            sink = max(self.decoder.tokens_per_unit, default=0)
+        return intp_ext.Window(first_key=self.first_key, sink=sink)
 
     def bounds(self, carrier: torch.Tensor) -> intp_ext.Bounds:
         """What a mask of ours carries, made once for all layers that are given it."""
@@ -157,7 +165,7 @@ class ForwardPass:
         """``[B, Hq, S, D]`` as the attention core wants them: in time order, rotated."""
         self.follow(query.device)
         query = as_autocast(query)
-        if self.withheld:
+        if self.rotates:
             assert self.positions is not None
             return rotate(query, self.positions, self.rope, self.order)
         return query if self.order is None else gather_tokens(query, self.order)
@@ -168,7 +176,7 @@ class ForwardPass:
         """The new k and v ``[B, Hkv, S, D]`` as they are cached: in time order, keys rotated."""
         self.follow(key.device)
         key, value = (as_autocast(x) for x in (key, value))
-        if self.withheld:
+        if self.rotates:
             assert self.positions is not None
             key = rotate(key, self.positions, self.rope, self.order)
         elif self.order is not None:
@@ -177,12 +185,14 @@ class ForwardPass:
 
     def pack_keys(self, cache: intp_ext.KVCache, key: torch.Tensor, value: torch.Tensor) -> None:
         """The same into a cache of ours, which brings them in order and rotates them itself."""
-        positions = self.positions if self.withheld else None
+        positions = self.positions if self.rotates else None
         key, value = (as_autocast(x) for x in (key, value))
         cache.append(key, value, positions, order=self.order, kv_bounds=self.kv_bounds)
 
     def restore_rows(self, output: torch.Tensor) -> torch.Tensor:
-        """``[B, Hq, S, D]`` from time order back to the rows of the residual stream."""
+        """``[B, Hq, S, D]`` from time order back to the rows of the residual stream: the last act
+        of a layer."""
+        self.rotates = False
         return output if self.inverse is None else gather_tokens(output, self.inverse)
 
     def follow(self, device: torch.device) -> None:
@@ -193,8 +203,14 @@ class ForwardPass:
         self.positions = None if self.positions is None else self.positions.to(device)
         if self.order is not None:
             self.bring_in_order(self.order.to(device))
-        self.visual = None if self.visual is None else self.visual.to(device)
+        if self.first_key is not None:
+            self.first_key = self.first_key.to(device)
         self.kv_bounds = None if self.kv_bounds is None else self.kv_bounds.to(device)
+
+    def see_positions(self, position_ids: torch.Tensor) -> torch.Tensor:
+        """The positions of the pass as they are rotated by."""
+        self.position_ids = position_ids
+        return self.sequence.stretch(position_ids, self.visual_before)
 
     # ---- the traces they leave ----
 
@@ -240,11 +256,11 @@ class ForwardPass:
     def saw_rotation(self, query: torch.Tensor, key: torch.Tensor) -> None:
         """q and k went unrotated through the model's own rotation, on the way to ours: what we
         rotate must be them, or something is done to them that has its place after the rotation."""
-        self._turned = query, key
+        self._turned, self.rotates = (query, key), True
 
     def saw_update(self, key: torch.Tensor, states: Any) -> None:
         """Our cache layer was given these keys, and returned all that it has for them."""
-        if self.withheld and key is not self._turned[1]:
+        if self.rotates and key is not self._turned[1]:
             raise broken(f"a layer caches keys that are {UNTURNED}")
         self._handed = states
 
@@ -260,11 +276,13 @@ class ForwardPass:
                     f"{self._name(module)} attends to keys that its cache layer did not return"
                 )
             self._handed = None
-        if self.withheld:
+        if self.rotates:
             turned = self._turned
             if query is not turned[0] or (key is not turned[1] and not self.own_layers):
                 raise broken(f"{self._name(module)} attends by q and k that are {UNTURNED}")
             self._turned = None, None
+        elif self.withheld:
+            self._unrotated.append(module)
         if query.size(2) != self.rows:
             raise broken(
                 f"{self._name(module)} asks for {query.size(2)} rows in a pass of {self.rows}"
@@ -289,9 +307,8 @@ class ForwardPass:
     def undo(self) -> None:
         """The sequence and our cache layers as they were before this pass, which failed."""
         self.sequence.set_state(self._before)
-        if self.own_layers:
-            for layer in self.cache.layers:
-                layer.undo(self.past)
+        for layer in self._layers:
+            layer.undo(self.past)
 
     # ---- the proof ----
 
@@ -312,24 +329,37 @@ class ForwardPass:
                 if frequencies_are_ours
                 else "the decoder's rotary_emb is not the extended one"
             )
+        if self._unrotated:
+            self._prove_unrotated()
         if self.cache is not None:
             self._prove_cache(output)
-        if self.features != self.visual_tokens and None not in (self.features, self.visual_tokens):
-            raise broken(
-                f"{self.features} video features stand for {self.visual_tokens} visual tokens"
-            )
+        merged = self.features if self.merged is None else self.merged
+        if merged != self.visual_tokens and None not in (merged, self.visual_tokens):
+            raise broken(f"{merged} video features stand for {self.visual_tokens} visual tokens")
         if self.has_pixels and self.features is None:
-            raise broken("the video was not encoded by the get_video_features that groups frames")
+            raise broken("the video was not encoded by the method that groups frames")
+
+    def _prove_unrotated(self) -> None:
+        """Some layers have no RoPE: then all of their kind have none, and others have it."""
+        kinds = {_kind(module) for module in self._unrotated}
+        rest = [module for module in self._attended if module not in self._unrotated]
+        same = next((module for module in rest if _kind(module) in kinds), None)
+        if same is not None or not rest:
+            raise broken(
+                f"{self._name(self._unrotated[0])} was not rotated by apply_rotary_pos_emb, and "
+                + ("no other was" if same is None else f"{self._name(same)}, which is like it, was")
+                + "; extend with fused=False"
+            )
 
     def _prove_cache(self, output: Any) -> None:
         returned = compat.cache_of(output)
         if returned is not self.cache:
             got = "none" if returned is None else "another one"
             raise broken(f"the pass was given a {type(self.cache).__name__} and returned {got}")
-        if self.own_layers and int(self.cache.get_seq_length()) != self.past + self.rows:
+        held = int(self._layers[0].get_seq_length()) if self._layers else 0
+        if self._layers and held != self.past + self.rows:
             raise broken(
-                f"the cache held {self.past} tokens, was given {self.rows} and holds "
-                f"{int(self.cache.get_seq_length())}"
+                f"the cache held {self.past} tokens, was given {self.rows} and holds {held}"
             )
 
     def _say_other_implementation(self) -> None:
@@ -355,6 +385,18 @@ class ForwardPass:
     def _name(self, module: Any) -> str:
         index = next((i for i, x in enumerate(self.decoder.layers) if x is module), None)
         return f"layer {'?' if index is None else index}"
+
+
+def _kind(module: Any) -> tuple:
+    """What tells the layers of a decoder apart, beside their weights and their place."""
+    plain = (bool, int, float, str, type(None))
+    return tuple(
+        sorted(
+            (name, repr(value))
+            for name, value in vars(module).items()
+            if isinstance(value, plain) and name != "layer_idx"
+        )
+    )
 
 
 def broken(what: str) -> ModelError:
@@ -390,11 +432,11 @@ def pass_of(argument: torch.Tensor | None) -> ForwardPass | None:
     return CURRENT.now or getattr(argument, "intp_pass", None)
 
 
-def saw_features(features: torch.Tensor) -> None:
-    """The video of the pass under way, if there is one, was encoded to these ``[V * M, P, C]``.
+def saw_features(rows: int) -> None:
+    """The videos of the pass under way, if there is one, were encoded to so many rows of features.
 
-    For whatever stands in front of the grouped ``get_video_features`` and changes what it returns,
-    or remembers it.
+    For whatever stands in front of the grouped encoder and changes what it returns, or remembers
+    it.
     """
     if CURRENT.now is not None:
-        CURRENT.now.features = features.shape[:-1].numel()
+        CURRENT.now.features = rows

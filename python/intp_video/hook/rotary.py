@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 import threading
@@ -13,20 +14,23 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import intp_ext
-from intp_ext.reference import rope_angles
 
+from .. import compat
 from ..errors import ModelError
+from ..models import VideoFamily
 from .passes import CURRENT, DecoderState, broken, pass_of
 
 
 class ExtendedRotaryEmbedding(nn.Module):
-    """Replaces a decoder's ``rotary_emb``: ``(x, position_ids) -> (cos, sin) [B, S, D_rot]``.
+    """Replaces a decoder's ``rotary_emb``: ``(x, position_ids) -> (cos, sin) [..., B, S, D_rot]``.
 
     With ``fused`` it leaves the positions to the pass and returns cos and sin of width zero
     instead: q and k then go through ``apply_rotary_pos_emb`` unrotated, and are rotated by one
     kernel where they are needed (keys when they are written to the cache, queries in attention).
+    Otherwise the model's own module answers, with the frequencies of the sequence.
 
     Args:
+        own: the decoder's ``rotary_emb``.
         rope: frequencies of sequences that have none of their own.
         fused: withhold cos and sin wherever our own cache layer and attention function are in use.
         decoder: the decoder that it is part of.
@@ -34,12 +38,27 @@ class ExtendedRotaryEmbedding(nn.Module):
 
     inv_freq: torch.Tensor
 
-    def __init__(self, rope: intp_ext.Rope, fused: bool, decoder: DecoderState) -> None:
+    def __init__(
+        self, own: nn.Module, rope: intp_ext.Rope, fused: bool, decoder: DecoderState
+    ) -> None:
         super().__init__()
         self.register_buffer("inv_freq", rope.inv_freq, persistent=False)
         self.attention_scaling = rope.attention_scaling
+        self.sections, self.interleaved = rope.sections, rope.interleaved_sections
         self.fused = fused
         self.decoder = decoder
+        self._own = [own]  # not a submodule: its buffers are not a part of the extended model
+        self._twins: list[tuple[torch.Tensor, nn.Module]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a release of transformers asks of its own module."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            own = self.__dict__.get("_own")
+            if own is None or name.startswith("__"):
+                raise
+            return getattr(own[0], name)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], *args: Any) -> nn.Module:
         exact = self.inv_freq
@@ -49,7 +68,7 @@ class ExtendedRotaryEmbedding(nn.Module):
 
     @property
     def rope(self) -> intp_ext.Rope:
-        return intp_ext.Rope(self.inv_freq, self.attention_scaling)
+        return intp_ext.Rope(self.inv_freq, self.attention_scaling, self.sections, self.interleaved)
 
     @torch.no_grad()
     def forward(
@@ -63,10 +82,10 @@ class ExtendedRotaryEmbedding(nn.Module):
                     'is; call the whole model, or extend it without window, span="visual", '
                     'rope="dynamic_ntk" and rearrange="attention"'
                 )
-            return cos_sin(x, position_ids, self.rope)
+            return self._ask_own(x, position_ids, self.rope)
         now.saw_rotary()
         sequence = now.sequence
-        positions = sequence.stretch(position_ids)
+        positions = now.see_positions(position_ids)
         if self.fused and sequence.own_cache:
             now.positions, now.withheld = positions, True
             nothing = x.new_empty((*x.shape[:2], 0))
@@ -76,54 +95,75 @@ class ExtendedRotaryEmbedding(nn.Module):
             assert now.inverse is not None
             rows = now.inverse.long()
             positions = positions.expand(rows.shape[0], -1).gather(1, rows)
-        return cos_sin(x, positions, sequence.rope)
+        return self._ask_own(x, positions, sequence.rope)
+
+    def _ask_own(
+        self, x: torch.Tensor, positions: torch.Tensor, rope: intp_ext.Rope
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._twin(rope)(x, positions)
+
+    def _twin(self, rope: intp_ext.Rope) -> nn.Module:
+        """The model's own module with other frequencies."""
+        for inv_freq, twin in self._twins:
+            if inv_freq is rope.inv_freq:
+                return twin
+        twin = with_frequencies(self._own[0], rope)
+        self._twins = [*self._twins[-3:], (rope.inv_freq, twin)]
+        return twin
 
 
-def cos_sin(
-    x: torch.Tensor, positions: torch.Tensor, rope: intp_ext.Rope
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin ``[B, S, D_rot]`` in the dtype of x, for rotate-half: the angles twice."""
-    angles = rope_angles(positions, rope)  # float32 [B, S, D_rot/2]
-    angles = torch.cat((angles, angles), dim=-1)
-    scaling = rope.attention_scaling
-    return (angles.cos() * scaling).to(x.dtype), (angles.sin() * scaling).to(x.dtype)
+def with_frequencies(rotary: nn.Module, rope: intp_ext.Rope) -> nn.Module:
+    """A copy of a decoder's rotary embedding that has the frequencies of ``rope``; the sections of
+    M-RoPE, pairs and partial rotations stay its own business."""
+    twin = copy.copy(rotary)
+    vars(twin).pop("forward", None)  # of accelerate, which would call the module it was made for
+    twin._buffers = {**rotary._buffers, "inv_freq": rope.inv_freq}
+    twin.attention_scaling = rope.attention_scaling
+    return twin
 
 
-_guarded: dict[str, tuple[Callable[..., Any], int]] = {}  # module name -> (original, users)
+ROTATIONS = ("apply_rotary_pos_emb", "apply_multimodal_rotary_pos_emb")
+"""The names of the rotation in the module of a decoder: the second has M-RoPE up to 5.15."""
+
+_guarded: dict[tuple[str, str], tuple[Callable[..., Any], int]] = {}  # -> (original, users)
 _lock = threading.Lock()
 
 
 def guard_rotation(text_model: PreTrainedModel) -> Callable[[], None]:
-    """Let the model module's ``apply_rotary_pos_emb`` pass q and k through if cos has width zero.
+    """Let the rotation of the model's module pass q and k through if cos has width zero.
 
-    transformers calls that function as a module global, so this is the only global that is wrapped:
-    once per module, unchanged for every other input, and restored when the last user releases it.
+    transformers calls that function as a module global, so these are the only globals that are
+    wrapped: once per module, unchanged for every other input, and restored when the last user
+    releases them.
 
     Returns:
-        The function that releases it.
+        The function that releases them.
     """
-    name = type(text_model).__module__
-    module: Any = sys.modules[name]
+    home = type(text_model).__module__
+    module: Any = sys.modules[home]
+    names = [name for name in ROTATIONS if hasattr(module, name)]
     with _lock:
-        original, users = _guarded.get(name, (module.apply_rotary_pos_emb, 0))
-        if users == 0:
-            module.apply_rotary_pos_emb = _pass_through_without_width(original)
-        _guarded[name] = (original, users + 1)
+        for name in names:
+            original, users = _guarded.get((home, name), (getattr(module, name), 0))
+            if users == 0:
+                setattr(module, name, _pass_through_without_width(original))
+            _guarded[home, name] = (original, users + 1)
 
     def release() -> None:
         with _lock:
-            original, users = _guarded.pop(name)
-            if users > 1:
-                _guarded[name] = (original, users - 1)
-            else:
-                module.apply_rotary_pos_emb = original
+            for name in names:
+                original, users = _guarded.pop((home, name))
+                if users > 1:
+                    _guarded[home, name] = (original, users - 1)
+                else:
+                    setattr(module, name, original)
 
     return release
 
 
 def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def apply_rotary_pos_emb(q, k, cos, sin, *args, **kwargs):
+    def rotation(q, k, cos, sin, *args, **kwargs):
         if cos.shape[-1] == 0:
             now = pass_of(cos)
             if now is None:
@@ -132,15 +172,34 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
             return q, k
         return original(q, k, cos, sin, *args, **kwargs)
 
-    return apply_rotary_pos_emb
+    return rotation
 
 
 def rotation_function(text_model: PreTrainedModel) -> Callable[..., Any]:
-    """The rotation ``(q, k, cos, sin, ...) -> (q, k)`` of a decoder's own module."""
-    return sys.modules[type(text_model).__module__].apply_rotary_pos_emb
+    """The rotation ``(q, k, cos, sin) -> (q, k)`` of a decoder's own module."""
+    module = sys.modules[type(text_model).__module__]
+    if hasattr(module, ROTATIONS[0]):
+        return getattr(module, ROTATIONS[0])
+    sections = compat.mrope_section(text_model)
+    return functools.partial(getattr(module, ROTATIONS[1]), mrope_section=list(sections or ()))
 
 
-def check_rotary(text_model: PreTrainedModel, fused: bool) -> None:
+def trained_rope(text_model: PreTrainedModel, family: VideoFamily) -> intp_ext.Rope:
+    """The frequencies of a decoder as it was trained, and the sections of its M-RoPE."""
+    own = text_model.rotary_emb
+    inv_freq, scaling = own.inv_freq.detach().float(), float(own.attention_scaling)
+    if family.mrope is None:
+        return intp_ext.Rope(inv_freq, scaling)
+    sections = compat.mrope_section(text_model)
+    if sections is None:
+        raise ModelError(
+            f"{type(text_model).__name__} has no mrope_section, which the M-RoPE of "
+            f"{family.model_type} takes"
+        )
+    return intp_ext.Rope(inv_freq, scaling, tuple(sections), family.mrope == "interleaved")
+
+
+def check_rotary(text_model: PreTrainedModel, family: VideoFamily, fused: bool) -> None:
     """Compare a decoder's angles, and with ``fused`` its rotation, with ours, once, on a few rows.
 
     Raises:
@@ -165,26 +224,24 @@ def check_rotary(text_model: PreTrainedModel, fused: bool) -> None:
             f"the frequencies of the model change with the length of the sequence (rope_type "
             f"{own.rope_type!r}): such a model cannot be extended"
         )
-    rope = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
-    positions = torch.arange(3, device=rope.inv_freq.device)[None]  # [1, S]
+    if not fused:
+        return
+    rope = trained_rope(text_model, family)
+    device = rope.inv_freq.device
+    positions = torch.arange(3, device=device)[None]  # [1, S]
+    if rope.sections is not None:  # [3, 1, S], each axis with its own
+        positions = torch.stack((positions, 2 * positions + 1, 5 - positions))
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 1, 3, _head_dim(text_model, rope), generator=generator)  # [B, H, S, D]
-    x = x.to(rope.inv_freq.device)
+    x = x.to(device)
     with torch.no_grad():
-        stock = own(x, positions)
-        ours = cos_sin(x, positions, rope)
-        if not all(_equal(a, b) for a, b in zip(stock, ours, strict=True)):
+        stock = _rotated(text_model, x, own(x, positions))
+        expected = intp_ext.apply_rope(None, x, positions, rope)[1]
+        if stock is None or stock.shape != expected.shape or _difference(stock, expected) > 1e-4:
             raise ModelError(
-                f"{type(own).__name__} gives angles in another layout than rotate-half takes: such "
-                "a model cannot be extended yet"
+                f"{type(text_model).__name__} does not rotate as the fused kernels do "
+                "(rotate_half, angles twice); extend with fused=False"
             )
-        if fused:
-            expected = intp_ext.apply_rope(None, x, positions, rope)[1]
-            if not _equal(_rotated(text_model, x, stock), expected):
-                raise ModelError(
-                    f"{type(text_model).__name__} does not rotate halves (rotate_half), which the "
-                    "fused kernels do; extend with fused=False"
-                )
 
 
 def _rotated(
@@ -193,12 +250,12 @@ def _rotated(
     """x as the model's own module rotates keys; None where it takes another width, or no keys."""
     try:
         return rotation_function(text_model)(x, x, *angles)[1]
-    except (AttributeError, RuntimeError, TypeError):
+    except (AttributeError, RuntimeError, TypeError, ValueError):
         return None
 
 
-def _equal(a: torch.Tensor | None, b: torch.Tensor) -> bool:
-    return a is not None and a.shape == b.shape and bool((a - b).abs().max() < 1e-4)
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max())
 
 
 def _head_dim(text_model: PreTrainedModel, rope: intp_ext.Rope) -> int:

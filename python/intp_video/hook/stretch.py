@@ -18,28 +18,29 @@ class Stretch:
 
     Args:
         options: rope, factor and span.
-        rotary: the decoder's own rotary embedding.
+        trained_rope: the frequencies of the decoder as it was trained.
+        rope_type: of its own rotary embedding.
         config: the decoder's config.
         visual_tokens: of the longest video.
-        text_tokens: set aside beside it.
+        positions: of the longest video and the text set aside beside it.
 
     Attributes:
         factor: s in use.
-        trained: L0, the context the decoder was trained on, in tokens.
+        trained: L0, the positions that the decoder was trained on.
     """
 
     def __init__(
         self,
         options: Options,
-        rotary: Any,
+        trained_rope: intp_ext.Rope,
+        rope_type: str,
         config: Any,
         visual_tokens: int,
-        text_tokens: int,
+        positions: int,
     ) -> None:
         self._kind, self._visual_only = options.rope, options.span == "visual"
-        self._rotary, self._config = rotary, config
-        self._visual_tokens = visual_tokens
-        self._planned = visual_tokens + text_tokens
+        self._own, self._rope_type, self._config = trained_rope, rope_type, config
+        self._visual_tokens, self._planned = visual_tokens, positions
         self.trained: int = config.max_position_embeddings
         self.factor = self._choose(options.factor)
 
@@ -52,7 +53,7 @@ class Stretch:
 
     @property
     def reach(self) -> int:
-        """The last token whose position is one of training, stretched."""
+        """The last position that is one of training, stretched."""
         if self._visual_only:
             return self.trained + int(self._visual_tokens * (1 - 1 / self.factor))
         return int(self.trained * self.factor)
@@ -61,37 +62,45 @@ class Stretch:
         """The frequencies of a sequence of ``length`` tokens (dynamic_ntk alone asks).
 
         Raises:
-            ModelError: the model already stretches its RoPE.
+            ModelError: the model already stretches its RoPE, or has frequencies of another rule.
         """
-        own = self._rotary
-        trained = intp_ext.Rope(own.inv_freq.detach().float(), float(own.attention_scaling))
+        own = self._own
         if self._kind == "dynamic_ntk":
             unchanged = length is None or length <= self.trained
         else:
             unchanged = self._kind == "none" or self.factor == 1
         if unchanged:
-            return trained  # the model's own, to the bit
-        if own.rope_type != "default":
+            return own  # the model's own, to the bit
+        if self._rope_type != "default":
             raise ModelError(
-                f"the model stretches its RoPE already (rope_type {own.rope_type!r}); use "
+                f"the model stretches its RoPE already (rope_type {self._rope_type!r}); use "
                 'rope="none"'
             )
         if self._visual_only:
-            return trained  # the positions are stretched instead
+            return own  # the positions are stretched instead
+        theta = compat.rope_theta(self._config)
+        plain = intp_ext.rope_frequencies("none", own.rotary_dim, base=theta)
+        if not torch.allclose(plain.inv_freq, own.inv_freq.cpu(), rtol=1e-4):
+            raise ModelError(
+                f"the frequencies of the model are not those of rope_theta {theta:g}; use "
+                'rope="none"'
+            )
         return intp_ext.rope_frequencies(
             self._kind,
-            2 * trained.inv_freq.numel(),
-            base=compat.rope_theta(self._config),
+            own.rotary_dim,
+            base=theta,
             factor=self.factor,
             original_max_position=self.trained,
             length=length,
-            device=trained.inv_freq.device,
+            sections=own.sections,
+            interleaved_sections=own.interleaved_sections,
+            device=own.inv_freq.device,
         )
 
     def of_sequence(
         self, mask: torch.Tensor | None, rows: int, has_video: bool
     ) -> tuple[intp_ext.Rope | None, int]:
-        """The frequencies of a new sequence, None for those of all, and the tokens they reach.
+        """The frequencies of a new sequence, None for those of all, and the positions they reach.
 
         Args:
             mask: padding ``[B, S]``, or None.

@@ -1,4 +1,4 @@
-"""The families of Video-LLMs that can be extended: model type -> :class:`VideoModel`."""
+"""The families of Video-LLMs that can be extended: model type -> :class:`VideoFamily`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,54 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import ModelError
-from .base import VideoModel
+from .family import Layout, VideoFamily
+from .internvl import InternVL
+from .llava_next_video import LlavaNextVideo
+from .llava_onevision import LlavaOnevision
+from .qwen2_5_vl import Qwen2_5VL
+from .qwen2_vl import Qwen2VL
+from .qwen3_vl import Qwen3VL, Qwen3VLMoe
+from .smolvlm import SmolVLM
+from .unsupported import WHY_NOT
+from .video_llama_3 import VideoLlama3
 from .video_llava import VideoLlava
 
-__all__ = ["VIDEO_MODELS", "VideoModel", "empty_model", "video_model_for"]
+__all__ = ["FAMILIES", "WHY_NOT", "Layout", "VideoFamily", "empty_model", "family_for"]
 
-VIDEO_MODELS: dict[str, VideoModel] = {family.model_type: family for family in (VideoLlava(),)}
+FAMILIES: dict[str, VideoFamily] = {
+    family.model_type: family
+    for family in (
+        VideoLlava(),
+        LlavaNextVideo(),
+        LlavaOnevision(),
+        InternVL(),
+        SmolVLM(),
+        VideoLlama3(),
+        Qwen2VL(),
+        Qwen2_5VL(),
+        Qwen3VL(),
+        Qwen3VLMoe(),
+    )
+}
 
 
-def video_model_for(config: Any) -> VideoModel:
+def family_for(config: Any) -> VideoFamily:
     """The family of a config.
 
     Raises:
-        ModelError: a model type that is not known; the message lists those that are.
+        ModelError: a model type that is not known, or known not to work; the message says which.
     """
     model_type = getattr(config, "model_type", None)
-    if model_type not in VIDEO_MODELS:
+    if model_type in WHY_NOT:
+        raise ModelError(f"model type {model_type!r} cannot be extended: {WHY_NOT[model_type]}")
+    if model_type not in FAMILIES:
         raise ModelError(
-            f"model type {model_type!r} is not known; known: {', '.join(sorted(VIDEO_MODELS))}"
+            f"model type {model_type!r} is not known; known: {', '.join(sorted(FAMILIES))}"
         )
-    return VIDEO_MODELS[model_type]
+    return FAMILIES[model_type]
 
 
 def empty_model(config: Any) -> PreTrainedModel:
     """The model a config describes, with shapes and no weights."""
     with torch.device("meta"):
-        return video_model_for(config).model_class(config)(config)
+        return family_for(config).model_class(config)(config)

@@ -12,57 +12,43 @@ import torch
 
 from .. import compat
 from ..errors import ModelError
-from .base import VideoModel
+from .family import flat
+from .frames import FrameFamily, side_in_patches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class VideoLlava(VideoModel):
+class VideoLlava(FrameFamily):
     model_type = "video_llava"
+    class_name = "VideoLlavaForConditionalGeneration"
+    groups_are_real = True
 
     def model_class(self, config: Any) -> type[PreTrainedModel]:
-        from transformers import VideoLlavaForConditionalGeneration
-
         from ..towers import TemporalClipConfig, TemporalVideoLlava
 
         if isinstance(config.vision_config, TemporalClipConfig):
             return TemporalVideoLlava
-        return VideoLlavaForConditionalGeneration
+        return super().model_class(config)
 
     def frames_per_group(self, config: Any) -> int:
         return getattr(config.vision_config, "num_frames", None) or 8
 
     def tokens_per_frame(self, config: Any) -> int:
-        vision = config.vision_config
-        return (
-            vision.image_size // vision.patch_size
-        ) ** 2 + 1  # the class token is kept for videos
-
-    def video_token_id(self, config: Any) -> int:
-        return config.video_token_index
+        return side_in_patches(config.vision_config) ** 2 + 1  # the class token is kept for videos
 
     def multimodal_module(self, model: PreTrainedModel) -> PreTrainedModel:
-        module = getattr(model, "model", None)
-        if module is None:
-            raise ModelError(
-                f"expected the whole model, a VideoLlavaForConditionalGeneration, got its part "
-                f"{type(model).__name__}"
-            )
+        module = super().multimodal_module(model)
         if getattr(module, "video_tower", None) is None:
             raise ModelError(
                 f"{type(model).__name__} has no video tower: nothing to show a video to"
             )
         return module
 
-    def text_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        language_model = model.model.language_model
-        return getattr(
-            language_model, "_orig_mod", language_model
-        )  # inside torch.compile's wrapper
+    def rows_of(self, output: Any) -> list[torch.Tensor]:
+        return [flat(compat.pooled_features(output))]
 
-    def features_of(self, output: Any) -> torch.Tensor:
-        return compat.pooled_features(output)
-
-    def output_like(self, output: Any, features: torch.Tensor, frames: int) -> Any:
-        return compat.output_with_features(output, features, frames)
+    def output_like(self, output: Any, videos: list[list[torch.Tensor]]) -> Any:
+        features = torch.cat([rows for (rows,) in videos])
+        features = features.reshape(-1, *compat.pooled_features(output).shape[1:])
+        return compat.output_with_features(output, features, len(features) // len(videos))

@@ -3,6 +3,7 @@
 import intp_video
 import pytest
 import torch
+from intp_video import compat
 from intp_video.lab.evaluation import METHODS, Arm, arms_of
 from intp_video.lab.evaluation.arms import STRETCHED
 from intp_video.lab.training.recipe import (
@@ -11,7 +12,6 @@ from intp_video.lab.training.recipe import (
     untrained_model,
     write_directory,
 )
-from intp_video.models import video_model_for
 from intp_video.preparation import Preparer
 
 M, N = 16, 8
@@ -43,7 +43,7 @@ def features_of(loaded, pixels, arm):
     with arm.applied(model, preparer) as prepare:
         output = model.model.get_video_features(pixels)
         assert model.model.get_video_features(pixels) is output  # encoded once
-        features = video_model_for(model.config).features_of(output)
+        features = compat.pooled_features(output)
         assert features.shape[1] == prepare.tokens_per_frame
     assert "get_video_features" not in vars(model.model)
     return features

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
+from ... import compat
 from ...grouping import encoder_order
 from ...hook import extend
 from ...hook.passes import saw_features
-from ...models import video_model_for
+from ...models import family_for
 from ...options import ROPE_KINDS
 from ...preparation import Preparer
 
@@ -86,10 +87,10 @@ class Arm:
     def applied(self, model: PreTrainedModel, preparer: Preparer) -> Iterator[Preparer]:
         """The model as this arm wants it, and the preparer of its prompts; afterwards all is as it
         was. A video is encoded once for all questions that follow each other."""
-        family = video_model_for(model.config)
+        family = family_for(model.config)
         outer = family.multimodal_module(model)
         if self.method == "stock":
-            with _video_features(outer, _remembered(outer.get_video_features, family)):
+            with _video_features(outer, _remembered(outer.get_video_features)):
                 yield preparer
             return
         per_group, tokens = preparer.frames_per_group, preparer.tokens_per_frame
@@ -105,10 +106,10 @@ class Arm:
         with extend(model, self.frames, **self._options()):
             features = outer.get_video_features
             if self.method == "alone" and temporal:
-                features = _each_alone(features, family, per_group)
+                features = _each_alone(features, per_group)
             if change is not None:
-                features = _changed(features, family, change)
-            with _video_features(outer, _remembered(features, family)):
+                features = _changed(features, change)
+            with _video_features(outer, _remembered(features)):
                 yield preparer
 
 
@@ -159,7 +160,7 @@ def _video_features(outer: PreTrainedModel, function: Callable[..., Any]) -> Ite
             outer.get_video_features = before
 
 
-def _remembered(function: Callable[..., Any], family: Any) -> Callable[..., Any]:
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
     """The last result again, for the same pixels: nobody writes to them while an arm asks."""
     pixels = result = None
 
@@ -169,18 +170,18 @@ def _remembered(function: Callable[..., Any], family: Any) -> Callable[..., Any]
         if pixels is None or pixels.data_ptr() != pixel_values_videos.data_ptr():
             result = function(pixel_values_videos, *args, **kwargs)
             pixels = pixel_values_videos  # held, so that its address stays its own
-        saw_features(family.features_of(result))
+        saw_features(compat.pooled_features(result).shape[:2].numel())
         return result
 
     return get_video_features
 
 
-def _changed(function: Callable[..., Any], family: Any, change: Callable) -> Callable[..., Any]:
+def _changed(function: Callable[..., Any], change: Callable) -> Callable[..., Any]:
     @functools.wraps(function)
     def get_video_features(pixel_values_videos: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         output = function(pixel_values_videos, *args, **kwargs)
-        features = change(family.features_of(output))
-        return family.output_like(output, features, pixel_values_videos.shape[1])
+        features = change(compat.pooled_features(output))
+        return compat.output_with_features(output, features, pixel_values_videos.shape[1])
 
     return get_video_features
 
@@ -206,7 +207,7 @@ def _pooled(tokens: int) -> Callable[[torch.Tensor], torch.Tensor]:
     return change
 
 
-def _each_alone(function: Callable[..., Any], family: Any, per_group: int) -> Callable[..., Any]:
+def _each_alone(function: Callable[..., Any], per_group: int) -> Callable[..., Any]:
     """Every frame fills a group of its own; of the N results the one at its place in time stays."""
 
     @functools.wraps(function)
@@ -216,7 +217,7 @@ def _each_alone(function: Callable[..., Any], family: Any, per_group: int) -> Ca
         for frame in range(frames):
             repeated = pixel_values_videos[:, frame : frame + 1].expand(-1, per_group, -1, -1, -1)
             output = function(repeated.contiguous(), *args, **kwargs)
-            kept.append(family.features_of(output)[frame * per_group // frames])
-        return family.output_like(output, torch.stack(kept), frames)
+            kept.append(compat.pooled_features(output)[frame * per_group // frames])
+        return compat.output_with_features(output, torch.stack(kept), frames)
 
     return get_video_features

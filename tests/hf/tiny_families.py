@@ -1,0 +1,414 @@
+"""A tiny random model of every family that can be extended, and inputs for it.
+
+``FAMILIES`` is the table of tests/hf/test_families.py: a new family is one more entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+VIDEO, IMAGE, START, END, VOCAB = 99, 98, 97, 96, 120
+TRAINED = 64  # positions
+SIDE = 8  # patches along a side of a grid, of which 2 x 2 become a token
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCAB,
+    "max_position_embeddings": TRAINED,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+IS_4 = transformers.__version__.startswith("4.")
+
+
+def mrope(section: list[int], interleaved: bool = False, partial: float = 1.0) -> dict[str, Any]:
+    """The entries of a text config, whose names differ between 4 and 5."""
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section}
+    if interleaved:
+        rope["mrope_interleaved"] = True
+    if IS_4:
+        return {"rope_scaling": rope, "rope_theta": 10000.0, "partial_rotary_factor": partial}
+    return {"rope_parameters": {**rope, "partial_rotary_factor": partial}}
+
+
+@dataclass(frozen=True)
+class TinyFamily:
+    """A family under test.
+
+    Attributes:
+        name: its model type.
+        config: makes the arguments of its config.
+        pixels: how it takes a video: "frames", "images", "padded images" or "grid".
+        tokens: of a unit of time.
+        frames_per_unit: of the encoder.
+        side: of a frame in pixels, or of a patch for a grid.
+        between: text tokens before each unit, by its number; None for none.
+        behind: the tokens around each unit.
+        newline: placeholders behind the video.
+        placeholder: the token.
+        extra: more arguments of ``forward``, by (units, input_ids).
+    """
+
+    name: str
+    classes: tuple[str, str]
+    config: Callable[[], dict[str, Any]]
+    pixels: str
+    tokens: int
+    frames_per_unit: int = 1
+    side: int = 0
+    between: Callable[[int], list[int]] | None = None
+    newline: int = 0
+    placeholder: int = VIDEO
+    types: bool = False
+    extra: Callable[[int, int], dict[str, Any]] | None = None
+
+    def available(self) -> bool:
+        return hasattr(transformers, self.classes[1])
+
+    def make_model(self, seed: int = 0) -> Any:
+        if not self.available():
+            pytest.skip(f"transformers {transformers.__version__} has no {self.name}")
+        torch.manual_seed(seed)
+        config = getattr(transformers, self.classes[0])(**self.config())
+        model = getattr(transformers, self.classes[1])(config).float().eval()
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in sorted(model.named_parameters()):
+                if parameter.ndim > 1:  # sharper than at birth: a wrong position shows
+                    noise = torch.randn(parameter.shape, generator=generator)
+                    parameter.copy_(1.5 * noise * parameter[0].numel() ** -0.5)
+                elif "bias" in name or "newline" in name:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        model.generation_config.eos_token_id = None
+        model.generation_config.pad_token_id = 0
+        return model
+
+    def units(self, frames: int) -> int:
+        return frames // self.frames_per_unit
+
+    def prompt(self, frames: int, generator: torch.Generator, before: int, after: int) -> list[int]:
+        def words(count: int) -> list[int]:
+            return torch.randint(3, 90, (count,), generator=generator).tolist()
+
+        row = words(before)
+        if self.between is None:
+            video = [self.placeholder] * (self.units(frames) * self.tokens + self.newline)
+            row += [START, *video, END] if self.types else video
+        else:
+            for unit in range(self.units(frames)):
+                visual = [self.placeholder] * self.tokens
+                row += [*self.between(unit), START, *visual, END]
+        return row + words(after)
+
+    def make_inputs(
+        self, frames: int, texts: tuple[tuple[int, int], ...] = ((5, 7),)
+    ) -> dict[str, torch.Tensor]:
+        """One row for each (tokens before the video, tokens after it), padded on the left."""
+        generator = torch.Generator().manual_seed(1)
+        rows = [self.prompt(frames, generator, *text) for text in texts]
+        length = max(map(len, rows))
+        ids = torch.tensor([[0] * (length - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        inputs |= self.make_pixels(frames, len(rows), generator)
+        if self.types and not IS_4:
+            inputs["mm_token_type_ids"] = (ids == self.placeholder).int() * 2
+        if self.extra is not None:
+            inputs |= self.extra(self.units(frames), len(rows))
+        return inputs
+
+    def make_pixels(
+        self, frames: int, rows: int, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        if self.pixels == "grid":
+            units = self.units(frames)
+            patch = 3 * self.frames_per_unit * self.side**2
+            return {
+                "pixel_values_videos": torch.randn(
+                    rows * units * SIDE**2, patch, generator=generator
+                ),
+                "video_grid_thw": torch.tensor([[units, SIDE, SIDE]] * rows),
+            }
+        pixels = torch.randn(rows, frames, 3, self.side, self.side, generator=generator)
+        if self.pixels == "frames":
+            return {"pixel_values_videos": pixels}
+        return {"pixel_values": pixels.flatten(0, 1) if self.pixels == "images" else pixels}
+
+
+def _number(unit: int) -> list[int]:
+    """A timestamp: one token more from the tenth unit on, as a number has one digit more."""
+    return [40, 41, 42] if unit < 9 else [40, 41, 42, 43]
+
+
+def _clip(**more: Any) -> dict[str, Any]:
+    return {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "projection_dim": 32,
+        **more,
+    }
+
+
+def _video_llava() -> dict[str, Any]:
+    return {
+        "vision_config": _clip(image_size=16, patch_size=8),
+        "text_config": {"model_type": "llama", **TEXT},
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+        "video_seq_length": 40,
+        "image_seq_length": 4,
+    }
+
+
+def _llava_next_video() -> dict[str, Any]:
+    return {
+        "vision_config": _clip(image_size=56, patch_size=14),
+        "text_config": {"model_type": "llama", **TEXT},
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "vision_feature_layer": -2,
+        "spatial_pool_stride": 2,
+        "image_seq_length": 16,
+        "video_seq_length": 4,
+    }
+
+
+def _llava_onevision() -> dict[str, Any]:
+    vision = _clip(model_type="siglip_vision_model", image_size=42, patch_size=14)
+    vision.pop("projection_dim")
+    return {
+        "vision_config": {**vision, "vision_use_head": False},
+        "text_config": {"model_type": "qwen2", **TEXT},
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "vision_feature_select_strategy": "full",
+        "vision_feature_layer": -1,
+    }
+
+
+def _internvl() -> dict[str, Any]:
+    return {
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": [28, 28],
+            "patch_size": [7, 7],
+        },
+        "text_config": {"model_type": "qwen2", **TEXT},
+        "image_token_id": IMAGE,
+        "image_seq_length": 4,
+        "downsample_ratio": 0.5,
+    }
+
+
+def _smolvlm() -> dict[str, Any]:
+    return {
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 28,
+            "patch_size": 7,
+            "max_num_patches": 16,
+        },
+        "text_config": {"model_type": "llama", **TEXT},
+        "image_token_id": IMAGE,
+        "scale_factor": 2,
+        "pad_token_id": 0,
+    }
+
+
+def _video_llama_3() -> dict[str, Any]:
+    return {
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "patch_size": 4,
+        },
+        "text_config": {"model_type": "qwen2", **TEXT},
+        "video_token_id": VIDEO,
+        "image_token_id": IMAGE,
+    }
+
+
+def _ids() -> dict[str, Any]:
+    return {
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+        "vision_start_token_id": START,
+        "vision_end_token_id": END,
+    }
+
+
+def _qwen_vision(**more: Any) -> dict[str, Any]:
+    return {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "patch_size": 4,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": 64,
+        **more,
+    }
+
+
+def _qwen2_vl() -> dict[str, Any]:
+    vision = {
+        "depth": 2,
+        "embed_dim": 32,
+        "hidden_size": 64,
+        "mlp_ratio": 2,
+        "num_heads": 4,
+        "patch_size": 4,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    return {"vision_config": vision, "text_config": {**TEXT, **mrope([2, 3, 3])}, **_ids()}
+
+
+def _qwen2_5_vl() -> dict[str, Any]:
+    vision = _qwen_vision(window_size=16, fullatt_block_indexes=[1], tokens_per_second=2)
+    return {"vision_config": vision, "text_config": {**TEXT, **mrope([2, 3, 3])}, **_ids()}
+
+
+def _qwen3_vl(**text: Any) -> dict[str, Any]:
+    vision = _qwen_vision(num_position_embeddings=64, deepstack_visual_indexes=[0, 1], depth=3)
+    rope = mrope([4, 2, 2], interleaved=True)
+    return {
+        "vision_config": vision,
+        "text_config": {**TEXT, "head_dim": 16, **rope, **text},
+        **_ids(),
+    }
+
+
+def _qwen3_vl_moe() -> dict[str, Any]:
+    return _qwen3_vl(
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, decoder_sparse_step=1
+    )
+
+
+FAMILIES = [
+    TinyFamily(
+        "video_llava",
+        ("VideoLlavaConfig", "VideoLlavaForConditionalGeneration"),
+        _video_llava,
+        "frames",
+        tokens=5,
+        side=16,
+    ),
+    TinyFamily(
+        "llava_next_video",
+        ("LlavaNextVideoConfig", "LlavaNextVideoForConditionalGeneration"),
+        _llava_next_video,
+        "frames",
+        tokens=4,
+        side=56,
+    ),
+    TinyFamily(
+        "llava_onevision",
+        ("LlavaOnevisionConfig", "LlavaOnevisionForConditionalGeneration"),
+        _llava_onevision,
+        "frames",
+        tokens=4,
+        side=42,
+        newline=1,
+    ),
+    TinyFamily(
+        "internvl",
+        ("InternVLConfig", "InternVLForConditionalGeneration"),
+        _internvl,
+        "images",
+        tokens=4,
+        side=28,
+        between=_number,
+        placeholder=IMAGE,
+    ),
+    TinyFamily(
+        "smolvlm",
+        ("SmolVLMConfig", "SmolVLMForConditionalGeneration"),
+        _smolvlm,
+        "padded images",
+        tokens=4,
+        side=28,
+        between=_number,
+        placeholder=IMAGE,
+    ),
+    TinyFamily(
+        "video_llama_3",
+        ("VideoLlama3Config", "VideoLlama3ForConditionalGeneration"),
+        _video_llama_3,
+        "grid",
+        tokens=16,
+        side=4,
+        between=_number,
+        extra=lambda units, rows: {
+            "video_merge_sizes": torch.tensor([2] * rows),
+            "video_compression_mask": torch.ones(rows * units * 16, dtype=torch.bool),
+        },
+    ),
+    TinyFamily(
+        "qwen2_vl",
+        ("Qwen2VLConfig", "Qwen2VLForConditionalGeneration"),
+        _qwen2_vl,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        types=True,
+    ),
+    TinyFamily(
+        "qwen2_5_vl",
+        ("Qwen2_5_VLConfig", "Qwen2_5_VLForConditionalGeneration"),
+        _qwen2_5_vl,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        types=True,
+        extra=lambda units, rows: {"second_per_grid_ts": torch.tensor([1.0] * rows)},
+    ),
+    TinyFamily(
+        "qwen3_vl",
+        ("Qwen3VLConfig", "Qwen3VLForConditionalGeneration"),
+        _qwen3_vl,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number,
+        types=True,
+    ),
+    TinyFamily(
+        "qwen3_vl_moe",
+        ("Qwen3VLMoeConfig", "Qwen3VLMoeForConditionalGeneration"),
+        _qwen3_vl_moe,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number,
+        types=True,
+    ),
+]
