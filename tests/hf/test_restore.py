@@ -23,7 +23,7 @@ OPTIONS = [
 ]
 
 
-def everything(model: nn.Module) -> dict[str, object]:
+def everything(model: nn.Module, text: nn.Module | None = None) -> dict[str, object]:
     """Every tensor, attribute, hook and config entry of every module, and the globals we touch."""
     state: dict[str, object] = {}
     for name, module in model.named_modules():
@@ -45,8 +45,9 @@ def everything(model: nn.Module) -> dict[str, object]:
                 state[f"{name}.{key}"] = (id(value), value.clone())
             else:
                 state[f"{name}.{key}"] = value
-    llama = sys.modules[type(model.model.language_model).__module__]
-    state["globals"] = {key: id(value) for key, value in vars(llama).items()}
+    text = model.model.language_model if text is None else text
+    home = sys.modules[type(text).__module__]
+    state["globals"] = {key: id(value) for key, value in vars(home).items()}
     state["attention"] = dict(AttentionInterface._global_mapping)
     state["masks"] = dict(AttentionMaskInterface._global_mapping)
     return state

@@ -23,6 +23,7 @@ RIGHT = {
     ),
     "qwen3": ("Qwen3Config", {"head_dim": 16}),
     "mistral-sliding": ("MistralConfig", {"sliding_window": 12}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 0]}),  # its second layer has no RoPE
     "phi3": ("Phi3Config", {"sliding_window": None}),
 }
 
@@ -91,7 +92,6 @@ def test_refused_by_name(name, options, named, cache):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("SmolLM3Config", {"no_rope_layers": [1, 0]}),  # fused, its second layer would rotate too
         ("GlmConfig", {"head_dim": 16}),  # turns pairs, and half of the channels
         ("HunYuanDenseV1Config", {"head_dim": 16}),  # weighs channels after it has turned them
     ],

@@ -106,7 +106,8 @@ class GroupedEncoder:
             tokens.append(per_unit)
         self._decoder.encoded += len(units)
         self._decoder.tokens_per_unit = tokens
-        saw_features(sum(len(rows[0]) for rows in videos))
+        added = 0 if tail else self._surplus * len(videos)  # by forward, up to 5.17
+        saw_features(sum(len(rows[0]) for rows in videos) + added)
         return self._family.output_like(output, videos)
 
     def _order(self, units: int) -> torch.Tensor:

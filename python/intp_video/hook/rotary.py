@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable
@@ -211,6 +212,7 @@ def check_rotary(text_model: PreTrainedModel, family: VideoFamily, fused: bool) 
         for name, _ in text_model.named_buffers()
         if name.endswith("inv_freq")
         and name not in ("rotary_emb.inv_freq", "rotary_emb.original_inv_freq")
+        and _is_asked(text_model, name)
     ]
     if others or not hasattr(own, "inv_freq"):
         raise ModelError(
@@ -242,6 +244,14 @@ def check_rotary(text_model: PreTrainedModel, family: VideoFamily, fused: bool) 
                 f"{type(text_model).__name__} does not rotate as the fused kernels do "
                 "(rotate_half, angles twice); extend with fused=False"
             )
+
+
+def _is_asked(text_model: PreTrainedModel, buffer: str) -> bool:
+    """Whether the layer that owns a rotary embedding names it in its ``forward``: the attention of
+    Qwen2-VL has one in 4.57 that nobody asks."""
+    path = buffer.split(".")[:-2]
+    owner = text_model.get_submodule(".".join(path))
+    return buffer.split(".")[-2] in inspect.unwrap(type(owner).forward).__code__.co_names
 
 
 def _rotated(

@@ -1,0 +1,357 @@
+"""Every family: extended, it is the stock model at its ordinary frames, and at four times as many
+what stock eager attention makes of the same frequencies, masks and positions."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import intp_video
+import pytest
+import torch
+from hf.test_kv_bits import over_dequantized
+from hf.test_restore import assert_same, everything
+from hf.tiny_families import FAMILIES, TRAINED, TinyFamily
+from intp_video import ModelError, compat
+from intp_video.hook import attention as hook_attention
+from intp_video.hook.rotary import trained_rope, with_frequencies
+from intp_video.models import FAMILIES as SUPPORTED
+from intp_video.models import WHY_NOT, family_for
+from transformers import AttentionInterface, AttentionMaskInterface
+
+import intp_ext
+
+TOLERANCE = 3e-5  # float32 logits of size 1 to 5 through three layers
+ORDINARY, LONG = 8, 32
+TEXTS = ((5, 7), (3, 4))
+
+
+@pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
+def family(request) -> TinyFamily:
+    return request.param
+
+
+def forget(model) -> None:
+    """The offset of M-RoPE is state that a stock model keeps from one call to the next."""
+    if hasattr(model.model, "rope_deltas"):
+        model.model.rope_deltas = None
+
+
+@torch.no_grad()
+def logits(model, inputs) -> torch.Tensor:
+    """``[tokens, V]`` of the tokens that are not padding."""
+    forget(model)
+    return model(**inputs).logits[inputs["attention_mask"].bool()]
+
+
+def answer(model, inputs, tokens: int = 6, **options) -> torch.Tensor:
+    forget(model)
+    torch.manual_seed(0)
+    return model.generate(**inputs, max_new_tokens=tokens, **{"do_sample": False, **options})
+
+
+def text_model(model):
+    return family_for(model.config).text_model(model)
+
+
+@contextmanager
+def stock_with(model, rope, visible=None, stretch=None):
+    """The stock model with other frequencies, with a mask ``[B, S, S]`` of its own, and with
+    ``stretch`` of its positions; attention as eager as it gets."""
+    text = text_model(model)
+    own, implementation = text.rotary_emb, text.config._attn_implementation
+
+    class Rotary(torch.nn.Module):
+        def forward(self, x, position_ids, *rest):
+            positions = position_ids if stretch is None else stretch(position_ids)
+            return with_frequencies(own, rope)(x, positions, *rest)
+
+        def __getattr__(self, name):
+            return getattr(own, name)
+
+    def attend(module, query, key, value, mask, scaling=None, **others):
+        groups = query.shape[1] // key.shape[1]
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        scores = (query @ key.transpose(2, 3)) * scale
+        weights = scores.masked_fill(~visible[:, None], float("-inf")).softmax(-1).nan_to_num()
+        return (weights @ value).transpose(1, 2).contiguous(), None
+
+    text.rotary_emb = Rotary()
+    if visible is not None:
+        AttentionInterface.register("slow", attend)
+        AttentionMaskInterface.register("slow", lambda **others: None)
+    text.set_attn_implementation("eager" if visible is None else "slow")
+    try:
+        yield
+    finally:
+        text.rotary_emb = own
+        text.set_attn_implementation(implementation)
+        for interface in (AttentionInterface, AttentionMaskInterface):
+            interface._global_mapping.pop("slow", None)
+
+
+def frames_of(family: TinyFamily, ids: torch.Tensor) -> list[list[int | None]]:
+    """The unit of time that each token shows, or belongs to as text before it; None otherwise."""
+    rows = []
+    for row in ids.tolist():
+        frames: list[int | None] = [None] * len(row)
+        unit, run = -1, 0
+        for at, token in enumerate(row):
+            if token != family.placeholder:
+                run = 0
+                continue
+            if run == 0 or (family.between is None and run % family.tokens == 0):
+                unit += 1
+            run += 1
+            frames[at] = unit
+        visual = [at for at, frame in enumerate(frames) if frame is not None]
+        for at in range(visual[0], visual[-1]):  # text between frames
+            if frames[at] is None:
+                frames[at] = next(frame for frame in frames[at:] if frame is not None)
+        rows.append(frames)
+    return rows
+
+
+def visible_by_definition(family, inputs, window: int, sink: int) -> torch.Tensor:
+    """bool ``[B, S, S]``, pair by pair."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    seen = torch.zeros(*ids.shape, ids.shape[1], dtype=torch.bool)
+    for b, frames in enumerate(frames_of(family, ids)):
+        lo = int(mask[b].int().argmax())
+        for i in range(len(frames)):
+            for j in range(lo, i + 1):
+                oldest = None if frames[i] is None else frames[i] - window + 1
+                # text between frames is part of the frame that it stands before
+                inside = oldest is None or oldest < 0
+                inside = inside or (frames[j] is not None and frames[j] >= oldest)
+                seen[b, i, j] = mask[b, j] and (inside or j - lo < sink)
+    return seen
+
+
+@pytest.mark.parametrize("options", [{}, {"fused": False}, {"kv_bits": 8}], ids=str)
+def test_at_ordinary_frames_it_is_the_stock_model(family, options):
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY, TEXTS)
+    model.set_attn_implementation("eager")
+    stock, tokens = logits(model, inputs), answer(model, inputs)
+    with intp_video.extend(model, ORDINARY, rope="none", **options):
+        ours, our_tokens = logits(model, inputs), answer(model, inputs)
+    if options.get("kv_bits") == 8:  # keys are packed from the 64th on
+        assert (ours - stock).abs().max() < 0.05 * stock.abs().max()
+        return
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    assert torch.equal(our_tokens, tokens)
+    torch.testing.assert_close(logits(model, inputs), stock, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+def test_at_four_times_the_frames_with_yarn(family, fused):
+    """Encoded in groups, over frequencies of yarn x4."""
+    model = family.make_model()
+    inputs = family.make_inputs(LONG, TEXTS)
+    mine = SUPPORTED[family.name]
+    trained = trained_rope(text_model(model), mine)
+    rope = intp_ext.rope_frequencies(
+        "yarn",
+        trained.rotary_dim,
+        base=10000.0,
+        factor=4.0,
+        original_max_position=TRAINED,
+        sections=trained.sections,
+        interleaved_sections=trained.interleaved_sections,
+    )
+    with stock_with(model, rope):
+        stock = logits(model, inputs)
+    calls = []
+    with intp_video.extend(
+        model, LONG, rope="yarn", factor=4.0, fused=fused, on_encode=lambda *at: calls.append(at)
+    ):
+        ours = logits(model, inputs)
+    assert len(calls) == calls[-1][1] >= LONG // 8
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("window", [1, 3])
+@pytest.mark.parametrize("sink", [None, 2])
+def test_window(family, window, sink):
+    model = family.make_model()
+    inputs = family.make_inputs(24, TEXTS)
+    first_tokens = family.tokens if sink is None else sink
+    visible = visible_by_definition(family, inputs, window, first_tokens)
+    with stock_with(model, trained_rope(text_model(model), SUPPORTED[family.name]), visible):
+        stock = logits(model, inputs)
+    with intp_video.extend(model, 24, rope="none", window=window, sink=sink):
+        ours = logits(model, inputs)
+        plain = logits(model, {**inputs})
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    assert torch.equal(plain, ours)
+
+
+def test_span_visual(family):
+    """A visual token is a step of 1/s, any other token a step of 1."""
+    model = family.make_model()
+    inputs = family.make_inputs(24, TEXTS)
+    if SUPPORTED[family.name].mrope is not None:
+        with pytest.raises(ValueError, match="span: 'visual' counts positions by tokens"):
+            intp_video.extend(model, 24, rope="linear", span="visual")
+        return
+
+    visual = inputs["input_ids"] == family.placeholder
+    before = visual.cumsum(-1) - visual.long()
+
+    def stretch(positions):
+        return positions.float() - before * (1 - 1 / 4.0)
+
+    causal = torch.ones(*visual.shape, visual.shape[1], dtype=torch.bool).tril()
+    causal &= inputs["attention_mask"].bool()[:, None]
+    rope = trained_rope(text_model(model), SUPPORTED[family.name])
+    with stock_with(model, rope, causal, stretch):
+        stock = logits(model, inputs)
+    for fused in (True, False):
+        with intp_video.extend(model, 24, rope="linear", span="visual", factor=4.0, fused=fused):
+            ours = logits(model, inputs)
+        torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits):
+    """Prefill and a few tokens over packed keys, with a window."""
+    model = family.make_model()
+    inputs = family.make_inputs(LONG, TEXTS)
+
+    def scores():
+        forget(model)
+        output = model.generate(
+            **inputs,
+            max_new_tokens=3,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        return torch.stack(output.logits)
+
+    with intp_video.extend(model, LONG, kv_bits=bits, window=2):
+        ours = scores()
+        with monkeypatch.context() as patch:
+            patch.setattr(hook_attention, "attend_cached", over_dequantized)
+            torch.testing.assert_close(ours, scores(), rtol=0, atol=2 * TOLERANCE)
+
+
+WAYS = {
+    "beams": {"num_beams": 3},
+    "several answers": {"do_sample": True, "num_return_sequences": 2},
+    "static cache": {"cache_implementation": "static"},
+    "chunked prefill": {"prefill_chunk_size": 11},
+    "no cache": {"use_cache": False},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_to_generate(family, way):
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    try:
+        stock = answer(model, inputs, **WAYS[way])
+        if way == "chunked prefill":
+            assert torch.equal(stock, answer(model, inputs))
+    except Exception as error:
+        pytest.skip(f"the stock model cannot: {type(error).__name__}: {error}")
+    with intp_video.extend(model, ORDINARY, rope="none"):
+        ours = answer(model, inputs, **WAYS[way])
+    assert torch.equal(ours, stock)
+
+
+def test_a_video_in_chunks_under_a_window(family):
+    """A prompt cut through its frames: as in one pass, where no text stands between them."""
+    model = family.make_model()
+    inputs = family.make_inputs(16)
+    with intp_video.extend(model, 16, rope="none", window=2, fused=True):
+        whole = answer(model, inputs)
+        try:
+            chunked = answer(model, inputs, prefill_chunk_size=family.tokens * 3 + 1)
+        except (ModelError, ValueError, RuntimeError, IndexError, TypeError, AttributeError):
+            pytest.skip("this transformers cannot cut the prompt")
+    assert torch.equal(whole[:, :-5], chunked[:, :-5])
+
+
+def test_restore_leaves_no_trace(family):
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    answer(model, inputs, tokens=2)  # transformers hooks a model at its first pass
+    before = everything(model, text_model(model))
+    for options in ({"window": 2}, {"fused": False}, {"kv_bits": 4}):
+        handle = intp_video.extend(model, ORDINARY, **options)
+        answer(model, inputs, tokens=3)
+        handle.restore()
+    forget(model)
+    after = everything(model, text_model(model))
+    for state in (before, after):
+        state.pop("model.rope_deltas", None)  # of the stock model
+    assert_same(after, before)
+
+
+def test_layout_is_what_the_prompt_takes(family):
+    """``plan`` and the default factor go by it: real tokens, and at least as many positions."""
+    model = family.make_model()
+    mine = SUPPORTED[family.name]
+    side = 32  # of the frames of the tests that have a grid
+    frames = 16
+    layout = mine.layout(model.config, frames, side, side)
+    ids = family.make_inputs(frames)["input_ids"]
+    assert layout.tokens_per_unit == family.tokens
+    assert layout.visual_tokens == int((ids == family.placeholder).sum())
+    assert layout.tokens >= layout.visual_tokens
+    assert mine.frames_per_unit(model.config) == family.frames_per_unit
+    if mine.mrope is None:
+        assert layout.positions == layout.tokens
+    else:
+        assert layout.positions < layout.tokens
+
+
+def test_positions_choose_the_stretch(family):
+    model = family.make_model()
+    mine = SUPPORTED[family.name]
+    with intp_video.extend(model, LONG) as handle:
+        positions = mine.layout(model.config, LONG).positions
+        if mine.mrope is None:
+            assert handle.factor > 1
+        assert handle.factor <= max(1, (positions + 256) / TRAINED)
+
+
+def test_too_many_frames(family):
+    model = family.make_model()
+    inputs = family.make_inputs(LONG)
+    with intp_video.extend(model, ORDINARY):
+        if not SUPPORTED[family.name].frames_are_of_one_video:
+            pytest.skip("a call does not say which video a frame is of")
+        with pytest.raises(ValueError, match="expected at most the 8 frames"):
+            logits(model, inputs)
+
+
+def test_options_that_mean_nothing_are_refused(family):
+    model = family.make_model()
+    if SUPPORTED[family.name].groups_are_real:
+        return
+    for options in ({"rearrange": "attention"}, {"grouping": "contiguous"}):
+        with pytest.raises(ValueError, match="its encoder never looks across frames"):
+            intp_video.extend(model, ORDINARY, **options)
+
+
+def test_every_family_is_tested():
+    assert {family.name for family in FAMILIES} == set(SUPPORTED)
+
+
+@pytest.mark.parametrize("model_type", WHY_NOT)
+def test_a_model_that_cannot_be_extended_says_why(model_type):
+    class Config:
+        pass
+
+    Config.model_type = model_type
+    with pytest.raises(ModelError, match=f"{model_type}.*cannot be extended: "):
+        family_for(Config())
+
+
+def test_cache_argument_is_known(family):
+    model = family.make_model()
+    module = SUPPORTED[family.name].multimodal_module(model)
+    assert compat.cache_argument(module.forward) is not None
