@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from . import _checks, reference_kv
-from ._written import mark_written
+from ._autograd import mark_written
 from .kv_memory import BUFFERS, PAGE, Format, Memory
 from .rope import Rope
 

@@ -102,6 +102,9 @@ def attention_plan(
         kv_bounds=kv_bounds,
         where=where,
     )
+    first_key = bounds.first_key
+    if first_key is not None:
+        first_key = first_key.expand(q_shape[0], -1).flatten().tolist()
     problem = _info.AttentionProblem(
         q_shape,
         k_shape,
@@ -110,6 +113,7 @@ def attention_plan(
         bounds.size,
         bounds.block,
         bounds.sink,
+        first_key,
     )
     if device == "cpu":
         return AttentionPlan(

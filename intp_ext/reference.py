@@ -104,6 +104,7 @@ def visible(
     window: int | None,
     block: int = 1,
     sink: int = 0,
+    first_key: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """bool ``[B, Sq, Skv]``: the visibility rule (see :class:`intp_ext.Window`).
 
@@ -111,20 +112,25 @@ def visible(
         bounds: int32 ``[B, 5]``: lo, hi, q_offset, block_start, dense_from of each batch row.
         queries: int ``[Sq]`` row numbers of q; the absolute index is ``q_offset + row``.
         keys: int ``[Skv]`` absolute key indices.
-        window: blocks that a query sees, or None for full causal attention.
+        window: blocks that a query sees; None for full causal attention, or with ``first_key``.
+        first_key: int ``[1 or B, rows of q]`` absolute key indices, or None.
     """
     columns = bounds.long()[:, :, None, None].unbind(1)
     lo, hi, q_offset, block_start, dense_from = columns  # [B, 1, 1] each
     i = q_offset + queries.long()[None, :, None]  # [B, Sq, 1]
     j = keys.long()[None, None, :]  # [1, 1, Skv]
     seen = (lo <= j) & (j < hi) & (j <= i)
-    if window is None:
-        return seen
 
     def blk(x: torch.Tensor) -> torch.Tensor:
         return torch.div(x - block_start, block, rounding_mode="floor")
 
-    return seen & ((blk(j) > blk(i) - window) | (j - lo < sink) | (i >= dense_from))
+    if first_key is not None:
+        recent = j >= first_key.long()[:, queries.long(), None]
+    elif window is not None:
+        recent = blk(j) > blk(i) - window
+    else:
+        return seen
+    return seen & (recent | (j - lo < sink) | (i >= dense_from))
 
 
 def masked_attention(
@@ -152,11 +158,13 @@ def attention_core(
     block: int,
     sink: int,
     scale: float,
+    first_key: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Rotated q ``[B, Hq, Sq, D]`` over rotated k and v ``[B, Hkv, Skv, D]``, in time order."""
     rows = torch.arange(q.shape[2], device=q.device)
     keys = torch.arange(k.shape[2], device=q.device)
-    return masked_attention(q, k, v, visible(bounds, rows, keys, window, block, sink), scale)
+    seen = visible(bounds, rows, keys, window, block, sink, first_key)
+    return masked_attention(q, k, v, seen, scale)
 
 
 def attention(
@@ -191,7 +199,8 @@ def attention(
         rows = bounds.rows[:, Q_OFFSET, None].long() + row  # [B, Sq]
         q = rotate(q, angles.take_along_dim(rows[..., None], dim=1), rope.attention_scaling)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    out = attention_core(q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale)
+    sizes = (bounds.size, bounds.block, bounds.sink)
+    out = attention_core(q, k, v, bounds.rows, *sizes, scale, bounds.first_key)
     if order is None:
         return out
     storage_rows = order.long().expand(q.shape[0], -1).argsort(dim=-1)  # the inverse permutation

@@ -26,32 +26,49 @@ class Window:
         j - lo < sink                 attention sink: the first tokens of the row
         i >= dense_from               dense rows: they see every key
 
+    With ``first_key`` the first of these is ``j >= first_key[b, r]``, where r is the query's row in
+    the call: a window that no count of blocks describes, such as frames with text between them.
+
     With ``block=1`` this is the usual sliding window, ``i - j < size`` (Mistral, Longformer); with
     ``block = tokens_per_frame`` and ``block_start`` at the first visual token it counts whole
     frames. The sink is that of StreamingLLM (Xiao et al., arXiv 2309.17453).
 
     Args:
-        size: blocks a query sees, its own included; at least 1.
+        size: blocks a query sees, its own included; at least 1. Either it or ``first_key``.
         block: tokens in one block; at least 1.
         block_start: absolute key index at which a block begins; an int, or int32 ``[B]`` if rows
             differ (left padding).
         sink: tokens at the start of the row that every query sees; at least 0.
         dense_from: absolute index of the first dense query; an int, int32 ``[B]``, or None for
             none.
+        first_key: int32 ``[1 or B, Sq]``: the absolute index of the first key that each query row
+            sees. Any order, any values: below 0 is every key, beyond the query is the sink alone.
+            Keys and values between the first of a few neighboring queries and the last of them
+            must be finite.
 
     Raises:
         TypeError: an argument is not an int (or, where allowed, not an int32 tensor).
-        ValueError: an argument is out of range, or a tensor is not 1-D.
+        ValueError: an argument is out of range, or a tensor has other dimensions; size and
+            first_key are both given, or neither; a block is given with first_key.
     """
 
-    size: int
+    size: int | None = None
     block: int = 1
     block_start: RowIndex = 0
     sink: int = 0
     dense_from: RowIndex | None = None
+    first_key: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_sizes("Window", self.size, self.block, self.sink)
+        _check_first_key("Window", self.first_key, self.size)
+        if self.size is None and self.first_key is None:
+            raise ValueError("Window: size: expected it or first_key, got neither")
+        if self.first_key is not None and (self.block != 1 or not _is_zero(self.block_start)):
+            raise ValueError(
+                f"Window: block: expected no blocks with first_key, got block {self.block}, "
+                f"block_start {self.block_start}"
+            )
         for name in ("block_start", "dense_from"):
             value = getattr(self, name)
             if isinstance(value, torch.Tensor):
@@ -71,12 +88,31 @@ class Window:
 
 def _check_sizes(where: str, size: object, block: object, sink: object) -> None:
     for name, value, least in (("size", size, 1), ("block", block, 1), ("sink", sink, 0)):
+        if value is None and name == "size":
+            continue
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{where}: {name}: expected an int, got {type(value).__name__}")
         if value < least:
             raise ValueError(f"{where}: {name}: expected at least {least}, got {value}")
         if value >= 2**63:
             raise ValueError(f"{where}: {name}: expected less than 2^63, got {value}")
+
+
+def _is_zero(value: RowIndex) -> bool:
+    return not isinstance(value, torch.Tensor) and value == 0
+
+
+def _check_first_key(where: str, first_key: object, size: int | None) -> None:
+    if first_key is None:
+        return
+    first_key = _checks.tensor(where, "first_key", first_key, (torch.int32,))
+    if first_key.dim() != 2 or not _checks.has_unit_stride(first_key):
+        raise ValueError(
+            f"{where}: first_key: expected [1 or B, Sq] with unit stride in Sq, got "
+            f"{list(first_key.shape)}, strides {list(first_key.stride())}"
+        )
+    if size is not None:
+        raise ValueError(f"{where}: first_key: expected none with size, got both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +125,21 @@ class Bounds:
     Args:
         rows: int32 ``[B, 5]``: lo and hi (keys ``lo <= j < hi`` are not padding), the absolute
             index of query row 0, ``block_start`` and ``dense_from`` of the window.
-        size: blocks a query sees; None for full causal attention.
+        size: blocks a query sees; None for full causal attention, or with ``first_key``.
         block, sink: of the window.
+        first_key: of the window, int32 ``[1 or B, Sq]``.
 
     Raises:
-        TypeError: ``rows`` is not an int32 tensor, or a size is not an int.
-        ValueError: ``rows`` is not ``[B, 5]`` and contiguous, or a size is out of range.
+        TypeError: a tensor is not int32, or a size is not an int.
+        ValueError: ``rows`` is not ``[B, 5]`` and contiguous, ``first_key`` has other dimensions, a
+            size is out of range, or size and first_key are both given.
     """
 
     rows: torch.Tensor
     size: int | None = None
     block: int = 1
     sink: int = 0
+    first_key: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         rows = _checks.tensor("Bounds", "rows", self.rows, (torch.int32,))
@@ -109,7 +148,8 @@ class Bounds:
                 f"Bounds: rows: expected contiguous [B, 5], got {list(rows.shape)}, strides "
                 f"{list(rows.stride())}"
             )
-        _check_sizes("Bounds", 1 if self.size is None else self.size, self.block, self.sink)
+        _check_sizes("Bounds", self.size, self.block, self.sink)
+        _check_first_key("Bounds", self.first_key, self.size)
 
     @classmethod
     def of(
@@ -135,13 +175,14 @@ class Bounds:
         Raises:
             TypeError, ValueError: an argument of another type, shape or device, or out of range.
         """
-        _check_window(where, window, batch, device)
+        _check_window(where, window, batch, queries, device)
         _check_offset(where, q_offset, batch, queries, keys, device)
         lo: RowIndex = 0
         hi: RowIndex = keys
         if kv_bounds is not None:
             lo, hi = _checks.kv_bounds(where, kv_bounds, batch, device).unbind(1)
-        return cls(pack_rows(window, lo, hi, q_offset, batch, device), *sizes_of(window))
+        rows = pack_rows(window, lo, hi, q_offset, batch, device)
+        return cls(rows, *sizes_of(window), None if window is None else window.first_key)
 
 
 def sizes_of(window: Window | Bounds | None) -> tuple[int | None, int, int]:
@@ -160,6 +201,7 @@ def check_bounds(where: str, bounds: object, q: torch.Tensor, **others: object) 
     if bounds.rows.shape[0] != q.shape[0]:
         raise ValueError(f"{where}: bounds: expected {q.shape[0]} rows, got {bounds.rows.shape[0]}")
     _checks.same_device(where, "bounds", bounds.rows, "q", q)
+    _fit_first_key(f"{where}: bounds", bounds.first_key, q.shape[0], q.shape[2], q.device)
 
 
 def pack_rows(
@@ -188,7 +230,9 @@ def pack_rows(
     return torch.stack([column(x) for x in columns], dim=1)
 
 
-def _check_window(where: str, window: Window | None, batch: int, device: torch.device) -> None:
+def _check_window(
+    where: str, window: Window | None, batch: int, queries: int, device: torch.device
+) -> None:
     if window is None:
         return
     if not isinstance(window, Window):
@@ -196,6 +240,20 @@ def _check_window(where: str, window: Window | None, batch: int, device: torch.d
     for name in ("block_start", "dense_from"):
         value = getattr(window, name)
         _check_row_index(f"{where}: window.{name}", value, batch, device, scalar=False)
+    _fit_first_key(f"{where}: window", window.first_key, batch, queries, device)
+
+
+def _fit_first_key(
+    name: str, first_key: torch.Tensor | None, batch: int, queries: int, device: torch.device
+) -> None:
+    if first_key is None:
+        return
+    if first_key.shape[0] not in (1, batch) or first_key.shape[1] != queries:
+        raise ValueError(
+            f"{name}.first_key: expected [1 or {batch}, {queries}], got {list(first_key.shape)}"
+        )
+    if first_key.device != device:
+        raise ValueError(f"{name}.first_key: expected on {device}, got {first_key.device}")
 
 
 def _check_offset(

@@ -19,6 +19,7 @@ struct AttentionArgs {
   std::optional<int64_t> window;
   int64_t block, sink;
   double scale;
+  const std::optional<Tensor>& first_key;
 };
 
 template <class Data>
@@ -42,6 +43,21 @@ inline void check_args(const char* where, const AttentionArgs& args, const Tenso
   check_same_device(where, q, bounds);
   check(args.block >= 1 && args.sink >= 0 && args.window.value_or(1) >= 1, where,
         ": expected window and block of at least 1, sink of at least 0");
+  if (!args.first_key) return;
+  const Tensor& keys = *args.first_key;
+  check(keys.dim() == 2 && (keys.size(0) == 1 || keys.size(0) == q.size(0)) &&
+            keys.size(1) == q.size(2) && keys.scalar_type() == ScalarType::Int,
+        where, ": first_key: expected int32 [1 or B, Sq]");
+  check_unit_stride(where, "first_key", keys);
+  check_same_device(where, q, keys);
+  check(!args.window, where, ": first_key: expected without window");
+}
+
+inline WindowParams window_params(const AttentionArgs& args) {
+  const WindowKind kind = args.first_key ? WindowKind::kFirstKeys
+                          : args.window  ? WindowKind::kBlocks
+                                         : WindowKind::kNone;
+  return {kind, args.window.value_or(0), args.block, args.sink};
 }
 
 inline AttentionParams attention_params(const char* where, const Tensor& q, const Tensor& k,
@@ -73,7 +89,11 @@ inline AttentionParams attention_params(const char* where, const Tensor& q, cons
   p.head_dim = q.size(3);
   static_assert(sizeof(RowBounds) == 5 * sizeof(int32_t));
   p.bounds = static_cast<const RowBounds*>(args.bounds.const_data_ptr());
-  p.window = {args.window.has_value(), args.window.value_or(0), args.block, args.sink};
+  p.window = window_params(args);
+  if (args.first_key) {
+    p.first_key = args.first_key->const_data_ptr<int32_t>();
+    p.first_key_stride_b = args.first_key->size(0) == 1 ? 0 : args.first_key->stride(0);
+  }
   p.scale = static_cast<float>(args.scale);
   return p;
 }
@@ -94,19 +114,24 @@ inline Tensor attention_output(const char* where, const Tensor& q) {
 
 using RunAttention = void(const AttentionParams&, const Tensor& q);
 
+// The parameter list of torch/library.cpp, and AttentionArgs of it.
+#define INTP_ATTENTION_PARAMETERS                                                          \
+  Tensor bounds, std::optional<int64_t> window, int64_t block, int64_t sink, double scale, \
+      std::optional<Tensor> first_key
+#define INTP_ATTENTION_ARGS \
+  AttentionArgs { bounds, window, block, sink, scale, first_key }
+
 template <RunAttention* run>
-void attention_core_out(Tensor q, Tensor k, Tensor v, Tensor bounds, std::optional<int64_t> window,
-                        int64_t block, int64_t sink, double scale, Tensor out) {
-  const AttentionParams p =
-      attention_params(kAttention, q, k, v, {bounds, window, block, sink, scale}, out);
+void attention_core_out(Tensor q, Tensor k, Tensor v, INTP_ATTENTION_PARAMETERS, Tensor out) {
+  const AttentionParams p = attention_params(kAttention, q, k, v, INTP_ATTENTION_ARGS, out);
   if (out.numel() > 0) run(p, q);
 }
 
 template <RunAttention* run>
-Tensor attention_core(Tensor q, Tensor k, Tensor v, Tensor bounds, std::optional<int64_t> window,
-                      int64_t block, int64_t sink, double scale) {
+Tensor attention_core(Tensor q, Tensor k, Tensor v, INTP_ATTENTION_PARAMETERS) {
   Tensor out = attention_output(kAttention, q);
-  attention_core_out<run>(q, k, v, bounds, window, block, sink, scale, out);
+  const AttentionParams p = attention_params(kAttention, q, k, v, INTP_ATTENTION_ARGS, out);
+  if (out.numel() > 0) run(p, q);
   return out;
 }
 
@@ -133,10 +158,10 @@ inline void add_rotation(const Tensor& q, const Tensor& positions, const Tensor&
 
 template <RunAttention* run>
 Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes,
-                    Tensor k_ranges, Tensor v_ranges, Tensor bounds, int64_t length, int64_t bits,
-                    int64_t key_group, int64_t value_group, std::optional<int64_t> window,
-                    int64_t block, int64_t sink, double scale, std::optional<Tensor> positions,
-                    std::optional<Tensor> inv_freq, double attention_scaling) {
+                    Tensor k_ranges, Tensor v_ranges, int64_t length, int64_t bits,
+                    int64_t key_group, int64_t value_group, std::optional<Tensor> positions,
+                    std::optional<Tensor> inv_freq, double attention_scaling,
+                    INTP_ATTENTION_PARAMETERS) {
   check(bits != 16, kPackedAttention, ": bits: expected 2, 4 or 8, got 16");
   const KvCacheArgs cache_args{kPackedAttention, bits, key_group, value_group};
   PackedKeys packed{};
@@ -152,8 +177,8 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
   if (positions) add_rotation(q, *positions, *inv_freq, attention_scaling, packed);
 
   Tensor out = attention_output(kPackedAttention, q);
-  AttentionParams p = attention_params(kPackedAttention, q, k_tail, v_tail,
-                                       {bounds, window, block, sink, scale}, out);
+  AttentionParams p =
+      attention_params(kPackedAttention, q, k_tail, v_tail, INTP_ATTENTION_ARGS, out);
   p.keys = length;
   p.packed = &packed;
   if (out.numel() > 0) run(p, q);
@@ -165,6 +190,7 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
 #define INTP_REGISTER_ATTENTION(DEVICE, RUN)                                 \
   STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {                           \
     m.impl("attention_core", TORCH_BOX(&intp::attention_core<RUN>));         \
+    m.impl("attention_core_no_grad", TORCH_BOX(&intp::attention_core<RUN>)); \
     m.impl("attention_core.out", TORCH_BOX(&intp::attention_core_out<RUN>)); \
     m.impl("kv_attention", TORCH_BOX(&intp::kv_attention<RUN>));             \
   }

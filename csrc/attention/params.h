@@ -49,6 +49,8 @@ struct AttentionParams {
 
   const RowBounds* bounds;  // [B]
   WindowParams window;
+  const int32_t* first_key;    // [1 or B, Sq], with WindowKind::kFirstKeys
+  int64_t first_key_stride_b;  // 0: the same for all batch rows
   float scale;
 };
 
@@ -64,9 +66,30 @@ inline const char* operator_name(const AttentionParams& p) {
 INTP_HD int64_t attention_rows(const AttentionParams& p) { return p.group * p.queries; }
 
 // Absolute indices of the queries in rows begin <= r < end.
-INTP_HD QuerySpan attention_queries(const AttentionParams& p, const RowBounds& row, int64_t begin,
-                                    int64_t end) {
+INTP_HD QuerySpan query_indices(const AttentionParams& p, const RowBounds& row, int64_t begin,
+                                int64_t end) {
   return {row.q_offset + begin / p.group, row.q_offset + (end - 1) / p.group};
+}
+
+// Where the first keys of those queries of batch row b lie.
+INTP_HD const int32_t* first_key_of(const AttentionParams& p, int64_t b, int64_t begin) {
+  return p.first_key + b * p.first_key_stride_b + begin / p.group;
+}
+
+// The queries in rows begin <= r < end of batch row b.
+INTP_HD QuerySpan attention_queries(const AttentionParams& p, int64_t b, int64_t begin,
+                                    int64_t end) {
+  const RowBounds& row = p.bounds[b];
+  QuerySpan queries = query_indices(p, row, begin, end);
+  if (p.window.kind != WindowKind::kFirstKeys) return queries;
+  const int32_t* keys = first_key_of(p, b, begin);
+  const int64_t count = last_windowed(row, p.window, queries) - queries.first + 1;
+  FirstKeys found{keys[0], keys[0]};
+  for (int64_t n = 1; n < count; ++n) {
+    found = {least(found.least, keys[n]), most(found.most, keys[n])};
+  }
+  queries.first_keys = found;
+  return queries;
 }
 
 }  // namespace intp

@@ -19,8 +19,7 @@ INTP_HD TileCounts count_tiles(const AttentionParams& p, int64_t tile_rows, int6
   const int64_t rows = attention_rows(p);
   for (int64_t b = 0; b < p.batch; ++b) {
     for (int64_t row = 0; row < rows; row += tile_rows) {
-      const QuerySpan queries =
-          attention_queries(p, p.bounds[b], row, least(row + tile_rows, rows));
+      const QuerySpan queries = attention_queries(p, b, row, least(row + tile_rows, rows));
       for (int64_t key = 0; key < p.keys; key += tile_keys) {
         switch (classify_tile(p.bounds[b], p.window, p.keys, queries, {key, key + tile_keys})) {
           case TileKind::kFull:

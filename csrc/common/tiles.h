@@ -47,29 +47,67 @@ INTP_HD KeySpans32 narrow(const KeySpans& spans) {
           {index(spans.recent.begin), index(spans.recent.end)}};
 }
 
-// Queries of absolute index first <= i <= last.
-struct QuerySpan {
-  int64_t first, last;
+// Of a run of queries.
+struct FirstKeys {
+  int64_t least, most;
 };
 
-// First key >= begin of the oldest block that query i sees.
+// Queries of absolute index first <= i <= last. With WindowKind::kFirstKeys, the range of the first
+// keys of those that are not dense; nothing if all are.
+struct QuerySpan {
+  int64_t first, last;
+  FirstKeys first_keys{};
+};
+
+// The last query that has a window; the first one if none has.
+INTP_HD int64_t last_windowed(const RowBounds& row, const WindowParams& window,
+                              const QuerySpan& queries) {
+  if (window.kind == WindowKind::kNone) return queries.first;
+  return most(queries.first, least(queries.last, int64_t{row.dense_from} - 1));
+}
+
+// First key >= begin of the window of query i, and of that first key.
 INTP_HD int64_t window_begin(const RowBounds& row, const WindowParams& window, int64_t begin,
-                             int64_t i) {
+                             int64_t i, int64_t first_key) {
+  if (window.kind == WindowKind::kFirstKeys) return most(begin, first_key);
   const int64_t block = window_block(row, window, i);
   if (block - window_block(row, window, begin) < window.size) return begin;
   return (block - window.size + 1) * window.block + row.block_start;
 }
 
-// The keys, of 0 <= j < keys, that some query sees. For a single query: exactly those it sees.
+// Of the keys begin <= j < end: the sink, and a window that begins at `recent`.
+INTP_HD KeySpans split_keys(const RowBounds& row, const WindowParams& window, int64_t begin,
+                            int64_t end, int64_t recent) {
+  recent = least(recent, end);
+  int64_t sink_end = recent;  // written so that a huge sink does not overflow
+  if (window.sink < recent - row.lo) sink_end = most(begin, row.lo + window.sink);
+  return {{begin, sink_end}, {recent, end}};
+}
+
+// The keys, of 0 <= j < keys, that some query sees. For a single query, and for a window of blocks,
+// exactly those; with first keys, the smallest spans where no query's lies after the query.
 INTP_HD KeySpans visible_keys(const RowBounds& row, const WindowParams& window, int64_t keys,
                               const QuerySpan& queries) {
   const int64_t begin = most(row.lo, 0);
   const int64_t end = most(begin, least(least(row.hi, keys), queries.last + 1));
-  if (!window.enabled || queries.last >= row.dense_from) return {{begin, begin}, {begin, end}};
-  const int64_t recent = least(window_begin(row, window, begin, queries.first), end);
-  int64_t sink_end = recent;  // written so that a huge sink does not overflow
-  if (window.sink < recent - row.lo) sink_end = most(begin, row.lo + window.sink);
-  return {{begin, sink_end}, {recent, end}};
+  int64_t recent = begin;
+  if (window.kind != WindowKind::kNone && queries.last < row.dense_from) {
+    recent = window_begin(row, window, begin, queries.first, queries.first_keys.least);
+  }
+  return split_keys(row, window, begin, end, recent);
+}
+
+// The keys that every query sees: up to the first query, in the window that begins last.
+INTP_HD KeySpans common_keys(const RowBounds& row, const WindowParams& window, int64_t keys,
+                             const QuerySpan& queries) {
+  const int64_t begin = most(row.lo, 0);
+  const int64_t end = most(begin, least(least(row.hi, keys), queries.first + 1));
+  int64_t recent = begin;
+  if (window.kind != WindowKind::kNone && queries.first < row.dense_from) {
+    const int64_t last = last_windowed(row, window, queries);
+    recent = window_begin(row, window, begin, last, queries.first_keys.most);
+  }
+  return split_keys(row, window, begin, end, recent);
 }
 
 template <class Index>
@@ -104,21 +142,11 @@ enum class TileKind {
   kFull,     // every query sees every key
 };
 
-// A tile is full where the first query, which sees the fewest new keys, and the last one with a
-// window, which sees the fewest old ones, both see all of it.
-INTP_HD int64_t last_windowed(const RowBounds& row, const WindowParams& window,
-                              const QuerySpan& queries) {
-  if (!window.enabled) return queries.first;
-  return most(queries.first, least(queries.last, int64_t{row.dense_from} - 1));
-}
-
 // Of the tile `queries` x `tile`; tile.end may lie beyond the last key.
 INTP_HD TileKind classify_tile(const RowBounds& row, const WindowParams& window, int64_t keys,
                                const QuerySpan& queries, const KeySpan& tile) {
   if (is_empty(hull(visible_keys(row, window, keys, queries), tile))) return TileKind::kSkipped;
-  const int64_t last = last_windowed(row, window, queries);
-  const bool full = covers(visible_keys(row, window, keys, {queries.first, queries.first}), tile) &&
-                    covers(visible_keys(row, window, keys, {last, last}), tile);
+  const bool full = covers(common_keys(row, window, keys, queries), tile);
   return full ? TileKind::kFull : TileKind::kEdge;
 }
 

@@ -14,11 +14,18 @@ struct RowBounds {
   int32_t dense_from;   // queries at or after it see everything causal
 };
 
+// Where the window of a query begins.
+enum class WindowKind {
+  kNone,       // at the first key: full causal attention
+  kBlocks,     // `size` blocks back
+  kFirstKeys,  // at the first key that the call gives for each query
+};
+
 // What is the same for the whole call.
 struct WindowParams {
-  bool enabled;   // false: full causal attention
-  int64_t size;   // blocks visible, the query's own included
-  int64_t block;  // tokens in a block (a frame), 1 for single tokens
+  WindowKind kind;
+  int64_t size;   // kBlocks: blocks visible, the query's own included
+  int64_t block;  // kBlocks: tokens in a block (a frame), 1 for single tokens
   int64_t sink;   // first keys of the row, visible to every query
 };
 
@@ -29,10 +36,13 @@ INTP_HD int64_t window_block(const RowBounds& row, const WindowParams& window, i
   return floor_div(x - row.block_start, window.block);
 }
 
-// THE visibility rule: does the query of absolute index i see key j?
-INTP_HD bool visible(const RowBounds& row, const WindowParams& window, int64_t i, int64_t j) {
+// THE visibility rule: does the query of absolute index i, and of that first key, see key j?
+INTP_HD bool visible(const RowBounds& row, const WindowParams& window, int64_t i, int64_t j,
+                     int64_t first_key = 0) {
   if (j < row.lo || j >= row.hi || j > i) return false;
-  if (!window.enabled || i >= row.dense_from || j - row.lo < window.sink) return true;
+  if (window.kind == WindowKind::kNone || i >= row.dense_from) return true;
+  if (j - row.lo < window.sink) return true;
+  if (window.kind == WindowKind::kFirstKeys) return j >= first_key;
   return window_block(row, window, j) > window_block(row, window, i) - window.size;
 }
 

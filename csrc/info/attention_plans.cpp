@@ -5,6 +5,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attention/cpu/plan.h"
@@ -23,13 +24,14 @@ using Shape = std::array<int64_t, 4>;  // B, H, S, D
 // A call without data: attention as its schedule sees it.
 struct Problem {
   std::vector<RowBounds> bounds;
+  std::optional<std::vector<int32_t>> first_key;
   AttentionParams p;
 
-  // bounds: B rows of lo, hi, q_offset, block_start, dense_from
+  // rows: B of lo, hi, q_offset, block_start, dense_from; first_keys: [B, Sq]
   Problem(const Shape& q, const Shape& k, const std::string& dtype,
           const std::vector<std::array<int32_t, 5>>& rows, std::optional<int64_t> window,
-          int64_t block, int64_t sink)
-      : p{} {
+          int64_t block, int64_t sink, std::optional<std::vector<int32_t>> first_keys)
+      : first_key(std::move(first_keys)), p{} {
     for (const auto& row : rows) bounds.push_back({row[0], row[1], row[2], row[3], row[4]});
     p.type = dtype == "bfloat16"  ? FloatType::kBFloat16
              : dtype == "float16" ? FloatType::kFloat16
@@ -43,7 +45,12 @@ struct Problem {
     p.k.stride_h = k[2] * k[3];  // the tasks of decode depend on them
     p.k.stride_s = k[3];
     p.bounds = bounds.data();
-    p.window = {window.has_value(), window.value_or(0), block, sink};
+    const WindowKind kind = first_key ? WindowKind::kFirstKeys
+                            : window  ? WindowKind::kBlocks
+                                      : WindowKind::kNone;
+    p.window = {kind, window.value_or(0), block, sink};
+    p.first_key = first_key ? first_key->data() : nullptr;
+    p.first_key_stride_b = q[2];
   }
 };
 
@@ -131,7 +138,7 @@ void define_attention_plans(py::module_& m) {
   py::class_<Problem>(m, "AttentionProblem")
       .def(py::init<const Shape&, const Shape&, const std::string&,
                     const std::vector<std::array<int32_t, 5>>&, std::optional<int64_t>, int64_t,
-                    int64_t>());
+                    int64_t, std::optional<std::vector<int32_t>>>());
   m.def("attention_plan_cpu", &plan_cpu, "dict: see intp_ext.attention_plan.");
   m.def("attention_plan_cuda", &plan_cuda, "dict: see intp_ext.attention_plan.");
 }

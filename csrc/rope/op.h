@@ -176,5 +176,7 @@ void apply_rope_single_out(Tensor x, INTP_ROPE_PARAMETERS, Tensor out) {
     m.impl("apply_rope", TORCH_BOX(&intp::apply_rope<RUN>));                       \
     m.impl("apply_rope.out", TORCH_BOX(&intp::apply_rope_out<RUN>));               \
     m.impl("apply_rope.single", TORCH_BOX(&intp::apply_rope_single<RUN>));         \
+    m.impl("apply_rope_no_grad", TORCH_BOX(&intp::apply_rope<RUN>));               \
+    m.impl("apply_rope_no_grad.single", TORCH_BOX(&intp::apply_rope_single<RUN>)); \
     m.impl("apply_rope.single_out", TORCH_BOX(&intp::apply_rope_single_out<RUN>)); \
   }

@@ -1,7 +1,17 @@
 #include "torch/stable.h"
 
-// Every operator. Shapes: B batch, Hq query heads, Hkv key heads, S tokens, D head_dim, F = D_rot/2
-// frequencies; q [B, Hq, S, D], k and v [B, Hkv, S, D].
+// What overloads and operators of one kind have in common.
+#define INTP_ROPE                                                                 \
+  "Tensor positions, Tensor inv_freq, float attention_scaling, int[]? sections, " \
+  "bool interleaved_sections, Tensor? order"
+#define INTP_ATTENTION \
+  "Tensor bounds, int? window, int block, int sink, float scale, Tensor? first_key=None"
+
+// Every operator. One with no_grad in its name is the same without a derivative, for calls that
+// need none: autograd's way through Python costs more than the kernels of a decoded token.
+//
+// Shapes: B batch, Hq query heads, Hkv key heads, S tokens, D head_dim, F = D_rot/2 frequencies;
+// q [B, Hq, S, D], k and v [B, Hkv, S, D].
 STABLE_TORCH_LIBRARY(intp_ext, m) {
   // int32 [S]: the storage row of the token at each time position
   m.def(
@@ -14,27 +24,20 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
 
   // positions [S], [1|B, S] or [3, 1|B, S], inv_freq [F], order [S] or [B, S]; .single is q alone
   // or k alone
-  m.def(
-      "apply_rope(Tensor q, Tensor k, Tensor positions, Tensor inv_freq, float attention_scaling, "
-      "int[]? sections, bool interleaved_sections, Tensor? order) -> (Tensor, Tensor)");
-  m.def(
-      "apply_rope.out(Tensor q, Tensor k, Tensor positions, Tensor inv_freq, "
-      "float attention_scaling, int[]? sections, bool interleaved_sections, Tensor? order, *, "
-      "Tensor(a!) out_q, Tensor(b!) out_k) -> ()");
-  m.def(
-      "apply_rope.single(Tensor x, Tensor positions, Tensor inv_freq, float attention_scaling, "
-      "int[]? sections, bool interleaved_sections, Tensor? order) -> Tensor");
-  m.def(
-      "apply_rope.single_out(Tensor x, Tensor positions, Tensor inv_freq, float attention_scaling, "
-      "int[]? sections, bool interleaved_sections, Tensor? order, *, Tensor(a!) out) -> ()");
+  m.def("apply_rope(Tensor q, Tensor k, " INTP_ROPE ") -> (Tensor, Tensor)");
+  m.def("apply_rope_no_grad(Tensor q, Tensor k, " INTP_ROPE ") -> (Tensor, Tensor)");
+  m.def("apply_rope.out(Tensor q, Tensor k, " INTP_ROPE
+        ", *, Tensor(a!) out_q, Tensor(b!) out_k) -> ()");
+  m.def("apply_rope.single(Tensor x, " INTP_ROPE ") -> Tensor");
+  m.def("apply_rope_no_grad.single(Tensor x, " INTP_ROPE ") -> Tensor");
+  m.def("apply_rope.single_out(Tensor x, " INTP_ROPE ", *, Tensor(a!) out) -> ()");
 
-  // bounds int32 [B, 5]: lo, hi, q_offset, block_start, dense_from (common/visibility.h)
-  m.def(
-      "attention_core(Tensor q, Tensor k, Tensor v, Tensor bounds, int? window, int block, "
-      "int sink, float scale) -> Tensor");
-  m.def(
-      "attention_core.out(Tensor q, Tensor k, Tensor v, Tensor bounds, int? window, int block, "
-      "int sink, float scale, *, Tensor(a!) out) -> ()");
+  // bounds int32 [B, 5]: lo, hi, q_offset, block_start, dense_from (common/visibility.h);
+  // first_key int32 [1|B, Sq], without a window
+  m.def("attention_core(Tensor q, Tensor k, Tensor v, " INTP_ATTENTION ") -> Tensor");
+  m.def("attention_core_no_grad(Tensor q, Tensor k, Tensor v, " INTP_ATTENTION ") -> Tensor");
+  m.def("attention_core.out(Tensor q, Tensor k, Tensor v, " INTP_ATTENTION
+        ", *, Tensor(a!) out) -> ()");
 
   // A cache (common/kv_page.h): codes uint8 [B, Hkv, pages, page_bytes], k_ranges [B, Hkv, key
   // groups, 2, D], v_ranges [B, Hkv, pages, value groups, 2, 64], rows [B, Hkv, R, D]; `length`
@@ -50,7 +53,7 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
   // tokens in all. With positions float32 [B, R] and inv_freq, packed keys are rotated when read.
   m.def(
       "kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes, "
-      "Tensor k_ranges, Tensor v_ranges, Tensor bounds, int length, int bits, int key_group, "
-      "int value_group, int? window, int block, int sink, float scale, Tensor? positions, "
-      "Tensor? inv_freq, float attention_scaling) -> Tensor");
+      "Tensor k_ranges, Tensor v_ranges, int length, int bits, int key_group, int value_group, "
+      "Tensor? positions, Tensor? inv_freq, float attention_scaling, " INTP_ATTENTION
+      ") -> Tensor");
 }

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from .. import _checks
-from .._written import mark_written
+from .._autograd import mark_written, needs_autograd
 from ..rope import Rope
 from .rearrange import scatter_rows
 
@@ -74,12 +74,13 @@ def apply_rope(
     op = torch.ops.intp_ext.apply_rope
     if q is not None and k is not None:
         if out is None:
+            op = op if needs_autograd(q, k) else torch.ops.intp_ext.apply_rope_no_grad
             return op(q, k, *args)
         op.out(q, k, *args, out_q=out[0], out_k=out[1])
         mark_written(*out)
         return out
     if out is None:
-        turned = op.single(x, *args)
+        turned = rotate(x, positions, rope, order)
         pair: Any = (None, turned) if q is None else (turned, None)
         return pair
     op.single_out(x, *args, out=out[1] if q is None else out[0])
@@ -94,7 +95,10 @@ def rotate(
 
     It checks only what keeps the kernel inside its memory.
     """
-    return torch.ops.intp_ext.apply_rope.single(x, *_arguments(positions, rope, order))
+    ops = torch.ops.intp_ext
+    op = ops.apply_rope if needs_autograd(x) else ops.apply_rope_no_grad
+    turned: torch.Tensor = op.single(x, *_arguments(positions, rope, order))
+    return turned
 
 
 def _arguments(
@@ -137,6 +141,7 @@ def _like(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
 
 
 @torch.library.register_fake("intp_ext::apply_rope")
+@torch.library.register_fake("intp_ext::apply_rope_no_grad")
 def _fake(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -156,6 +161,7 @@ def _fake_out(*args: object, out_q: torch.Tensor, out_k: torch.Tensor) -> None:
 
 
 @torch.library.register_fake("intp_ext::apply_rope.single")
+@torch.library.register_fake("intp_ext::apply_rope_no_grad.single")
 def _fake_single(
     x: torch.Tensor,
     positions: torch.Tensor,

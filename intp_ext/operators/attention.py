@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import _checks, reference
-from .._written import mark_written
+from .._autograd import mark_written, needs_autograd
 from ..rope import Rope
 from ..window import Bounds, Window, check_bounds
 from .apply_rope import apply_rope
@@ -109,8 +109,7 @@ def attention(
         v = gather_tokens(v, order)
     scale = q.shape[3] ** -0.5 if scale is None else float(scale)
     if order is None and out is not None:
-        visibility = (bounds.rows, bounds.size, bounds.block, bounds.sink)
-        torch.ops.intp_ext.attention_core.out(q, k, v, *visibility, scale, out=out)
+        torch.ops.intp_ext.attention_core.out(q, k, v, *core_arguments(bounds, scale), out=out)
         mark_written(out)
         return out
     result = attend(q, k, v, bounds, scale)
@@ -126,9 +125,15 @@ def attend(
 
     It checks only what keeps the kernel inside its memory.
     """
-    return torch.ops.intp_ext.attention_core(
-        q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale
-    )
+    ops = torch.ops.intp_ext
+    core = ops.attention_core if needs_autograd(q, k, v) else ops.attention_core_no_grad
+    result: torch.Tensor = core(q, k, v, *core_arguments(bounds, scale))
+    return result
+
+
+def core_arguments(bounds: Bounds, scale: float) -> tuple[object, ...]:
+    """What follows tensors of keys and values in the schemas of the operators."""
+    return bounds.rows, bounds.size, bounds.block, bounds.sink, scale, bounds.first_key
 
 
 def _rotate(
@@ -258,6 +263,7 @@ def result_like(q: torch.Tensor) -> torch.Tensor:
 
 
 @torch.library.register_fake("intp_ext::attention_core")
+@torch.library.register_fake("intp_ext::attention_core_no_grad")
 def _fake(q: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q)
 
@@ -268,22 +274,22 @@ def _fake_out(*args: object, out: torch.Tensor) -> None:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
-    *tensors, ctx.window, ctx.block, ctx.sink, ctx.scale = inputs
-    ctx.save_for_backward(*tensors)
+    q, k, v, bounds, *ctx.sizes, ctx.scale, first_key = inputs
+    ctx.save_for_backward(q, k, v, bounds, first_key)
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    *states, bounds = ctx.saved_tensors
+    *states, bounds, first_key = ctx.saved_tensors
     needed = ctx.needs_input_grad[:3]
     again = torch.is_grad_enabled()  # create_graph=True: the result is differentiated again
     with torch.enable_grad():
         # an alias of each, because q, k and v may be one tensor
         q, k, v = (x.view_as(x) if again else x.detach().requires_grad_() for x in states)
-        window = (ctx.window, ctx.block, ctx.sink)
-        out = reference.attention_core(q, k, v, bounds, *window, ctx.scale)
+        out = reference.attention_core(q, k, v, bounds, *ctx.sizes, ctx.scale, first_key)
         wanted = [x for x, need in zip((q, k, v), needed, strict=True) if need]
         grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=again))
-    return (*(next(grads) if need else None for need in needed), None, None, None, None, None)
+    of_states = (next(grads) if need else None for need in needed)
+    return (*of_states, *[None] * (len(ctx.needs_input_grad) - 3))
 
 
 torch.library.register_autograd("intp_ext::attention_core", _backward, setup_context=_setup_context)

@@ -32,9 +32,8 @@ _library.define(
 )
 _library.define(
     "kv_cache_attention(Tensor q, Tensor? bounds, int? window, int block, int sink, "
-    "Tensor? block_start, Tensor? dense_from, Tensor? kv_bounds, float? scale, "
-    + _CACHE.format("", "", "", "")
-    + ") -> Tensor"
+    "Tensor? block_start, Tensor? dense_from, Tensor? first_key, Tensor? kv_bounds, "
+    "float? scale, " + _CACHE.format("", "", "", "") + ") -> Tensor"
 )
 
 
@@ -97,13 +96,16 @@ def _attention(
     sink: int,
     block_start: torch.Tensor | None,
     dense_from: torch.Tensor | None,
+    first_key: torch.Tensor | None,
     kv_bounds: torch.Tensor | None,
     scale: float | None,
     *cache: Any,
 ) -> torch.Tensor:
     window, made = None, None
     if bounds is not None:
-        made = Bounds(bounds, size, block, sink)
+        made = Bounds(bounds, size, block, sink, first_key)
+    elif first_key is not None:
+        window = Window(sink=sink, dense_from=dense_from, first_key=first_key)
     elif size is not None:
         window = Window(size, block, 0 if block_start is None else block_start, sink, dense_from)
     return cached_attention(

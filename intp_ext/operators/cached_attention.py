@@ -8,7 +8,7 @@ from .. import _checks
 from ..kv_cache import KVCache
 from ..window import Bounds, Window, check_bounds, sizes_of
 from .apply_rope import rotate
-from .attention import check_scale, result_like
+from .attention import attend, check_scale, core_arguments, result_like
 
 
 def cached_attention(
@@ -94,24 +94,21 @@ def attend_cached(q: torch.Tensor, cache: KVCache, bounds: Bounds, scale: float)
     turn = rope if cache.rotate == "on_read" else None
     if turn is not None and positions is not None and k.shape[2]:
         k = rotate(k, positions[..., packed:], turn)
-    options = (bounds.size, bounds.block, bounds.sink)
     if packed == 0:
-        return torch.ops.intp_ext.attention_core(q, k, v, bounds.rows, *options, scale)
+        return attend(q, k, v, bounds, scale)
     return torch.ops.intp_ext.kv_attention(
         q,
         k,
         v,
         *cache.pages(),
-        bounds.rows,
         length,
         cache.bits,
         cache.key_group,
         cache.value_group,
-        *options,
-        scale,
         None if turn is None else positions,
         None if turn is None else turn.inv_freq.contiguous(),
         1.0 if turn is None else turn.attention_scaling,
+        *core_arguments(bounds, scale),
     )
 
 
@@ -132,9 +129,19 @@ def _in_graph(
 
     made = None if bounds is None else bounds.rows
     sizes = sizes_of(bounds if window is None else window)
+    seen = bounds if window is None else window
+    first_key = None if seen is None else seen.first_key
     start, dense = (None, None) if window is None else (window.block_start, window.dense_from)
     return torch.ops.intp_ext.kv_cache_attention(
-        q, made, *sizes, column(start), column(dense), kv_bounds, scale, *cache.graph_arguments()
+        q,
+        made,
+        *sizes,
+        column(start),
+        column(dense),
+        first_key,
+        kv_bounds,
+        scale,
+        *cache.graph_arguments(),
     )
 
 

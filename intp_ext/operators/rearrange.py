@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import _checks
-from .._written import mark_written
+from .._autograd import mark_written
 
 
 def rearrange(

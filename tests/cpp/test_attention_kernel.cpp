@@ -56,10 +56,18 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
   const auto query_at = [&](int64_t h, int64_t s) { return (s * heads + h) * head_dim; };
   const auto key_at = [&](int64_t h, int64_t j) { return h * stride_h + j * stride_s; };
 
+  // up and down, none after its query
+  std::vector<int32_t> first_keys(queries);
+  for (int64_t s = 0; s < queries; ++s) {
+    first_keys[s] = static_cast<int32_t>(bounds.q_offset + s - 40 + s * 29 % 37);
+  }
+
   // what nobody sees is poison
   for (int64_t j = 0; j < keys; ++j) {
     bool seen = false;
-    for (int64_t s = 0; s < queries; ++s) seen |= visible(bounds, window, bounds.q_offset + s, j);
+    for (int64_t s = 0; s < queries; ++s) {
+      seen |= visible(bounds, window, bounds.q_offset + s, j, first_keys[s]);
+    }
     for (int64_t h = 0; h < kv_heads && !seen; ++h) {
       for (int64_t c = 0; c < head_dim; ++c) {
         store_one(&k[key_at(h, j) + c], NAN);
@@ -83,6 +91,7 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
   p.head_dim = head_dim;
   p.bounds = &bounds;
   p.window = window;
+  p.first_key = first_keys.data();
   p.scale = scale;
   const AttentionPlan plan = plan_attention(p, kTarget, 1);
   const int64_t bytes = round_up(4 * plan.scratch_elements, 64);
@@ -104,7 +113,7 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
       double total = 0;
       std::vector<double> expected(head_dim);
       for (int64_t j = 0; j < keys; ++j) {
-        if (!visible(bounds, window, bounds.q_offset + s, j)) continue;
+        if (!visible(bounds, window, bounds.q_offset + s, j, first_keys[s])) continue;
         double score = 0;
         for (int64_t c = 0; c < head_dim; ++c) {
           score +=
@@ -127,7 +136,8 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
 }  // namespace
 
 int main() {
-  const WindowParams full{false, 0, 1, 0}, frames{true, 2, 17, 5};
+  const WindowParams full{WindowKind::kNone, 0, 1, 0}, frames{WindowKind::kBlocks, 2, 17, 5};
+  const WindowParams keys{WindowKind::kFirstKeys, 0, 1, 5};
   const int32_t never = 2147483647;
   const Problem problems[] = {
       {1, 1, 70, 70, 16, {0, 70, 0, 0, never}, full, 0.25f},      // edge tiles of rows and keys
@@ -141,6 +151,9 @@ int main() {
                                                               // heads
       {1, 2, 20, 40, 16, {30, 30, 0, 0, never}, full, 0.2f},  // nothing is seen
       {1, 2, 1, 40, 16, {30, 30, 0, 0, never}, full, 0.2f},
+      {1, 2, 300, 1300, 16, {7, 1290, 1000, 0, 1250}, keys, 0.2f},  // first keys
+      {2, 3, 5, 1100, 48, {1, 1090, 1095, 0, never}, keys, 0.15f},
+      {1, 1, 1, 1100, 16, {0, 1100, 1099, 0, never}, keys, 0.15f},
   };
   for (const Problem& problem : problems) {
     for (const bool interleaved : {false, true}) {

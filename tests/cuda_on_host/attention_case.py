@@ -58,18 +58,14 @@ class AttentionCase:
         q = states((self.batch, heads, self.rows, self.dim), self.dtype, self.layout)
         k, v = (states((*key_shape, self.dim), self.dtype, self.layout) for _ in range(2))
         bounds = self.bounds()
-        size, block, sink = (
-            (None, 1, 0)
-            if self.window is None
-            else (self.window.size, self.window.block, self.window.sink)
-        )
         scale = self.dim**-0.5 if self.scale is None else self.scale
+        sizes, first_key = (bounds.size, bounds.block, bounds.sink), bounds.first_key
         seen = reference.visible(
-            bounds, torch.arange(self.rows), torch.arange(self.keys), size, block, sink
+            bounds.rows, torch.arange(self.rows), torch.arange(self.keys), *sizes, first_key
         )
         eager = eager_attention(q, k, v, seen, scale)
         exact = reference.attention_core(
-            *(x.double() for x in (q, k, v)), bounds, size, block, sink, scale
+            *(x.double() for x in (q, k, v)), bounds.rows, *sizes, scale, first_key
         )
         for x in (k, v):
             x.masked_fill_(~seen.any(1)[:, None, :, None], float("nan"))
@@ -80,13 +76,14 @@ class AttentionCase:
             guard = comparisons.Guarded((q.numel() + offset,), self.dtype)
             out = guard.tensor[offset:].view(self.batch, self.rows, heads, self.dim).transpose(1, 2)
             with library.schedule(descending):
-                library.ops.attention_core.out(q, k, v, bounds, size, block, sink, scale, out=out)
+                arguments = (bounds.rows, *sizes, scale, first_key)
+                library.ops.attention_core.out(q, k, v, *arguments, out=out)
             assert_as_good_as_eager(out, eager, exact)
             guard.assert_intact()
             results.append(out.clone())
         assert torch.equal(*results)  # no result depends on who comes first
 
-    def bounds(self) -> torch.Tensor:
+    def bounds(self) -> Bounds:
         q_offset = self.keys - self.rows if self.q_offset is None else self.q_offset
         if not isinstance(q_offset, int):
             q_offset = torch.tensor(q_offset, dtype=torch.int32)
@@ -101,4 +98,4 @@ class AttentionCase:
             device=torch.device("cpu"),
             q_offset=q_offset,
             kv_bounds=kv_bounds,
-        ).rows
+        )

@@ -17,7 +17,14 @@ from tolerance import assert_as_good_as_eager
 import intp_ext
 from intp_ext import KVCache, Rope, Window, cached_attention, reference
 
-OPERATORS = ("apply_rope", "attention_core", "kv_append", "kv_attention")
+OPERATORS = (
+    "apply_rope",
+    "apply_rope_no_grad",
+    "attention_core",
+    "attention_core_no_grad",
+    "kv_append",
+    "kv_attention",
+)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from cuda_on_host.attention_case import AttentionCase
 from cuda_on_host.build import CSRC, Library
 from cuda_on_host.cache_case import AppendCase, CachedCase
 from cuda_on_host.comparisons import RearrangeCase, RopeCase
+from ops.eager_attention import first_keys
 
 from intp_ext import Window, rope_frequencies
 
@@ -48,6 +49,7 @@ GATHER = "rearrange/cuda/kernel.h"
 ROPE = "rope/cuda/kernel.h"
 ROPE_PARAMS = "rope/params.h"
 TILES = "common/tiles.h"
+PARAMS = "attention/params.h"
 BLOCK = "attention/cuda/block.h"
 FRAGMENTS = "attention/cuda/fragments.h"
 COMBINE = "attention/cuda/combine.h"
@@ -62,7 +64,7 @@ PACKED_SIMT = "attention/cuda/packed_simt.h"
 UNITS = {
     **dict.fromkeys((REARRANGE, GATHER), "rearrange/cuda/launch.cu"),
     **dict.fromkeys((ROPE, ROPE_PARAMS), "rope/cuda/launch.cu"),
-    **dict.fromkeys((TILES, BLOCK, FRAGMENTS, PREFILL), "attention/cuda/prefill_bf16.cu"),
+    **dict.fromkeys((TILES, PARAMS, BLOCK, FRAGMENTS, PREFILL), "attention/cuda/prefill_bf16.cu"),
     DECODE: "attention/cuda/decode_bf16.cu",
     **dict.fromkeys((COMBINE, SIMT), "attention/cuda/simt.cu"),
     APPEND: "kv_append/cuda/launch.cu",
@@ -73,6 +75,9 @@ UNITS = {
 # two tiles of rows, four of keys
 CAUSAL = AttentionCase(rows=200, keys=200)
 WINDOW = AttentionCase(rows=200, keys=200, window=Window(70))
+FIRST_KEYS = AttentionCase(
+    batch=2, rows=100, keys=600, window=Window(first_key=first_keys(2, 100, 500, span=260))
+)
 GROUPED = AttentionCase(kv_heads=2, group=2, rows=40, keys=70)
 ONE_QUERY = AttentionCase(kv_heads=2, group=2, rows=1, keys=500)
 FLOAT32 = AttentionCase(rows=70, keys=140, dtype=torch.float32)
@@ -184,11 +189,46 @@ WRONG_RESULT = [
         (WINDOW,),
     ),
     Bug(
-        "attention: a tile taken for full by its last row alone",
+        "attention: a tile taken for full if some row sees it",
         BLOCK,
-        "return covers(first, tile) && covers(last, tile);",
-        "return covers(last, tile);",
+        "return covers(all, tile);",
+        "return covers(any, tile);",
         (WINDOW,),
+    ),
+    Bug(
+        "attention: the first keys of the block's first row for all",
+        BLOCK,
+        "*first_key_of(p, task.b, row);",
+        "*first_key_of(p, task.b, task.row);",
+        (FIRST_KEYS,),
+    ),
+    Bug(
+        "attention: a batch row's first keys are another's",
+        PARAMS,
+        "p.first_key + b * p.first_key_stride_b",
+        "p.first_key",
+        (FIRST_KEYS,),
+    ),
+    Bug(
+        "attention: tiles before another row's first key are left out",
+        BLOCK,
+        "low = min(low, keys[n]);",
+        "low = max(low, keys[n]);",
+        (FIRST_KEYS,),
+    ),
+    Bug(
+        "attention: a tile is full after the first key of one row",
+        BLOCK,
+        "high = max(high, keys[n]);",
+        "high = min(high, keys[n]);",
+        (FIRST_KEYS,),
+    ),
+    Bug(
+        "attention: the first keys of one lane alone",
+        BLOCK,
+        "low = min(low, __shfl_xor_sync(0xffffffffu, low, mask));",
+        "",
+        (FIRST_KEYS,),
     ),
     Bug(
         "attention: the rounding of a large product taken for an exponent",
@@ -513,7 +553,8 @@ OF_EACH_KIND = {
     "barrier before a write": "simt: no barrier before the step is written again",
     "wait for a copy": "decode: a wait for one group of copies too few",
     "visibility": "attention: a window one block too long",
-    "edge tile": "attention: a tile taken for full by its last row alone",
+    "edge tile": "attention: a tile taken for full if some row sees it",
+    "first keys": "attention: tiles before another row's first key are left out",
     "fragment": "attention: ldmatrix of the keys as of the queries",
     "combine": "combine: sums of weights without their factors",
     "packing": "append: key codes a lane off",

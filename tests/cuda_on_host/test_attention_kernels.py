@@ -9,6 +9,7 @@ import torch
 from cuda_on_host.attention_case import LAYOUTS, AttentionCase
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops.eager_attention import first_keys
 from ops.magnitudes import MAGNITUDES, make_winners
 from tolerance import assert_as_good_as_eager
 
@@ -29,6 +30,34 @@ CASES = {
     "frames, sink, dense rows": AttentionCase(group=2, rows=120, keys=200, window=WINDOW),
     "sink beside the window": AttentionCase(rows=200, keys=200, window=Window(3, 30, 10, 70)),
     "a gap of whole tiles": AttentionCase(rows=30, keys=400, window=Window(40, sink=5)),
+    "first keys": AttentionCase(
+        batch=2,
+        group=2,
+        rows=150,
+        keys=400,
+        window=Window(first_key=first_keys(2, 150, 250), sink=9, dense_from=380),
+    ),
+    "first keys, padding": AttentionCase(
+        batch=2,
+        rows=90,
+        keys=90,
+        window=Window(first_key=first_keys(1, 90, 0)),
+        kv_bounds=((70, 90), (0, 80)),
+    ),
+    "splits of first keys": AttentionCase(
+        rows=40,
+        keys=900,
+        window=Window(first_key=first_keys(1, 40, 860, span=600), sink=5),
+        multiprocessors=8,
+    ),
+    "decode of first keys": AttentionCase(
+        batch=2,
+        group=4,
+        rows=3,
+        keys=500,
+        window=Window(first_key=first_keys(2, 3, 497)),
+        multiprocessors=3,
+    ),
     "padding": AttentionCase(batch=2, rows=90, keys=90, kv_bounds=((70, 90), (0, 80))),
     "rows that see nothing": AttentionCase(batch=2, rows=90, keys=90, kv_bounds=((80, 85), (5, 5))),
     "static cache": AttentionCase(batch=2, rows=30, keys=260, q_offset=(150, 17)),
@@ -119,6 +148,7 @@ def problems(draw):
     """Shapes that cross tiles, by every path of every kernel."""
     rows = draw(st.sampled_from([1, 2, 7, 16, 17, 60, 130]))
     keys = rows + draw(st.sampled_from([0, 1, 63, 200, 600]))
+    q_offset = draw(st.integers(0, keys - rows))
     window = None
     if draw(st.booleans()):
         window = Window(
@@ -128,6 +158,12 @@ def problems(draw):
             sink=draw(st.sampled_from([0, 3, 64, 300])),
             dense_from=draw(st.one_of(st.none(), st.integers(0, keys))),
         )
+        if draw(st.booleans()):
+            window = Window(
+                first_key=first_keys(2, rows, q_offset, span=draw(st.sampled_from([1, 40, 700]))),
+                sink=window.sink,
+                dense_from=window.dense_from,
+            )
     bounds = None
     if draw(st.booleans()):
         ends = [(draw(st.integers(0, keys)), draw(st.integers(0, keys))) for _ in range(2)]
@@ -142,7 +178,7 @@ def problems(draw):
         dtype=draw(st.sampled_from(DTYPES)),
         layout=draw(st.sampled_from(LAYOUTS)),
         window=window,
-        q_offset=draw(st.integers(0, keys - rows)),
+        q_offset=q_offset,
         kv_bounds=bounds,
         multiprocessors=draw(st.sampled_from([1, 4, 20])),
         seed=draw(st.integers(0, 1000)),

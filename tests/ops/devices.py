@@ -32,6 +32,6 @@ def to_device(value, device: str):
     if isinstance(value, dict):
         return {name: to_device(x, device) for name, x in value.items()}
     if isinstance(value, Window):
-        start, dense = to_device([value.block_start, value.dense_from], device)
-        return replace(value, block_start=start, dense_from=dense)
+        names = ("block_start", "dense_from", "first_key")
+        return replace(value, **{name: to_device(getattr(value, name), device) for name in names})
     return value

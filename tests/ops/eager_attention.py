@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from intp_ext import Bounds, reference
@@ -22,8 +24,22 @@ def bounds_of(batch, rows, keys, window=None, q_offset=0, kv_bounds=None):
 def seen_keys(batch, rows, keys, **options):
     """bool [B, Sq, Skv]"""
     bounds = bounds_of(batch, rows, keys, **options)
-    sizes = (bounds.size, bounds.block, bounds.sink)
+    sizes = (bounds.size, bounds.block, bounds.sink, bounds.first_key)
     return reference.visible(bounds.rows, torch.arange(rows), torch.arange(keys), *sizes)
+
+
+def of_last_rows(window, rows):
+    """The window of the last query rows alone."""
+    if window is None or window.first_key is None or rows == 0:
+        return window
+    return dataclasses.replace(window, first_key=window.first_key[:, -rows:])
+
+
+def first_keys(batch, rows, q_offset, least=-9, span=130):
+    """int32 ``[batch, rows]``, up and down, from ``span`` keys before the query to the query."""
+    generator = torch.Generator().manual_seed(rows)
+    back = torch.randint(0, span, (batch, rows), generator=generator)
+    return (q_offset + torch.arange(rows) - back).clamp(min=least).int()
 
 
 def eager_attention(q, k, v, seen, scale=None):

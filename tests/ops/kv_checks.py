@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from ops.eager_attention import eager_attention, of_last_rows
 from ops.kv_inputs import dequantized
 from tolerance import assert_as_good_as_eager
 
@@ -38,21 +39,13 @@ def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.
     return q.to(cache.dtype).transpose(1, 2).to(cache.device)
 
 
-def eager_attention(q, k, v, seen, scale):
-    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
-    group = q.shape[1] // k.shape[1]
-    scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * scale
-    scores = scores.masked_fill(~seen[:, None], float("-inf"))
-    weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
-    return weights @ v.repeat_interleave(group, 1)
-
-
 def check_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None, last=()) -> None:
     """The 2x rule against the cache's own numbers: exact ones in float64, eager ones in its
     dtype; then for the ``last`` so many queries alone, which another kernel may take."""
     eager, exact = (x.cpu() for x in expected_attention(cache, q, window, scale))
     for rows in (q.shape[2], *last):
-        ours = cached_attention(q[:, :, -rows:], cache, window=window, scale=scale).cpu()
+        seen = of_last_rows(window, rows)
+        ours = cached_attention(q[:, :, -rows:], cache, window=seen, scale=scale).cpu()
         assert_as_good_as_eager(ours, eager[:, :, -rows:], exact[:, :, -rows:])
 
 
@@ -87,5 +80,5 @@ def seen_keys(cache: KVCache, rows: int, window=None) -> torch.Tensor:
         kv_bounds=cache.kv_bounds,
     )
     index = torch.arange(length, device=cache.device)
-    sizes = (bounds.size, bounds.block, bounds.sink)
+    sizes = (bounds.size, bounds.block, bounds.sink, bounds.first_key)
     return reference.visible(bounds.rows, index[:rows], index, *sizes)

@@ -31,7 +31,7 @@ def make(batch, heads, kv_heads, rows, keys, dim=16, dtype=torch.float32, seed=0
     ]
 
 
-def sees(i, j, lo, hi, window, start, dense):
+def sees(i, j, lo, hi, window, start, dense, first_key):
     """The rule of the design, one query and one key at a time."""
     if not (lo <= j < hi and j <= i):
         return False
@@ -41,9 +41,8 @@ def sees(i, j, lo, hi, window, start, dense):
     def blk(x):
         return math.floor((x - start) / window.block)
 
-    return (
-        blk(j) > blk(i) - window.size or j - lo < window.sink or (dense is not None and i >= dense)
-    )
+    recent = blk(j) > blk(i) - window.size if first_key is None else j >= first_key
+    return recent or j - lo < window.sink or (dense is not None and i >= dense)
 
 
 def at(value, b):
@@ -63,7 +62,10 @@ def slow_attention(q, k, v, window=None, q_offset=0, kv_bounds=None, scale=None)
         dense = None if window is None else at(window.dense_from, b)
         for r in range(rows):
             i = int(at(q_offset, b)) + r
-            seen = [j for j in range(keys) if sees(i, j, lo, hi, window, start, dense)]
+            first_key = None
+            if window is not None and window.first_key is not None:
+                first_key = int(window.first_key.expand(batch, -1)[b, r])
+            seen = [j for j in range(keys) if sees(i, j, lo, hi, window, start, dense, first_key)]
             if not seen:
                 continue
             for h in range(heads):
@@ -94,13 +96,20 @@ def problems(draw):
 
     window = None
     if draw(st.booleans()):
-        window = Window(
-            size=draw(st.integers(1, 8)),
-            block=draw(st.integers(1, 5)),
-            block_start=per_row(-3, 20),
-            sink=draw(st.integers(0, 5)),
-            dense_from=per_row(0, 30) if draw(st.booleans()) else None,
-        )
+        seen = {
+            "sink": draw(st.integers(0, 5)),
+            "dense_from": per_row(0, 30) if draw(st.booleans()) else None,
+        }
+        if draw(st.booleans()):
+            size, block = draw(st.integers(1, 8)), draw(st.integers(1, 5))
+            window = Window(size, block, block_start=per_row(-3, 20), **seen)
+        else:
+            shape = (draw(st.sampled_from([1, batch])), rows)
+            values = st.lists(
+                st.integers(-3, 30), min_size=math.prod(shape), max_size=math.prod(shape)
+            )
+            first_key = torch.tensor(draw(values), dtype=torch.int32).view(shape)
+            window = Window(first_key=first_key, **seen)
     bounds = None
     if draw(st.booleans()):
         bounds = torch.tensor(
@@ -355,6 +364,7 @@ def test_gradients_are_those_of_the_definition():
 
 Q, K, V = make(2, 4, 2, 6, 6)
 ROPE, I32 = rope_frequencies("none", 16), torch.int32
+STARTS = torch.zeros(1, dtype=I32)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +394,11 @@ ROPE, I32 = rope_frequencies("none", 16), torch.int32
         ),
         ({"window": 3}, TypeError, "window: expected a Window"),
         ({"window": Window(1, dense_from=torch.zeros(3, dtype=I32))}, ValueError, "dense_from"),
+        (
+            {"window": Window(first_key=torch.zeros(1, 5, dtype=I32))},
+            ValueError,
+            r"window.first_key: expected \[1 or 2, 6\], got \[1, 5\]",
+        ),
         ({"q_offset": 1}, ValueError, "q_offset: expected 0 to 0"),
         ({"q_offset": -1}, ValueError, "q_offset"),
         ({"q_offset": torch.tensor(0)}, TypeError, "q_offset: expected an int or an int32"),
@@ -419,6 +434,14 @@ def test_bad_input(change, error, named):
         ({"size": 1, "block": 0}, ValueError),
         ({"size": 1, "sink": -1}, ValueError),
         ({"size": 1, "block_start": None}, TypeError),
+        ({}, ValueError),
+        ({"first_key": 3}, TypeError),
+        ({"first_key": torch.zeros(1, 4)}, TypeError),
+        ({"first_key": torch.zeros(4, dtype=I32)}, ValueError),
+        ({"first_key": torch.zeros(4, 2, dtype=I32).mT}, ValueError),
+        ({"first_key": torch.zeros(1, 4, dtype=I32), "size": 2}, ValueError),
+        ({"first_key": torch.zeros(1, 4, dtype=I32), "block": 2}, ValueError),
+        ({"first_key": torch.zeros(1, 4, dtype=I32), "block_start": STARTS}, ValueError),
         ({"size": 1, "block_start": torch.zeros(2)}, TypeError),
         ({"size": 1, "dense_from": torch.zeros((1, 2), dtype=I32)}, ValueError),
     ],

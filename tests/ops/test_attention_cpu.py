@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
-from ops.eager_attention import eager_attention, seen_keys
+from ops.eager_attention import eager_attention, first_keys, seen_keys
 from ops.magnitudes import MAGNITUDES, make_winners
 from tolerance import assert_as_good_as_eager
 
@@ -81,6 +81,28 @@ CASES = {
         {"q_offset": 1100, "kv_bounds": torch.tensor([[0, 1101], [40, 1101]], dtype=torch.int32)},
     ),
     "decode, fewer heads in the last task": ((2, 35, 5, 1, 1100), {"q_offset": 1099}),
+    "first keys": (
+        (2, 4, 2, 300, 900),
+        {"q_offset": 600, "window": Window(first_key=first_keys(2, 300, 600), sink=7)},
+    ),
+    "first keys far back": (
+        (1, 2, 1, 100, 1300),
+        {
+            "q_offset": 1200,
+            "window": Window(first_key=first_keys(1, 100, 1200, span=1300), dense_from=1290),
+        },
+    ),
+    "first keys, padding": (
+        (2, 2, 2, 330, 330),
+        {
+            "kv_bounds": torch.tensor([[70, 330], [0, 280]], dtype=torch.int32),
+            "window": Window(first_key=first_keys(2, 330, 0)),
+        },
+    ),
+    "decode of first keys": (
+        (2, 6, 2, 2, 1500),
+        {"q_offset": 1498, "window": Window(first_key=first_keys(2, 2, 1498, span=1200), sink=3)},
+    ),
     "decode of three": ((1, 4, 1, 3, 300), {"q_offset": 297, "window": Window(50, sink=3)}),
 }
 

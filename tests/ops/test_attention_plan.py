@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ops.eager_attention import first_keys, seen_keys
 
-from intp_ext import Bounds, Window, attention_plan, build_info, reference
+from intp_ext import Window, attention_plan, build_info
 
 FRAME = 257
 
@@ -14,16 +15,20 @@ def visited(plan):
     return plan.full + plan.edge
 
 
-def test_tiles_are_those_of_the_definition():
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(2, block=70, block_start=5, sink=40, dense_from=690),
+        Window(first_key=first_keys(2, 700, 0), sink=40, dense_from=690),
+        Window(first_key=first_keys(1, 700, 0, span=700)),
+    ],
+    ids=["blocks", "first keys", "first keys for all"],
+)
+def test_tiles_are_those_of_the_definition(window):
     """Every tile by the mask of the definition."""
-    window = Window(2, block=70, block_start=5, sink=40, dense_from=690)
     bounds = torch.tensor([[3, 700], [0, 600]], dtype=torch.int32)
     plan = attention_plan((2, 4, 700, 64), (2, 2, 700, 64), window=window, kv_bounds=bounds)
-    packed = Bounds.of(
-        window, batch=2, queries=700, keys=700, device=torch.device("cpu"), kv_bounds=bounds
-    ).rows
-    queries, keys = torch.arange(700), torch.arange(700)
-    seen = reference.visible(packed, queries, keys, 2, 70, 40)
+    seen = seen_keys(2, 700, 700, window=window, kv_bounds=bounds)
     seen = seen.repeat_interleave(2, 1)  # rows: the two heads of a group, query by query
     keys_per_tile, rows_per_tile = plan.keys_per_tile, plan.rows_per_tile
     seen = torch.nn.functional.pad(seen, (0, -700 % keys_per_tile))
@@ -57,6 +62,17 @@ def test_a_window_costs_what_it_sees(dtype):
         assert visited(plan) + plan.skipped == rows * -(-length // plan.keys_per_tile)
         # a range of n keys touches at most n / tile + 2 tiles
         seen = (8 * FRAME + plan.rows_per_tile) / plan.keys_per_tile + 2
+        assert visited(plan) <= rows * (seen + 300 / plan.keys_per_tile + 2)
+
+
+def test_first_keys_cost_what_they_see():
+    """Text between frames of unequal size: the tiles of a window of so many keys."""
+    for length in (10_000, 40_000):
+        shape, index = (1, 1, length, 64), torch.arange(length)
+        first_key = (index - 1000 - index * 7919 % 500).int()[None]
+        plan = attention_plan(shape, shape, window=Window(first_key=first_key, sink=300))
+        rows = -(-length // plan.rows_per_tile)
+        seen = (1500 + plan.rows_per_tile) / plan.keys_per_tile + 2
         assert visited(plan) <= rows * (seen + 300 / plan.keys_per_tile + 2)
 
 

@@ -11,12 +11,14 @@ from intp_ext.window import NEVER_DENSE
 CPU = torch.device("cpu")
 PADDING = torch.tensor([[3, 60], [0, 50]], dtype=torch.int32)
 STARTS = torch.tensor([5, 2], dtype=torch.int32)
+FIRST_KEYS = (torch.arange(20, dtype=torch.int32) * 7 % 43)[None]
 CALLS = {
     "causal": {},
     "padding": {"kv_bounds": PADDING},
     "offset": {"q_offset": 44},
     "offset on the device": {"q_offset": torch.tensor([44, 40], dtype=torch.int32)},
     "window": {"window": Window(2, 8, STARTS, 4, 60), "q_offset": 44, "kv_bounds": PADDING},
+    "first keys": {"window": Window(first_key=FIRST_KEYS, sink=2), "q_offset": 44},
 }
 
 
@@ -106,11 +108,24 @@ def test_bad_rows(rows, error, message):
         ({"block": None}, TypeError, "block: expected an int, got NoneType"),
         ({"sink": -1}, ValueError, "sink: expected at least 0, got -1"),
         ({"size": 2**63}, ValueError, "size: expected less than 2"),
+        ({"size": 2, "first_key": FIRST_KEYS}, ValueError, "first_key: expected none with size"),
+        ({"first_key": FIRST_KEYS[0]}, ValueError, r"first_key: expected \[1 or B, Sq\]"),
+        ({"first_key": FIRST_KEYS.long()}, TypeError, "first_key: expected int32"),
     ],
 )
 def test_bad_sizes(sizes, error, message):
     with pytest.raises(error, match=message):
         Bounds(torch.zeros(1, 5, dtype=torch.int32), **sizes)
+
+
+@pytest.mark.parametrize("shape", [(3, 20), (2, 19)])
+def test_first_keys_of_other_queries(shape):
+    q, k, v = states()
+    rows = Bounds.of(None, batch=2, queries=20, keys=64, device=CPU).rows
+    bounds = Bounds(rows, first_key=torch.zeros(shape, dtype=torch.int32))
+    expected = rf"bounds.first_key: expected \[1 or 2, 20\], got \[{shape[0]}, {shape[1]}\]"
+    with pytest.raises(ValueError, match=expected):
+        attention(q, k, v, bounds=bounds)
 
 
 def test_of_another_batch():

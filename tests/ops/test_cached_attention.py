@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
+from ops.eager_attention import first_keys
 from ops.kv_checks import check_attention as check
 from ops.kv_checks import make_queries
 from ops.kv_inputs import dequantized, fill, make_states
@@ -62,6 +63,8 @@ WINDOWS = {
     "frames": Window(2, 51, torch.tensor([5, 80], dtype=torch.int32), 5),
     "sink": Window(1, 64, 0, 70),
     "dense": Window(1, 16, 0, 0, torch.tensor([699, 800], dtype=torch.int32)),
+    "first keys": Window(first_key=first_keys(2, 200, 500), sink=5, dense_from=690),
+    "the same for all rows": Window(first_key=first_keys(1, 200, 500)),
 }
 
 
@@ -264,7 +267,7 @@ def test_operator_passes_opcheck(rotate):
     rope = (cache.positions, cache.rope.inv_freq) if rotate == "on_read" else (None, None)
     torch.library.opcheck(
         torch.ops.intp_ext.kv_attention,
-        (q, k, v, *cache.pages(), bounds, 150, 4, 64, 64, None, 1, 0, 0.2, *rope, 1.0),
+        (q, k, v, *cache.pages(), 150, 4, 64, 64, *rope, 1.0, bounds, None, 1, 0, 0.2),
     )
 
 

@@ -68,7 +68,7 @@ struct Head {
     return visible_keys(bounds, p.window, p.keys, queries);
   }
   QuerySpan queries(int64_t begin, int64_t end) const {
-    return attention_queries(p, bounds, begin, end);
+    return attention_queries(p, b, begin, end);
   }
 };
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "attention/cpu/kernel.h"
@@ -33,31 +35,46 @@ void run_prefill(const AttentionParams& p, const AttentionPlan& plan, float* scr
   });
 }
 
-// The same rows, seen from key `origin`: every index is smaller by it. Visibility is a matter of
-// differences, so nothing else changes.
-std::vector<RowBounds> shift_bounds(const AttentionParams& p, int64_t origin) {
-  const auto shift = [origin](int32_t x) {
-    return static_cast<int32_t>(
-        std::max<int64_t>(int64_t{x} - origin, std::numeric_limits<int32_t>::min()));
-  };
-  std::vector<RowBounds> shifted(p.bounds, p.bounds + p.batch);
-  for (RowBounds& row : shifted) {
-    row = {shift(row.lo), shift(row.hi), shift(row.q_offset), shift(row.block_start),
-           shift(row.dense_from)};
+// The keys of a call that are rows, seen from the first of them: every index is smaller by the
+// number of keys in pages. Visibility is a matter of differences, so nothing else changes.
+class RowsAfterPages {
+ public:
+  explicit RowsAfterPages(const AttentionParams& p)
+      : params_(p), bounds_(p.bounds, p.bounds + p.batch) {
+    const auto shift = [origin = p.packed->tokens](int32_t x) {
+      return static_cast<int32_t>(
+          std::max<int64_t>(int64_t{x} - origin, std::numeric_limits<int32_t>::min()));
+    };
+    for (RowBounds& row : bounds_) {
+      row = {shift(row.lo), shift(row.hi), shift(row.q_offset), shift(row.block_start),
+             shift(row.dense_from)};
+    }
+    params_.bounds = bounds_.data();
+    params_.keys -= p.packed->tokens;
+    params_.packed = nullptr;
+    if (p.window.kind != WindowKind::kFirstKeys) return;
+    for (int64_t b = 0; b < p.batch; ++b) {
+      const int32_t* keys = first_key_of(p, b, 0);
+      std::transform(keys, keys + p.queries, std::back_inserter(first_key_), shift);
+    }
+    params_.first_key = first_key_.data();
+    params_.first_key_stride_b = p.queries;
   }
-  return shifted;
-}
+  RowsAfterPages(const RowsAfterPages&) = delete;  // params_ points to the members
+
+  const AttentionParams& params() const { return params_; }
+
+ private:
+  AttentionParams params_;
+  std::vector<RowBounds> bounds_;
+  std::vector<int32_t> first_key_;
+};
 
 // First the keys that are rows, then those in pages.
 void run_decode(const AttentionParams& p, const AttentionPlan& plan, float* scratch) {
-  AttentionParams rows = p;
-  std::vector<RowBounds> shifted;
-  if (p.packed != nullptr) {
-    shifted = shift_bounds(p, p.packed->tokens);
-    rows.bounds = shifted.data();
-    rows.keys -= p.packed->tokens;
-    rows.packed = nullptr;
-  }
+  std::optional<RowsAfterPages> after;
+  if (p.packed != nullptr) after.emplace(p);
+  const AttentionParams& rows = after ? after->params() : p;
   auto* attend_keys = cpu::attend_keys();
   auto* attend_pages = cpu::attend_pages();
   auto* combine_partials = cpu::combine_partials();

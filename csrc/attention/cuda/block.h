@@ -51,39 +51,57 @@ INTP_DEVICE const T* head_data(const AttentionTensor<const void>& x, const Block
   return static_cast<const T*>(x.data) + task.b * x.stride_b + task.h * x.stride_h;
 }
 
+// Of the queries of a tile that have a window: read by every warp, its lanes side by side.
+INTP_DEVICE FirstKeys tile_first_keys(const AttentionParams& p, const BlockTask& task,
+                                      const RowBounds& bounds, const QuerySpan& queries) {
+  const int32_t* keys = first_key_of(p, task.b, task.row);
+  const int count = static_cast<int>(last_windowed(bounds, p.window, queries) - queries.first) + 1;
+  int low = keys[0], high = keys[0];
+  for (int n = static_cast<int>(threadIdx.x) % kWarp; n < count; n += kWarp) {
+    low = min(low, keys[n]);
+    high = max(high, keys[n]);
+  }
+#pragma unroll
+  for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+    low = min(low, __shfl_xor_sync(0xffffffffu, low, mask));
+    high = max(high, __shfl_xor_sync(0xffffffffu, high, mask));
+  }
+  return {low, high};
+}
+
 // Computed once a block, each span by a thread of its own: they take divisions.
 template <int kRows>
 struct VisibleKeys {
   KeySpans32 any;          // to some row
-  KeySpans32 first, last;  // a tile that both cover is full: common/tiles.h
+  KeySpans32 all;          // to every row: a tile that it covers is full
   KeySpans32 rows[kRows];  // to each row
 
   // A barrier must follow.
   INTP_DEVICE void fill(const AttentionParams& p, const BlockTask& task) {
     const RowBounds bounds = p.bounds[task.b];
     const int end = static_cast<int>(least(task.row + kRows, attention_rows(p)));
-    const QuerySpan all = attention_queries(p, bounds, task.row, end);
-    const int64_t windowed = last_windowed(bounds, p.window, all);
-    for (int i = threadIdx.x; i < kRows + 3; i += blockDim.x) {
-      QuerySpan queries = all;
-      KeySpans32* to = &any;
-      if (i < kRows) {
-        queries = attention_queries(p, bounds, task.row + i, task.row + i + 1);
-        to = &rows[i];
-      } else if (i == kRows) {
-        queries.last = all.first;
-        to = &first;
-      } else if (i == kRows + 1) {
-        queries = {windowed, windowed};
-        to = &last;
+    QuerySpan tile = query_indices(p, bounds, task.row, end);
+    const bool has_first_keys = p.window.kind == WindowKind::kFirstKeys;
+    if (has_first_keys) tile.first_keys = tile_first_keys(p, task, bounds, tile);
+    for (int i = threadIdx.x; i < kRows + 2; i += blockDim.x) {
+      if (i == kRows) {
+        all = narrow(common_keys(bounds, p.window, p.keys, tile));
+        continue;
       }
-      *to = narrow(visible_keys(bounds, p.window, p.keys, queries));
+      QuerySpan queries = tile;
+      if (i < kRows) {
+        const int row = min(task.row + i, end - 1);  // rows beyond the last see what it sees
+        queries = query_indices(p, bounds, row, row + 1);
+        if (has_first_keys) {
+          const int first_key = *first_key_of(p, task.b, row);
+          queries.first_keys = {first_key, first_key};
+        }
+      }
+      (i < kRows ? rows[i] : any) = narrow(visible_keys(bounds, p.window, p.keys, queries));
     }
   }
 
-  INTP_DEVICE bool is_full(const KeySpan32& tile) const {
-    return covers(first, tile) && covers(last, tile);
-  }
+  INTP_DEVICE bool is_full(const KeySpan32& tile) const { return covers(all, tile); }
 };
 
 // Tiles begin <= n < end of the block's list.

@@ -28,9 +28,8 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
   }
   const float base = score_base(maximum);
   const auto visible = [&] {
-    const RowBounds bounds = p.bounds[task.b];
-    const QuerySpan query = attention_queries(p, bounds, task.row, task.row + 1);
-    return visible_keys(bounds, p.window, p.keys, query);
+    const QuerySpan query = attention_queries(p, task.b, task.row, task.row + 1);
+    return visible_keys(p.bounds[task.b], p.window, p.keys, query);
   };
   T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row);
   for (int channel = threadIdx.x; channel < p.head_dim; channel += kCombineThreads) {
