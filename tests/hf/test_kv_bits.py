@@ -20,6 +20,7 @@ from intp_video.hook.cache import kv_cache_bytes
 from transformers import DynamicCache
 
 from intp_ext import reference
+from intp_ext.operators.attention import core_arguments
 
 PATHS = {
     "greedy": {},
@@ -69,9 +70,7 @@ def over_dequantized(q, cache, bounds, scale):
         q, _ = reference.apply_rope(q, None, positions[:, length - rows :], cache.rope)
         if cache.rotate == "on_read":
             _, k = reference.apply_rope(None, k, positions, cache.rope)
-    return reference.attention_core(
-        q, k, v, bounds.rows, bounds.size, bounds.block, bounds.sink, scale
-    )
+    return reference.attention_core(q, k, v, *core_arguments(bounds, scale))
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

@@ -154,7 +154,9 @@ class ForwardPass:
     def bounds(self, carrier: torch.Tensor) -> intp_ext.Bounds:
         """What a mask of ours carries, made once for all layers that are given it."""
         if self._bounds is None or self._bounds[0] is not carrier:
-            self._bounds = carrier, intp_ext.Bounds(carrier[:, 0, 0], *sizes_of(self.window()))
+            sizes = sizes_of(self.window())
+            bounds = intp_ext.Bounds(carrier[:, 0, 0], *sizes, first_key=self.first_key)
+            self._bounds = carrier, bounds
         return self._bounds[1]
 
     def bring_in_order(self, order: torch.Tensor) -> None:
