@@ -67,7 +67,7 @@ def over_dequantized(q, cache, bounds, scale):
     rows, length = q.shape[2], cache.length
     if cache.rope is not None:
         positions = cache.positions
-        q, _ = reference.apply_rope(q, None, positions[:, length - rows :], cache.rope)
+        q, _ = reference.apply_rope(q, None, positions[..., length - rows :], cache.rope)
         if cache.rotate == "on_read":
             _, k = reference.apply_rope(None, k, positions, cache.rope)
     return reference.attention_core(q, k, v, *core_arguments(bounds, scale))

@@ -195,6 +195,7 @@ class ProvenForward:
         if cache is not None and not sequence.own_cache:
             cache.intp_sequence = sequence
             self._check_foreign_cache(cache)
+        self._rotary.twin(sequence.rope)
         return sequence
 
     def _say_beyond(self, now: ForwardPass) -> None:

@@ -101,10 +101,10 @@ class ExtendedRotaryEmbedding(nn.Module):
     def _ask_own(
         self, x: torch.Tensor, positions: torch.Tensor, rope: intp_ext.Rope
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._twin(rope)(x, positions)
+        return self.twin(rope)(x, positions)
 
-    def _twin(self, rope: intp_ext.Rope) -> nn.Module:
-        """The model's own module with other frequencies."""
+    def twin(self, rope: intp_ext.Rope) -> nn.Module:
+        """The model's own module with other frequencies; made before a graph is compiled."""
         for inv_freq, twin in self._twins:
             if inv_freq is rope.inv_freq:
                 return twin
