@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 
-def needs_autograd(*tensors: torch.Tensor) -> bool:
+def needs_autograd(*tensors: torch.Tensor | None) -> bool:
     """Must this call go by the operator that has a derivative?
 
     Its way through Python takes longer than the kernels of one decoded token; the operator with
     ``no_grad`` in its name is the same without it. What is recorded, to run under conditions that
     nobody knows yet, keeps its derivative.
     """
-    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
         return True
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 

@@ -55,6 +55,7 @@ def attention_plan(
     window: Window | None = None,
     q_offset: int | torch.Tensor = 0,
     kv_bounds: torch.Tensor | None = None,
+    value_dim: int | None = None,
     threads: int | None = None,
     device: str = "cpu",
     multiprocessors: int | None = None,
@@ -66,6 +67,7 @@ def attention_plan(
         k_shape: ``B, Hkv, Skv, D``.
         dtype: of q, k and v.
         window, q_offset, kv_bounds: as :func:`intp_ext.attention` takes them, on the CPU.
+        value_dim: channels of v; None for those of q and k.
         threads: of the CPU; None for ``torch.get_num_threads()``.
         device: ``"cpu"`` or ``"cuda"``; for CUDA no GPU is needed, and inputs are taken to lie on
             16 bytes.
@@ -89,6 +91,8 @@ def attention_plan(
         )
     if device not in ("cpu", "cuda"):
         raise ValueError(f"{where}: device: expected 'cpu' or 'cuda', got {device!r}")
+    if value_dim is not None and _checks.count(where, "value_dim", value_dim, least=1) > q_shape[3]:
+        raise ValueError(f"{where}: value_dim: expected at most {q_shape[3]}, got {value_dim}")
     for name, value in (("threads", threads), ("multiprocessors", multiprocessors)):
         if value is not None:
             _checks.count(where, name, value, least=1)
@@ -114,6 +118,7 @@ def attention_plan(
         bounds.block,
         bounds.sink,
         first_key,
+        q_shape[3] if value_dim is None else value_dim,
     )
     if device == "cpu":
         return AttentionPlan(

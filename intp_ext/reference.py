@@ -134,19 +134,35 @@ def visible(
 
 
 def masked_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor,
+    scale: float,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``softmax(scale * q k^T) v`` over the keys that mask ``[B, Sq, Skv]`` shows; 0 if none."""
+    """``softmax(scale * q k^T) v`` over the keys that mask ``[B, Sq, Skv]`` shows; 0 if none.
+
+    With ``softcap``, scores are ``softcap * tanh(scale * q k^T / softcap)``. ``sinks`` ``[Hq]`` are
+    one more score of every query, with a value of 0.
+    """
     batch, heads, rows, dim = q.shape
     kv_heads, keys, compute = k.shape[1], k.shape[2], compute_dtype(q)
     # GQA: the query heads that share a key head become rows of one matrix product
     q = q.reshape(batch, kv_heads, heads // kv_heads * rows, dim).to(compute)
     scores = (q @ k.to(compute).transpose(-1, -2)) * scale  # [B, Hkv, G*Sq, Skv]
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
     scores = scores.view(batch, heads, rows, keys).masked_fill(~mask[:, None], float("-inf"))
-    weights = scores.softmax(-1).masked_fill(~mask[:, None], 0.0)  # a row of only -inf is NaN
+    if sinks is not None:
+        sink = sinks.to(compute)[None, :, None, None].expand(batch, -1, rows, 1)
+        scores = torch.cat((scores, sink), dim=-1)
+    weights = scores.softmax(-1)[..., :keys]
+    weights = weights.masked_fill(~mask[:, None], 0.0)  # a row of only -inf is NaN
     v = v.to(compute).masked_fill(~mask.any(1)[:, None, :, None], 0.0)  # 0 * NaN of an unseen key
     out = weights.view(batch, kv_heads, heads // kv_heads * rows, keys) @ v
-    return out.view(batch, heads, rows, dim).to(k.dtype)
+    return out.view(batch, heads, rows, v.shape[-1]).to(k.dtype)
 
 
 def attention_core(
@@ -159,12 +175,15 @@ def attention_core(
     sink: int,
     scale: float,
     first_key: torch.Tensor | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Rotated q ``[B, Hq, Sq, D]`` over rotated k and v ``[B, Hkv, Skv, D]``, in time order."""
+    """Rotated q ``[B, Hq, Sq, D]`` over rotated k ``[B, Hkv, Skv, D]`` and v ``[B, Hkv, Skv, Dv]``,
+    in time order."""
     rows = torch.arange(q.shape[2], device=q.device)
     keys = torch.arange(k.shape[2], device=q.device)
     seen = visible(bounds, rows, keys, window, block, sink, first_key)
-    return masked_attention(q, k, v, seen, scale)
+    return masked_attention(q, k, v, seen, scale, softcap, sinks)
 
 
 def attention(
@@ -179,6 +198,8 @@ def attention(
     q_offset: int | torch.Tensor = 0,
     kv_bounds: torch.Tensor | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The whole operator: into time order, rotate, attend, back into the rows they came from."""
     if order is not None:
@@ -200,7 +221,8 @@ def attention(
         q = rotate(q, angles.take_along_dim(rows[..., None], dim=1), rope.attention_scaling)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     sizes = (bounds.size, bounds.block, bounds.sink)
-    out = attention_core(q, k, v, bounds.rows, *sizes, scale, bounds.first_key)
+    scores = (scale, bounds.first_key, softcap, sinks)
+    out = attention_core(q, k, v, bounds.rows, *sizes, *scores)
     if order is None:
         return out
     storage_rows = order.long().expand(q.shape[0], -1).argsort(dim=-1)  # the inverse permutation

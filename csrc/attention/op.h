@@ -20,6 +20,8 @@ struct AttentionArgs {
   int64_t block, sink;
   double scale;
   const std::optional<Tensor>& first_key;
+  std::optional<double> softcap;
+  const std::optional<Tensor>& sinks;
 };
 
 template <class Data>
@@ -28,8 +30,8 @@ inline AttentionTensor<Data> attention_tensor(Data* data, const Tensor& x) {
 }
 
 inline void check_states(const char* where, const char* name, const Tensor& x, const Tensor& q) {
-  check(x.dim() == 4 && x.size(0) == q.size(0) && x.size(3) == q.size(3), where, ": ", name,
-        ": expected [B, H, S, D] with q's batch and head_dim");
+  check(x.dim() == 4 && x.size(0) == q.size(0) && x.size(3) <= q.size(3), where, ": ", name,
+        ": expected [B, H, S, D] with q's batch and at most its head_dim");
   check(x.scalar_type() == q.scalar_type(), where, ": ", name, ": expected q's dtype");
   check_same_device(where, q, x);
   check_unit_stride(where, name, x);
@@ -43,6 +45,14 @@ inline void check_args(const char* where, const AttentionArgs& args, const Tenso
   check_same_device(where, q, bounds);
   check(args.block >= 1 && args.sink >= 0 && args.window.value_or(1) >= 1, where,
         ": expected window and block of at least 1, sink of at least 0");
+  check(!args.softcap || static_cast<float>(*args.softcap) > 0.0f, where,
+        ": softcap: expected more than 0");
+  if (args.sinks) {
+    check(args.sinks->dim() == 1 && args.sinks->size(0) == q.size(1) &&
+              args.sinks->scalar_type() == ScalarType::Float && args.sinks->is_contiguous(),
+          where, ": sinks: expected contiguous float32 [Hq]");
+    check_same_device(where, q, *args.sinks);
+  }
   if (!args.first_key) return;
   const Tensor& keys = *args.first_key;
   check(keys.dim() == 2 && (keys.size(0) == 1 || keys.size(0) == q.size(0)) &&
@@ -68,8 +78,11 @@ inline AttentionParams attention_params(const char* where, const Tensor& q, cons
        {std::pair("q", &q), std::pair("k", &k), std::pair("v", &v), std::pair("out", &out)}) {
     check_states(where, name, *x, q);
   }
-  check(k.size(1) == v.size(1) && k.size(2) == v.size(2), where, ": v: expected k's shape");
-  check(out.size(1) == q.size(1) && out.size(2) == q.size(2), where, ": out: expected q's shape");
+  check(k.size(3) == q.size(3), where, ": k: expected q's head_dim");
+  check(k.size(1) == v.size(1) && k.size(2) == v.size(2), where,
+        ": v: expected k's shape, or fewer channels");
+  check(out.size(1) == q.size(1) && out.size(2) == q.size(2) && out.size(3) == v.size(3), where,
+        ": out: expected q's [B, H, S] and v's channels");
   check(k.size(1) > 0 && q.size(1) % k.size(1) == 0, where,
         ": k: expected a number of heads that divides q's ", q.size(1), ", got ", k.size(1));
   check_args(where, args, q);
@@ -87,6 +100,7 @@ inline AttentionParams attention_params(const char* where, const Tensor& q, cons
   p.queries = q.size(2);
   p.keys = k.size(2);
   p.head_dim = q.size(3);
+  p.value_dim = v.size(3);
   static_assert(sizeof(RowBounds) == 5 * sizeof(int32_t));
   p.bounds = static_cast<const RowBounds*>(args.bounds.const_data_ptr());
   p.window = window_params(args);
@@ -95,6 +109,8 @@ inline AttentionParams attention_params(const char* where, const Tensor& q, cons
     p.first_key_stride_b = args.first_key->size(0) == 1 ? 0 : args.first_key->stride(0);
   }
   p.scale = static_cast<float>(args.scale);
+  p.softcap = static_cast<float>(args.softcap.value_or(0.0));
+  if (args.sinks) p.sinks = args.sinks->const_data_ptr<float>();
   return p;
 }
 
@@ -103,12 +119,13 @@ inline Tensor make_scratch(const Tensor& like, int64_t elements) {
   return torch::stable::new_empty(like, {elements}, ScalarType::Float);
 }
 
-// [B, H, S, D] as q lies in memory: a transposed [B, S, H, D] gives a transposed [B, S, H, D].
-inline Tensor attention_output(const char* where, const Tensor& q) {
+// [B, H, S, Dv] as q lies in memory: a transposed [B, S, H, D] gives a transposed [B, S, H, Dv].
+inline Tensor attention_output(const char* where, const Tensor& q, const Tensor& v) {
   check(q.dim() == 4, where, ": q: expected [B, H, S, D]");
+  check(v.dim() == 4, where, ": v: expected [B, H, S, Dv]");
   const bool transposed = q.stride(1) < q.stride(2);
   const Tensor out = torch::stable::new_empty(
-      q, {q.size(0), q.size(transposed ? 2 : 1), q.size(transposed ? 1 : 2), q.size(3)});
+      q, {q.size(0), q.size(transposed ? 2 : 1), q.size(transposed ? 1 : 2), v.size(3)});
   return transposed ? torch::stable::transpose(out, 1, 2) : out;
 }
 
@@ -117,9 +134,9 @@ using RunAttention = void(const AttentionParams&, const Tensor& q);
 // The parameter list of torch/library.cpp, and AttentionArgs of it.
 #define INTP_ATTENTION_PARAMETERS                                                          \
   Tensor bounds, std::optional<int64_t> window, int64_t block, int64_t sink, double scale, \
-      std::optional<Tensor> first_key
+      std::optional<Tensor> first_key, std::optional<double> softcap, std::optional<Tensor> sinks
 #define INTP_ATTENTION_ARGS \
-  AttentionArgs { bounds, window, block, sink, scale, first_key }
+  AttentionArgs { bounds, window, block, sink, scale, first_key, softcap, sinks }
 
 template <RunAttention* run>
 void attention_core_out(Tensor q, Tensor k, Tensor v, INTP_ATTENTION_PARAMETERS, Tensor out) {
@@ -129,7 +146,7 @@ void attention_core_out(Tensor q, Tensor k, Tensor v, INTP_ATTENTION_PARAMETERS,
 
 template <RunAttention* run>
 Tensor attention_core(Tensor q, Tensor k, Tensor v, INTP_ATTENTION_PARAMETERS) {
-  Tensor out = attention_output(kAttention, q);
+  Tensor out = attention_output(kAttention, q, v);
   const AttentionParams p = attention_params(kAttention, q, k, v, INTP_ATTENTION_ARGS, out);
   if (out.numel() > 0) run(p, q);
   return out;
@@ -176,7 +193,9 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
         ": positions: expected together with inv_freq");
   if (positions) add_rotation(q, *positions, *inv_freq, attention_scaling, packed);
 
-  Tensor out = attention_output(kPackedAttention, q);
+  check(v_tail.dim() == 4 && v_tail.size(3) == q.size(3), kPackedAttention,
+        ": v_tail: expected q's head_dim");
+  Tensor out = attention_output(kPackedAttention, q, v_tail);
   AttentionParams p =
       attention_params(kPackedAttention, q, k_tail, v_tail, INTP_ATTENTION_ARGS, out);
   p.keys = length;

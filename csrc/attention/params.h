@@ -30,19 +30,20 @@ struct AttentionTensor {
 };
 
 // out[b, h, s] = sum over visible j of weight[j] * v[b, h / G, j], where weight is the softmax of
-// scale * q[b, h, s] . k[b, h / G, j]
+// scale * q[b, h, s] . k[b, h / G, j], which softcap and sinks may change
 struct AttentionParams {
   AttentionTensor<const void> q;  // [B, Hq, Sq, D]
   AttentionTensor<const void> k;  // [B, Hkv, Skv, D]
-  AttentionTensor<const void> v;  // [B, Hkv, Skv, D]
-  AttentionTensor<void> out;      // [B, Hq, Sq, D]
+  AttentionTensor<const void> v;  // [B, Hkv, Skv, Dv]
+  AttentionTensor<void> out;      // [B, Hq, Sq, Dv]
   FloatType type;
-  int64_t batch;     // B
-  int64_t kv_heads;  // Hkv
-  int64_t group;     // G = Hq / Hkv query heads share a key head
-  int64_t queries;   // Sq
-  int64_t keys;      // Skv
-  int64_t head_dim;  // D
+  int64_t batch;      // B
+  int64_t kv_heads;   // Hkv
+  int64_t group;      // G = Hq / Hkv query heads share a key head
+  int64_t queries;    // Sq
+  int64_t keys;       // Skv
+  int64_t head_dim;   // D
+  int64_t value_dim;  // Dv <= D; D with pages
 
   // Not null: the first packed->tokens keys are packed, k and v hold those after them.
   const PackedKeys* packed;
@@ -52,6 +53,8 @@ struct AttentionParams {
   const int32_t* first_key;    // [1 or B, Sq], with WindowKind::kFirstKeys
   int64_t first_key_stride_b;  // 0: the same for all batch rows
   float scale;
+  float softcap;       // scores are softcap * tanh(score / softcap); 0: as they are
+  const float* sinks;  // [Hq], not null: one more score, without a value
 };
 
 constexpr const char* kAttention = "attention_core";

@@ -119,6 +119,13 @@ INTP_DEVICE float fast_exp2(float x) {
   return y;
 }
 
+// 1 / x to 1 ulp, in one instruction; 0 for infinity.
+INTP_DEVICE float fast_inverse(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 }  // namespace intp::cuda
 
 #else

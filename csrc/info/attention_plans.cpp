@@ -30,7 +30,8 @@ struct Problem {
   // rows: B of lo, hi, q_offset, block_start, dense_from; first_keys: [B, Sq]
   Problem(const Shape& q, const Shape& k, const std::string& dtype,
           const std::vector<std::array<int32_t, 5>>& rows, std::optional<int64_t> window,
-          int64_t block, int64_t sink, std::optional<std::vector<int32_t>> first_keys)
+          int64_t block, int64_t sink, std::optional<std::vector<int32_t>> first_keys,
+          int64_t v_channels)
       : first_key(std::move(first_keys)), p{} {
     for (const auto& row : rows) bounds.push_back({row[0], row[1], row[2], row[3], row[4]});
     p.type = dtype == "bfloat16"  ? FloatType::kBFloat16
@@ -42,6 +43,7 @@ struct Problem {
     p.queries = q[2];
     p.keys = k[2];
     p.head_dim = q[3];
+    p.value_dim = v_channels;
     p.k.stride_h = k[2] * k[3];  // the tasks of decode depend on them
     p.k.stride_s = k[3];
     p.bounds = bounds.data();
@@ -138,7 +140,7 @@ void define_attention_plans(py::module_& m) {
   py::class_<Problem>(m, "AttentionProblem")
       .def(py::init<const Shape&, const Shape&, const std::string&,
                     const std::vector<std::array<int32_t, 5>>&, std::optional<int64_t>, int64_t,
-                    int64_t, std::optional<std::vector<int32_t>>>());
+                    int64_t, std::optional<std::vector<int32_t>>, int64_t>());
   m.def("attention_plan_cpu", &plan_cpu, "dict: see intp_ext.attention_plan.");
   m.def("attention_plan_cuda", &plan_cuda, "dict: see intp_ext.attention_plan.");
 }

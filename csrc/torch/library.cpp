@@ -4,14 +4,15 @@
 #define INTP_ROPE                                                                 \
   "Tensor positions, Tensor inv_freq, float attention_scaling, int[]? sections, " \
   "bool interleaved_sections, Tensor? order"
-#define INTP_ATTENTION \
-  "Tensor bounds, int? window, int block, int sink, float scale, Tensor? first_key=None"
+#define INTP_ATTENTION                                                                     \
+  "Tensor bounds, int? window, int block, int sink, float scale, Tensor? first_key=None, " \
+  "float? softcap=None, Tensor? sinks=None"
 
 // Every operator. One with no_grad in its name is the same without a derivative, for calls that
 // need none: autograd's way through Python costs more than the kernels of a decoded token.
 //
-// Shapes: B batch, Hq query heads, Hkv key heads, S tokens, D head_dim, F = D_rot/2 frequencies;
-// q [B, Hq, S, D], k and v [B, Hkv, S, D].
+// Shapes: B batch, Hq query heads, Hkv key heads, S tokens, D head_dim, F = D_rot/2
+// frequencies; q [B, Hq, S, D], k and v [B, Hkv, S, D].
 STABLE_TORCH_LIBRARY(intp_ext, m) {
   // int32 [S]: the storage row of the token at each time position
   m.def(
@@ -33,7 +34,7 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
   m.def("apply_rope.single_out(Tensor x, " INTP_ROPE ", *, Tensor(a!) out) -> ()");
 
   // bounds int32 [B, 5]: lo, hi, q_offset, block_start, dense_from (common/visibility.h);
-  // first_key int32 [1|B, Sq], without a window
+  // first_key int32 [1|B, Sq], without a window; v [B, Hkv, S, Dv], Dv <= D; sinks float32 [Hq]
   m.def("attention_core(Tensor q, Tensor k, Tensor v, " INTP_ATTENTION ") -> Tensor");
   m.def("attention_core_no_grad(Tensor q, Tensor k, Tensor v, " INTP_ATTENTION ") -> Tensor");
   m.def("attention_core.out(Tensor q, Tensor k, Tensor v, " INTP_ATTENTION

@@ -34,6 +34,8 @@ def attention(
     kv_bounds: torch.Tensor | None = None,
     bounds: Bounds | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Causal attention with fused token rearrangement, interpolated RoPE and a window of frames.
@@ -47,7 +49,8 @@ def attention(
 
     Args:
         q: ``[B, Hq, Sq, D]`` float32, bfloat16 or float16, any strides with unit stride in D.
-        k, v: ``[B, Hkv, Skv, D]``, dtype and device of q; ``Hq`` is a multiple of ``Hkv`` (GQA).
+        k: ``[B, Hkv, Skv, D]``, dtype and device of q; ``Hq`` is a multiple of ``Hkv`` (GQA).
+        v: ``[B, Hkv, Skv, Dv]`` like k; ``Dv`` is at most ``D`` (narrower in MLA).
         rope: rotates q and k first; None: they are already rotated, or need no rotation.
         positions: of all Skv keys, in time order: int32, int64 or float32 ``[Skv]``, ``[1 or B,
             Skv]``, or ``[3, 1 or B, Skv]`` for M-RoPE. Query row r is at entry ``q_offset + r``.
@@ -63,11 +66,14 @@ def attention(
         bounds: replaces ``window``, ``q_offset`` and ``kv_bounds`` in calls that share them
             (:class:`Bounds`); q and k must be rotated and in time order.
         scale: factor on the scores; None for ``D ** -0.5``.
-        out: ``[B, Hq, Sq, D]`` to write into; refused when an input requires grad.
+        softcap: scores are ``softcap * tanh(scale * q k^T / softcap)`` (Gemma 2); above 0.
+        sinks: float32, or q's dtype, ``[Hq]``: one more score in the softmax of every query, whose
+            value is zero (gpt-oss).
+        out: ``[B, Hq, Sq, Dv]`` to write into; refused when an input requires grad.
 
     Returns:
-        ``[B, Hq, Sq, D]`` in q's dtype. A row that sees no key is zero. Backward recomputes through
-        the definition and needs O(Sq * Skv) memory.
+        ``[B, Hq, Sq, Dv]`` in q's dtype. A row that sees no key is zero. Backward recomputes
+        through the definition and needs O(Sq * Skv) memory.
 
     Raises:
         TypeError: wrong type or dtype.
@@ -94,12 +100,14 @@ def attention(
         others = {"rope": rope, "order": order, "window": window, "q_offset": offset}
         check_bounds("attention", bounds, q, **others, kv_bounds=kv_bounds)
     check_scale("attention", scale)
+    check_softcap("attention", softcap)
+    sinks = float_sinks("attention", sinks, q)
     _check_rope(q, k, rope, positions, q_offset)
     if order is not None:
         _check_order(order, q, k, q_offset)
     if out is not None:
-        _checks.out("attention", "out", out, q.shape, q)
-        _checks.out_without_grad("attention", q, k, v, out)
+        _checks.out("attention", "out", out, (*q.shape[:3], v.shape[3]), q)
+        _checks.out_without_grad("attention", q, k, v, sinks, out)
 
     if rope is not None and positions is not None:
         q, k = _rotate(q, k, positions, rope, order, q_offset)
@@ -109,31 +117,41 @@ def attention(
         v = gather_tokens(v, order)
     scale = q.shape[3] ** -0.5 if scale is None else float(scale)
     if order is None and out is not None:
-        torch.ops.intp_ext.attention_core.out(q, k, v, *core_arguments(bounds, scale), out=out)
+        arguments = core_arguments(bounds, scale, softcap, sinks)
+        torch.ops.intp_ext.attention_core.out(q, k, v, *arguments, out=out)
         mark_written(out)
         return out
-    result = attend(q, k, v, bounds, scale)
+    result = attend(q, k, v, bounds, scale, softcap, sinks)
     if order is not None:
         result = gather_tokens(result, inverse_order(order))
     return result if out is None else out.copy_(result)
 
 
 def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: Bounds, scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bounds: Bounds,
+    scale: float,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """:func:`attention` of rotated q and k, for callers who have checked their arguments.
 
-    It checks only what keeps the kernel inside its memory.
+    It checks only what keeps the kernel inside its memory; ``sinks`` are contiguous float32.
     """
     ops = torch.ops.intp_ext
-    core = ops.attention_core if needs_autograd(q, k, v) else ops.attention_core_no_grad
-    result: torch.Tensor = core(q, k, v, *core_arguments(bounds, scale))
+    core = ops.attention_core if needs_autograd(q, k, v, sinks) else ops.attention_core_no_grad
+    result: torch.Tensor = core(q, k, v, *core_arguments(bounds, scale, softcap, sinks))
     return result
 
 
-def core_arguments(bounds: Bounds, scale: float) -> tuple[object, ...]:
+def core_arguments(
+    bounds: Bounds, scale: float, softcap: float | None, sinks: torch.Tensor | None
+) -> tuple[object, ...]:
     """What follows tensors of keys and values in the schemas of the operators."""
-    return bounds.rows, bounds.size, bounds.block, bounds.sink, scale, bounds.first_key
+    seen = (bounds.rows, bounds.size, bounds.block, bounds.sink)
+    return *seen, scale, bounds.first_key, softcap, sinks
 
 
 def _rotate(
@@ -212,13 +230,16 @@ def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
             )
         if x.device != q.device:
             raise ValueError(f"attention: {name}: expected q's device {q.device}, got {x.device}")
-        if x.shape[0] != q.shape[0] or x.shape[3] != q.shape[3]:
+        if x.shape[0] != q.shape[0] or (x.shape[3] != q.shape[3] and name != "v"):
             raise ValueError(
                 f"attention: {name}: expected batch {q.shape[0]} and head_dim {q.shape[3]}, got "
                 f"{list(x.shape)}"
             )
-    if k.shape != v.shape:
-        raise ValueError(f"attention: v: expected k's shape {list(k.shape)}, got {list(v.shape)}")
+    if k.shape[:3] != v.shape[:3] or v.shape[3] > k.shape[3]:
+        raise ValueError(
+            f"attention: v: expected k's shape {list(k.shape)}, or fewer channels, got "
+            f"{list(v.shape)}"
+        )
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
         raise ValueError(
             f"attention: k: expected a number of heads that divides q's {q.shape[1]}, got "
@@ -229,6 +250,32 @@ def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
 def check_scale(where: str, scale: float | None) -> None:
     if scale is not None and abs(_checks.number(where, "scale", scale)) >= MOST_SCALE:
         raise ValueError(f"{where}: scale: expected less than 2^127, got {scale}")
+
+
+def check_softcap(where: str, softcap: float | None) -> None:
+    if softcap is None:
+        return
+    least, most = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+    if not least <= _checks.number(where, "softcap", softcap) <= most:
+        raise ValueError(f"{where}: softcap: expected a positive float32, got {softcap}")
+
+
+def float_sinks(where: str, sinks: object, q: torch.Tensor) -> torch.Tensor | None:
+    """As the operators take them: contiguous float32."""
+    if sinks is None:
+        return None
+    sinks = _checks.tensor(where, "sinks", sinks)
+    if sinks.dtype not in (torch.float32, q.dtype):
+        raise TypeError(
+            f"{where}: sinks: expected float32 or q's dtype {q.dtype}, got {sinks.dtype}"
+        )
+    if sinks.shape != q.shape[1:2]:
+        raise ValueError(
+            f"{where}: sinks: expected one for each of q's {q.shape[1]} heads, got "
+            f"{list(sinks.shape)}"
+        )
+    _checks.same_device(where, "sinks", sinks, "q", q)
+    return sinks.float().contiguous()
 
 
 def _check_order(
@@ -253,10 +300,11 @@ def _check_order(
         check_permutation("attention", order)
 
 
-def result_like(q: torch.Tensor) -> torch.Tensor:
-    """Memory for the result, transposed if q is a transposed ``[B, S, H, D]``, as in
-    csrc/attention/op.h."""
+def result_like(q: torch.Tensor, v: torch.Tensor | None = None) -> torch.Tensor:
+    """Memory for the result, with v's channels, or q's; transposed if q is a transposed
+    ``[B, S, H, D]``, as in csrc/attention/op.h."""
     batch, heads, rows, dim = q.shape
+    dim = dim if v is None else v.shape[3]
     if q.stride(1) < q.stride(2):
         return q.new_empty(batch, rows, heads, dim).transpose(1, 2)
     return q.new_empty(batch, heads, rows, dim)
@@ -264,8 +312,8 @@ def result_like(q: torch.Tensor) -> torch.Tensor:
 
 @torch.library.register_fake("intp_ext::attention_core")
 @torch.library.register_fake("intp_ext::attention_core_no_grad")
-def _fake(q: torch.Tensor, *args: object) -> torch.Tensor:
-    return result_like(q)
+def _fake(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: object) -> torch.Tensor:
+    return result_like(q, v)
 
 
 @torch.library.register_fake("intp_ext::attention_core.out")
@@ -274,22 +322,30 @@ def _fake_out(*args: object, out: torch.Tensor) -> None:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
-    q, k, v, bounds, *ctx.sizes, ctx.scale, first_key = inputs
-    ctx.save_for_backward(q, k, v, bounds, first_key)
+    q, k, v, bounds, *ctx.sizes, ctx.scale, first_key, ctx.softcap, sinks = inputs
+    ctx.save_for_backward(q, k, v, sinks, bounds, first_key)
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    *states, bounds, first_key = ctx.saved_tensors
-    needed = ctx.needs_input_grad[:3]
+    *states, bounds, first_key = ctx.saved_tensors  # q, k, v, sinks
+    needed = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[-1])
     again = torch.is_grad_enabled()  # create_graph=True: the result is differentiated again
+
+    def alias(x: torch.Tensor | None) -> torch.Tensor | None:
+        if x is None:
+            return None
+        return x.view_as(x) if again else x.detach().requires_grad_()
+
     with torch.enable_grad():
         # an alias of each, because q, k and v may be one tensor
-        q, k, v = (x.view_as(x) if again else x.detach().requires_grad_() for x in states)
-        out = reference.attention_core(q, k, v, bounds, *ctx.sizes, ctx.scale, first_key)
-        wanted = [x for x, need in zip((q, k, v), needed, strict=True) if need]
+        q, k, v, sinks = aliases = [alias(x) for x in states]
+        seen = (bounds, *ctx.sizes)
+        scores = (ctx.scale, first_key, ctx.softcap, sinks)
+        out = reference.attention_core(q, k, v, *seen, *scores)
+        wanted = [x for x, need in zip(aliases, needed, strict=True) if need]
         grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=again))
-    of_states = (next(grads) if need else None for need in needed)
-    return (*of_states, *[None] * (len(ctx.needs_input_grad) - 3))
+    *of_states, of_sinks = (next(grads) if need else None for need in needed)
+    return (*of_states, *[None] * (len(ctx.needs_input_grad) - 4), of_sinks)
 
 
 torch.library.register_autograd("intp_ext::attention_core", _backward, setup_context=_setup_context)

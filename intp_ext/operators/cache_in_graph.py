@@ -33,7 +33,7 @@ _library.define(
 _library.define(
     "kv_cache_attention(Tensor q, Tensor? bounds, int? window, int block, int sink, "
     "Tensor? block_start, Tensor? dense_from, Tensor? first_key, Tensor? kv_bounds, "
-    "float? scale, " + _CACHE.format("", "", "", "") + ") -> Tensor"
+    "float? scale, float? softcap, Tensor? sinks, " + _CACHE.format("", "", "", "") + ") -> Tensor"
 )
 
 
@@ -99,6 +99,8 @@ def _attention(
     first_key: torch.Tensor | None,
     kv_bounds: torch.Tensor | None,
     scale: float | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
     *cache: Any,
 ) -> torch.Tensor:
     window, made = None, None
@@ -109,7 +111,14 @@ def _attention(
     elif size is not None:
         window = Window(size, block, 0 if block_start is None else block_start, sink, dense_from)
     return cached_attention(
-        q, _cache(*cache), window=window, kv_bounds=kv_bounds, bounds=made, scale=scale
+        q,
+        _cache(*cache),
+        window=window,
+        kv_bounds=kv_bounds,
+        bounds=made,
+        scale=scale,
+        softcap=softcap,
+        sinks=sinks,
     )
 
 

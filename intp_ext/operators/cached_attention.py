@@ -8,7 +8,14 @@ from .. import _checks
 from ..kv_cache import KVCache
 from ..window import Bounds, Window, check_bounds, sizes_of
 from .apply_rope import rotate
-from .attention import attend, check_scale, core_arguments, result_like
+from .attention import (
+    attend,
+    check_scale,
+    check_softcap,
+    core_arguments,
+    float_sinks,
+    result_like,
+)
 
 
 def cached_attention(
@@ -19,6 +26,8 @@ def cached_attention(
     kv_bounds: torch.Tensor | None = None,
     bounds: Bounds | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Causal attention of the newest tokens over the whole cache, whose packed bytes it reads.
 
@@ -43,13 +52,15 @@ def cached_attention(
         bounds: replaces ``window`` and ``kv_bounds``, with ``q_offset = length - Sq``, for the
             caches of several layers that share them (:class:`Bounds`).
         scale: factor on the scores; None for ``D ** -0.5``.
+        softcap, sinks: as :func:`intp_ext.attention` takes them.
 
     Returns:
         ``[B, Hq, Sq, D]`` in q's dtype. A row that sees no key is zero.
 
     Raises:
         TypeError: wrong type or dtype.
-        ValueError: shapes or devices that do not fit, an empty cache, q that requires grad.
+        ValueError: shapes or devices that do not fit, an empty cache, q or sinks that require
+            grad.
     """
     where = "cached_attention"
     if not isinstance(cache, KVCache):
@@ -57,11 +68,13 @@ def cached_attention(
     if cache.capacity is not None and torch.compiler.is_compiling():
         check_scale(where, scale)
         _checks.no_grad(where, "q", q)
+        sinks = _check_scores(where, softcap, sinks, q)
         if bounds is not None:
             check_bounds(where, bounds, q, window=window, kv_bounds=kv_bounds)
-        return _in_graph(q, cache, window, kv_bounds, bounds, scale)
+        return _in_graph(q, cache, window, kv_bounds, bounds, scale, softcap, sinks)
     _check(where, q, cache)
     check_scale(where, scale)
+    sinks = _check_scores(where, softcap, sinks, q)
     if bounds is None:
         batch, _, rows, _ = q.shape
         length = cache.length
@@ -77,14 +90,22 @@ def cached_attention(
         )
     else:
         check_bounds(where, bounds, q, window=window, kv_bounds=kv_bounds)
-    return attend_cached(q, cache, bounds, q.shape[3] ** -0.5 if scale is None else float(scale))
+    scale = q.shape[3] ** -0.5 if scale is None else float(scale)
+    return attend_cached(q, cache, bounds, scale, softcap, sinks)
 
 
-def attend_cached(q: torch.Tensor, cache: KVCache, bounds: Bounds, scale: float) -> torch.Tensor:
+def attend_cached(
+    q: torch.Tensor,
+    cache: KVCache,
+    bounds: Bounds,
+    scale: float,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
+) -> torch.Tensor:
     """:func:`cached_attention`, for callers who have checked what they pass on: nothing is checked
-    here but what keeps the kernels inside their memory."""
+    here but what keeps the kernels inside their memory; ``sinks`` are contiguous float32."""
     if cache.capacity is not None and torch.compiler.is_compiling():
-        return _in_graph(q, cache, None, None, bounds, scale)
+        return _in_graph(q, cache, None, None, bounds, scale, softcap, sinks)
     rows = q.shape[2]
     length, packed, rope = cache.length, cache.packed, cache.rope
     positions = cache._memory.used_positions()
@@ -95,7 +116,7 @@ def attend_cached(q: torch.Tensor, cache: KVCache, bounds: Bounds, scale: float)
     if turn is not None and positions is not None and k.shape[2]:
         k = rotate(k, positions[..., packed:], turn)
     if packed == 0:
-        return attend(q, k, v, bounds, scale)
+        return attend(q, k, v, bounds, scale, softcap, sinks)
     return torch.ops.intp_ext.kv_attention(
         q,
         k,
@@ -108,7 +129,7 @@ def attend_cached(q: torch.Tensor, cache: KVCache, bounds: Bounds, scale: float)
         None if turn is None else positions,
         None if turn is None else turn.inv_freq.contiguous(),
         1.0 if turn is None else turn.attention_scaling,
-        *core_arguments(bounds, scale),
+        *core_arguments(bounds, scale, softcap, sinks),
     )
 
 
@@ -119,6 +140,8 @@ def _in_graph(
     kv_bounds: torch.Tensor | None,
     bounds: Bounds | None,
     scale: float | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
 ) -> torch.Tensor:
     """Under ``torch.compile``: one operator, whose graph fits every length (cache_in_graph.py)."""
 
@@ -141,8 +164,20 @@ def _in_graph(
         first_key,
         kv_bounds,
         scale,
+        softcap,
+        sinks,
         *cache.graph_arguments(),
     )
+
+
+def _check_scores(
+    where: str, softcap: float | None, sinks: object, q: torch.Tensor
+) -> torch.Tensor | None:
+    check_softcap(where, softcap)
+    found = float_sinks(where, sinks, q)
+    if found is not None:
+        _checks.no_grad(where, "sinks", found)
+    return found
 
 
 def _check(where: str, q: torch.Tensor, cache: KVCache) -> None:

@@ -24,6 +24,9 @@ struct Problem {
   RowBounds bounds;
   WindowParams window;
   float scale;
+  int64_t narrower = 0;  // by so many channels is v than k
+  float softcap = 0.0f;
+  float sink = -INFINITY;
 };
 
 // Small numbers that every type holds exactly.
@@ -44,16 +47,20 @@ struct Freed {
 
 template <class T>
 void check_problem(const Problem& problem, FloatType type, double tolerance, bool interleaved) {
-  const auto [kv_heads, group, queries, keys, width, bounds, window, scale] = problem;
+  const auto [kv_heads, group, queries, keys, width, bounds, window, scale, narrower, softcap,
+              sink] = problem;
   const int64_t heads = kv_heads * group;
   const int64_t head_dim = width;  // a lambda of C++17 captures no structured binding
+  const int64_t value_dim = width - narrower;
   // q and out [Sq, Hq, D], k and v [Hkv, Skv, D], or [Skv, Hkv, D] interleaved
-  const int64_t stride_h = interleaved ? head_dim : keys * head_dim;
-  const int64_t stride_s = interleaved ? kv_heads * head_dim : head_dim;
+  const int64_t stride_h = interleaved ? 1 : keys, stride_s = interleaved ? kv_heads : 1;
   std::vector<T> q = numbers<T>(heads * queries * head_dim, 1);
   std::vector<T> k = numbers<T>(kv_heads * keys * head_dim, 1000);
-  std::vector<T> v = numbers<T>(kv_heads * keys * head_dim, 77777), out(q.size());
-  const auto query_at = [&](int64_t h, int64_t s) { return (s * heads + h) * head_dim; };
+  std::vector<T> v = numbers<T>(kv_heads * keys * value_dim, 77777);
+  std::vector<T> out(heads * queries * value_dim);
+  std::vector<float> sinks(heads);
+  for (int64_t h = 0; h < heads; ++h) sinks[h] = sink + static_cast<float>(h);
+  const auto query_at = [&](int64_t h, int64_t s) { return s * heads + h; };
   const auto key_at = [&](int64_t h, int64_t j) { return h * stride_h + j * stride_s; };
 
   // up and down, none after its query
@@ -69,19 +76,17 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
       seen |= visible(bounds, window, bounds.q_offset + s, j, first_keys[s]);
     }
     for (int64_t h = 0; h < kv_heads && !seen; ++h) {
-      for (int64_t c = 0; c < head_dim; ++c) {
-        store_one(&k[key_at(h, j) + c], NAN);
-        store_one(&v[key_at(h, j) + c], NAN);
-      }
+      for (int64_t c = 0; c < head_dim; ++c) store_one(&k[key_at(h, j) * head_dim + c], NAN);
+      for (int64_t c = 0; c < value_dim; ++c) store_one(&v[key_at(h, j) * value_dim + c], NAN);
     }
   }
   for (T& x : out) store_one(&x, NAN);
 
   AttentionParams p{};
   p.q = {q.data(), 0, head_dim, heads * head_dim};
-  p.k = {k.data(), 0, stride_h, stride_s};
-  p.v = {v.data(), 0, stride_h, stride_s};
-  p.out = {out.data(), 0, head_dim, heads * head_dim};
+  p.k = {k.data(), 0, stride_h * head_dim, stride_s * head_dim};
+  p.v = {v.data(), 0, stride_h * value_dim, stride_s * value_dim};
+  p.out = {out.data(), 0, value_dim, heads * value_dim};
   p.type = type;
   p.batch = 1;
   p.kv_heads = kv_heads;
@@ -89,6 +94,9 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
   p.queries = queries;
   p.keys = keys;
   p.head_dim = head_dim;
+  p.value_dim = value_dim;
+  p.softcap = softcap;
+  p.sinks = sink == -INFINITY ? nullptr : sinks.data();
   p.bounds = &bounds;
   p.window = window;
   p.first_key = first_keys.data();
@@ -111,23 +119,26 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
   for (int64_t h = 0; h < heads; ++h) {
     for (int64_t s = 0; s < queries; ++s) {
       double total = 0;
-      std::vector<double> expected(head_dim);
+      std::vector<double> expected(value_dim);
       for (int64_t j = 0; j < keys; ++j) {
         if (!visible(bounds, window, bounds.q_offset + s, j, first_keys[s])) continue;
         double score = 0;
         for (int64_t c = 0; c < head_dim; ++c) {
-          score +=
-              double{load_one(&q[query_at(h, s) + c])} * load_one(&k[key_at(h / group, j) + c]);
+          score += double{load_one(&q[query_at(h, s) * head_dim + c])} *
+                   load_one(&k[key_at(h / group, j) * head_dim + c]);
         }
-        const double weight = std::exp(score * scale);
+        score *= scale;
+        if (softcap > 0) score = softcap * std::tanh(score / softcap);
+        const double weight = std::exp(score);
         total += weight;
-        for (int64_t c = 0; c < head_dim; ++c) {
-          expected[c] += weight * load_one(&v[key_at(h / group, j) + c]);
+        for (int64_t c = 0; c < value_dim; ++c) {
+          expected[c] += weight * load_one(&v[key_at(h / group, j) * value_dim + c]);
         }
       }
-      for (int64_t c = 0; c < head_dim; ++c) {
+      if (total > 0) total += std::exp(sinks[h]);
+      for (int64_t c = 0; c < value_dim; ++c) {
         const double exact = total == 0 ? 0 : expected[c] / total;
-        CHECK(std::fabs(load_one(&out[query_at(h, s) + c]) - exact) <= tolerance);
+        CHECK(std::fabs(load_one(&out[query_at(h, s) * value_dim + c]) - exact) <= tolerance);
       }
     }
   }
@@ -154,6 +165,8 @@ int main() {
       {1, 2, 300, 1300, 16, {7, 1290, 1000, 0, 1250}, keys, 0.2f},  // first keys
       {2, 3, 5, 1100, 48, {1, 1090, 1095, 0, never}, keys, 0.15f},
       {1, 1, 1, 1100, 16, {0, 1100, 1099, 0, never}, keys, 0.15f},
+      {1, 3, 100, 700, 40, {9, 700, 600, 0, never}, frames, 0.2f, 17, 3.0f, 1.0f},
+      {2, 3, 1, 1100, 40, {9, 1100, 1099, 0, never}, frames, -0.2f, 17, 3.0f, 1.0f},
   };
   for (const Problem& problem : problems) {
     for (const bool interleaved : {false, true}) {

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "cpu/exp2.h"
 #include "cpu/lanes.h"
+#include "cpu/tanh.h"
 
 using namespace intp::cpu;
 
@@ -55,6 +56,18 @@ void check_exp2(double tolerance) {
   CHECK(std::fabs(scaled - std::exp2(-9.25)) <= 2 * tolerance * std::exp2(-9.25));
 }
 
+void check_tanh() {
+  const auto tanh = [](float x) { return intp::cpu::tanh(broadcast(x))[kWidth - 1]; };
+  for (float x = 1e-6f; x < 50.0f; x *= 1.0007f) {
+    const double exact = std::tanh(static_cast<double>(x));
+    CHECK(std::fabs(tanh(x) - exact) <= 4e-7 * exact);
+    CHECK(tanh(-x) == -tanh(x));
+  }
+  CHECK(tanh(0.0f) == 0.0f && tanh(1e-30f) == 1e-30f);
+  CHECK(tanh(3e38f) == 1.0f && tanh(INFINITY) == 1.0f && tanh(-INFINITY) == -1.0f);
+  CHECK(std::isnan(tanh(NAN)));
+}
+
 void check_pairs() {
   BFloat16Pair pairs[kWidth];
   Floats first, second;
@@ -88,6 +101,7 @@ int main() {
   check_lanes();
   check_exp2<false>(3e-7);
   check_exp2<true>(1.1e-4);
+  check_tanh();
   check_pairs();
   check_bytes();
 }

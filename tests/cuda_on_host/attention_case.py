@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,9 @@ class AttentionCase:
     q_offset: int | tuple[int, ...] | None = None  # None: the last queries; or one a batch row
     kv_bounds: tuple[tuple[int, int], ...] | None = None
     scale: float | None = None
+    value_dim: int | None = None  # None: as wide as keys
+    softcap: float | None = None
+    sinks: tuple[float, ...] | None = None  # in turn
     multiprocessors: int = 1
     seed: int = 0
 
@@ -56,27 +60,28 @@ class AttentionCase:
         torch.manual_seed(self.seed)
         heads, key_shape = self.kv_heads * self.group, (self.batch, self.kv_heads, self.keys)
         q = states((self.batch, heads, self.rows, self.dim), self.dtype, self.layout)
-        k, v = (states((*key_shape, self.dim), self.dtype, self.layout) for _ in range(2))
+        value_dim = self.dim if self.value_dim is None else self.value_dim
+        k, v = (states((*key_shape, n), self.dtype, self.layout) for n in (self.dim, value_dim))
         bounds = self.bounds()
         scale = self.dim**-0.5 if self.scale is None else self.scale
         sizes, first_key = (bounds.size, bounds.block, bounds.sink), bounds.first_key
         seen = reference.visible(
             bounds.rows, torch.arange(self.rows), torch.arange(self.keys), *sizes, first_key
         )
-        eager = eager_attention(q, k, v, seen, scale)
-        exact = reference.attention_core(
-            *(x.double() for x in (q, k, v)), bounds.rows, *sizes, scale, first_key
-        )
+        sinks = None if self.sinks is None else torch.tensor(self.sinks).repeat(heads)[:heads]
+        arguments = (bounds.rows, *sizes, scale, first_key, self.softcap, sinks)
+        eager = eager_attention(q, k, v, seen, scale, self.softcap, sinks)
+        exact = reference.attention_core(*(x.double() for x in (q, k, v)), *arguments)
         for x in (k, v):
             x.masked_fill_(~seen.any(1)[:, None, :, None], float("nan"))
         library.set_multiprocessors(self.multiprocessors)
         results = []
         for descending in comparisons.SCHEDULES:
             offset = 1 if self.layout == "shifted" else 0
-            guard = comparisons.Guarded((q.numel() + offset,), self.dtype)
-            out = guard.tensor[offset:].view(self.batch, self.rows, heads, self.dim).transpose(1, 2)
+            shape = (self.batch, self.rows, heads, value_dim)
+            guard = comparisons.Guarded((math.prod(shape) + offset,), self.dtype)
+            out = guard.tensor[offset:].view(shape).transpose(1, 2)
             with library.schedule(descending):
-                arguments = (bounds.rows, *sizes, scale, first_key)
                 library.ops.attention_core.out(q, k, v, *arguments, out=out)
             assert_as_good_as_eager(out, eager, exact)
             guard.assert_intact()

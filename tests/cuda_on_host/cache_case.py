@@ -173,6 +173,8 @@ class CachedCase:
     value_group: int = 64
     shifted: bool = False  # q one element from an address on 16 bytes
     scale: float | None = None
+    softcap: float | None = None
+    sinks: tuple[float, ...] | None = None  # of each head
     multiprocessors: int = 1
     seed: int = 0
 
@@ -182,12 +184,14 @@ class CachedCase:
         library.set_multiprocessors(self.multiprocessors)
         cache = self.cache()
         q = self.queries(cache)
-        eager, exact = expected_attention(cache, q, self.window, self.scale)
+        sinks = None if self.sinks is None else torch.tensor(self.sinks)
+        scores = {"scale": self.scale, "softcap": self.softcap, "sinks": sinks}
+        eager, exact = expected_attention(cache, q, self.window, **scores)
         self.poison(cache)
         results = []
         for descending in comparisons.SCHEDULES:
             with cuda_operators(library), library.schedule(descending):
-                out = cached_attention(q, cache, window=self.window, scale=self.scale)
+                out = cached_attention(q, cache, window=self.window, **scores)
             assert_as_good_as_eager(out, eager, exact)
             results.append(out)
         assert torch.equal(*results)  # no result depends on who comes first

@@ -78,6 +78,8 @@ WINDOW = AttentionCase(rows=200, keys=200, window=Window(70))
 FIRST_KEYS = AttentionCase(
     batch=2, rows=100, keys=600, window=Window(first_key=first_keys(2, 100, 500, span=260))
 )
+CAPPED = AttentionCase(rows=200, keys=200, softcap=2.0, scale=0.5)
+SINKS = AttentionCase(kv_heads=2, group=2, rows=100, keys=700, sinks=(0.5, 6.0, 4.0))
 GROUPED = AttentionCase(kv_heads=2, group=2, rows=40, keys=70)
 ONE_QUERY = AttentionCase(kv_heads=2, group=2, rows=1, keys=500)
 FLOAT32 = AttentionCase(rows=70, keys=140, dtype=torch.float32)
@@ -236,6 +238,55 @@ WRONG_RESULT = [
         "if (fabsf(base) < 0x1p23f) return false;",
         "return false;",
         (AttentionCase(rows=40, scale=1e9),),
+    ),
+    Bug(
+        "attention: a softcap of masked scores, too",
+        PREFILL,
+        "sums_.weigh(scores, scale_factor(p_));",
+        "cap_scores(scores, p_);\n      sums_.weigh(scores, scale_factor(p_));",
+        (CAPPED,),
+    ),
+    Bug(
+        "attention: a softcap of scores without their scale",
+        FRAGMENTS,
+        "2.0f * kLog2E * fabsf(p.scale) / p.softcap",
+        "2.0f * kLog2E / p.softcap",
+        (CAPPED,),
+    ),
+    Bug(
+        "attention: capped scores scaled again",
+        BLOCK,
+        "if (p.softcap > 0.0f) return kLog2E;",
+        "",
+        (CAPPED,),
+    ),
+    Bug(
+        "attention: another head's sink",
+        BLOCK,
+        "p.sinks[task.h * group + row % group]",
+        "p.sinks[task.h * group + row / group % group]",
+        (SINKS,),
+    ),
+    Bug(
+        "attention: a sink as a power of two",
+        BLOCK,
+        "exp2f(fmaf(sink, kLog2E, -maximum))",
+        "exp2f(sink - maximum)",
+        (SINKS,),
+    ),
+    Bug(
+        "attention: no sink without splits",
+        PREFILL,
+        "const float total = sums_.total[m][half] + sink;",
+        "const float total = sums_.total[m][half] + 0.0f * sink;",
+        (SINKS,),
+    ),
+    Bug(
+        "combine: a sink for every split",
+        COMBINE,
+        "inverse_total(total + sink, visible)",
+        "inverse_total(total + sink * launch.splits, visible)",
+        (replace(SINKS, multiprocessors=8),),
     ),
     Bug(
         "attention: another query head's key head",
@@ -523,6 +574,13 @@ WRONG_ADDRESS = [
         (AttentionCase(rows=70, keys=70, layout="contiguous"),),
     ),
     Bug(
+        "prefill: values as wide as keys",
+        PREFILL,
+        "copy_tile(p_.v, value_dim(), shared_.v, first_key(n));",
+        "copy_tile(p_.v, head_dim(), shared_.v, first_key(n));",
+        (AttentionCase(rows=70, keys=70, dim=64, value_dim=32, layout="contiguous"),),
+    ),
+    Bug(
         "simt: keys beyond the last one",
         SIMT,
         "if (channel < head_dim() && contains(shared_.visible.any, key)) {",
@@ -555,6 +613,8 @@ OF_EACH_KIND = {
     "visibility": "attention: a window one block too long",
     "edge tile": "attention: a tile taken for full if some row sees it",
     "first keys": "attention: tiles before another row's first key are left out",
+    "softcap": "attention: a softcap of masked scores, too",
+    "sinks": "combine: a sink for every split",
     "fragment": "attention: ldmatrix of the keys as of the queries",
     "combine": "combine: sums of weights without their factors",
     "packing": "append: key codes a lane off",

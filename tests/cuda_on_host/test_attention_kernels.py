@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -115,6 +116,44 @@ def test_scale_is_as_good_as_eager(library, rows, scale, dtype):
 
 
 @pytest.mark.parametrize("multiprocessors", [1, 4], ids=["whole", "splits"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"softcap": 3.0, "keys": 400},
+        {"softcap": 50.0, "scale": -0.4},
+        {"softcap": 2.0, "scale": 0.0},
+        {"sinks": (0.5, -3.0, 4.0)},
+        {"sinks": (30.0, float("-inf"), 0.0), "kv_bounds": ((600, 600), (0, 590))},
+        {"dim": 192, "value_dim": 128, "softcap": 20.0, "sinks": (1.0,)},
+        {"dim": 40, "value_dim": 24},
+        {"dim": 33, "value_dim": 7},
+        {"dim": 264, "value_dim": 136},
+    ],
+    ids=str,
+)
+def test_scores_and_widths_are_as_good_as_eager(library, options, rows, dtype, multiprocessors):
+    case = AttentionCase(batch=2, kv_heads=2, group=2, rows=rows, keys=600, dtype=dtype)
+    replace = {**options, "multiprocessors": multiprocessors}
+    dataclasses.replace(case, **replace).check(library)
+
+
+@pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_row_without_a_weight_is_zero_beside_a_sink(library, dtype, rows):
+    """Scores of -infinity alone, with splits and without."""
+    q, k = (torch.ones(1, 2, n, 64).to(dtype) for n in (rows, 600))
+    bounds = torch.tensor([[0, 600, 600 - rows, 0, 2**31 - 1]], dtype=torch.int32)
+    options = (bounds, None, 1, 0, 1.0, None, None)
+    for multiprocessors in (1, 4):
+        library.set_multiprocessors(multiprocessors)
+        for sink in (-200.0, 0.0, 200.0):
+            out = library.ops.attention_core(q, k * -math.inf, k, *options, torch.full((2,), sink))
+            assert out.eq(0).all()
+
+
+@pytest.mark.parametrize("multiprocessors", [1, 4], ids=["whole", "splits"])
 @pytest.mark.parametrize("rows", [1, 60], ids=["decode", "prefill"])
 @pytest.mark.parametrize(("dtype", "size"), [x for x in MAGNITUDES if x[1] > 1.0], ids=str)
 def test_magnitude_is_as_good_as_eager(library, dtype, size, rows, multiprocessors):
@@ -181,6 +220,9 @@ def problems(draw):
         q_offset=q_offset,
         kv_bounds=bounds,
         multiprocessors=draw(st.sampled_from([1, 4, 20])),
+        value_dim=draw(st.sampled_from([None, 8, 17, 24])),
+        softcap=draw(st.sampled_from([None, None, 2.0, 30.0])),
+        sinks=draw(st.sampled_from([None, None, (0.0, -2.0, 3.0)])),
         seed=draw(st.integers(0, 1000)),
     )
 

@@ -142,6 +142,9 @@ CACHED = {
     "decode of first keys": CachedCase(
         batch=2, group=7, length=700, window=Window(first_key=first_keys(2, 1, 699, span=400))
     ),
+    "a softcap": CachedCase(softcap=3.0, length=450, rows=20),
+    "sinks": CachedCase(sinks=(0.5, -3.0), length=1500, multiprocessors=3),
+    "sinks and a softcap": CachedCase(sinks=(0.5, -3.0), softcap=9.0, length=100, scale=-0.3),
     "sees nothing": CachedCase(batch=2, pad=300),
     "narrow groups": CachedCase(value_group=16, dim=128),
     "a narrow last group": CachedCase(value_group=48, dim=80),

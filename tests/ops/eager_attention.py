@@ -42,11 +42,18 @@ def first_keys(batch, rows, q_offset, least=-9, span=130):
     return (q_offset + torch.arange(rows) - back).clamp(min=least).int()
 
 
-def eager_attention(q, k, v, seen, scale=None):
-    """transformers' eager_attention_forward with a mask; zeros for rows that see nothing."""
+def eager_attention(q, k, v, seen, scale=None, softcap=None, sinks=None):
+    """transformers' eager_attention_forward with a mask, gemma2's with a softcap, gpt_oss's with
+    sinks; zeros for rows that see nothing."""
     group = q.shape[1] // k.shape[1]
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = q @ k.repeat_interleave(group, 1).transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     scores = scores.masked_fill(~seen[:, None], float("-inf"))
+    if sinks is not None:
+        sink = sinks.to(q.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat((scores, sink), dim=-1)
     weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0).to(q.dtype)
+    weights = weights[..., : k.shape[2]]
     return weights @ v.repeat_interleave(group, 1)

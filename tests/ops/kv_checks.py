@@ -39,17 +39,21 @@ def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.
     return q.to(cache.dtype).transpose(1, 2).to(cache.device)
 
 
-def check_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None, last=()) -> None:
+def check_attention(
+    cache: KVCache, q: torch.Tensor, window=None, last=(), **options: object
+) -> None:
     """The 2x rule against the cache's own numbers: exact ones in float64, eager ones in its
     dtype; then for the ``last`` so many queries alone, which another kernel may take."""
-    eager, exact = (x.cpu() for x in expected_attention(cache, q, window, scale))
+    eager, exact = (x.cpu() for x in expected_attention(cache, q, window, **options))
     for rows in (q.shape[2], *last):
         seen = of_last_rows(window, rows)
-        ours = cached_attention(q[:, :, -rows:], cache, window=seen, scale=scale).cpu()
+        ours = cached_attention(q[:, :, -rows:], cache, window=seen, **options).cpu()
         assert_as_good_as_eager(ours, eager[:, :, -rows:], exact[:, :, -rows:])
 
 
-def expected_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None):
+def expected_attention(
+    cache: KVCache, q: torch.Tensor, window=None, scale=None, softcap=None, sinks=None
+):
     """What eager PyTorch makes of the cache in its dtype, and float64 of what it holds."""
     rows, length, rope = q.shape[2], cache.length, cache.rope
     options = {"window": window, "q_offset": length - rows, "kv_bounds": cache.kv_bounds}
@@ -62,9 +66,9 @@ def expected_attention(cache: KVCache, q: torch.Tensor, window=None, scale=None)
             if cache.rotate == "on_read":
                 _, k = reference.apply_rope(None, k, at, rope)
         found.append((queries, k, v))
-    exact = reference.attention(*found[0], scale=scale, **options)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return eager_attention(*found[1], seen, scale), exact
+    scores = {"scale": scale, "softcap": softcap, "sinks": sinks}
+    exact = reference.attention(*found[0], **scores, **options)
+    return eager_attention(*found[1], seen, **scores), exact
 
 
 def seen_keys(cache: KVCache, rows: int, window=None) -> torch.Tensor:

@@ -45,6 +45,7 @@ def test_kernels_at_level(level):
             "test_apply_rope.py",
             "test_rearrange.py",
             "test_attention_cpu.py",
+            "test_scores.py",
             "test_kv_cache.py",
             "test_cached_attention.py",
         )

@@ -111,10 +111,10 @@ struct Values<BFloat16, true> {
 };
 
 // sums[kRows, kVectors vectors] += weights[kRows, depth] v[depth, channels c ...]. kPart: one
-// vector, of the channels up to head_dim.
+// vector, of those up to `channels`.
 template <int kRows, int kVectors, bool kPart, class Element, class T>
 inline void add_values_block(int64_t depth, const Element* weights, int64_t ldw,
-                             const Values<T>& values, int64_t c, int64_t head_dim, float* sums,
+                             const Values<T>& values, int64_t c, int64_t channels, float* sums,
                              int64_t ld_sums) {
   Floats sum[kRows][kVectors];
 #pragma GCC unroll 4
@@ -126,7 +126,7 @@ inline void add_values_block(int64_t depth, const Element* weights, int64_t ldw,
     decltype(values.whole(k, c)) row[kVectors];
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
-      row[j] = kPart ? values.part(k, c, head_dim - c) : values.whole(k, c + j * kWidth);
+      row[j] = kPart ? values.part(k, c, channels - c) : values.whole(k, c + j * kWidth);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
@@ -148,25 +148,25 @@ inline void add_values_block(int64_t depth, const Element* weights, int64_t ldw,
 // Rows in blocks of kRows, then the rest.
 template <int kRows, class Element, class T>
 inline void add_values(int64_t rows, int64_t depth, const Element* weights, int64_t ldw,
-                       const Values<T>& values, int64_t head_dim, float* sums, int64_t ld_sums) {
+                       const Values<T>& values, int64_t channels, float* sums, int64_t ld_sums) {
   int64_t row = 0;
   for (; row + kRows <= rows; row += kRows) {
     const Element* w = weights + row * ldw;
     float* to = sums + row * ld_sums;
     int64_t c = 0;
-    for (; c + kColumns * kWidth <= head_dim; c += kColumns * kWidth) {
-      add_values_block<kRows, kColumns, false>(depth, w, ldw, values, c, head_dim, to, ld_sums);
+    for (; c + kColumns * kWidth <= channels; c += kColumns * kWidth) {
+      add_values_block<kRows, kColumns, false>(depth, w, ldw, values, c, channels, to, ld_sums);
     }
-    for (; c + kWidth <= head_dim; c += kWidth) {
-      add_values_block<kRows, 1, false>(depth, w, ldw, values, c, head_dim, to, ld_sums);
+    for (; c + kWidth <= channels; c += kWidth) {
+      add_values_block<kRows, 1, false>(depth, w, ldw, values, c, channels, to, ld_sums);
     }
-    if (c < head_dim) {
-      add_values_block<kRows, 1, true>(depth, w, ldw, values, c, head_dim, to, ld_sums);
+    if (c < channels) {
+      add_values_block<kRows, 1, true>(depth, w, ldw, values, c, channels, to, ld_sums);
     }
   }
   if constexpr (kRows > 1) {
     if (row < rows) {
-      add_values<kRows - 1>(rows - row, depth, weights + row * ldw, ldw, values, head_dim,
+      add_values<kRows - 1>(rows - row, depth, weights + row * ldw, ldw, values, channels,
                             sums + row * ld_sums, ld_sums);
     }
   }
@@ -195,7 +195,7 @@ class Decode {
         head_(p, first_head(p, plan, task / plan.splits)),
         heads_(least(plan.task_heads, p.kv_heads - head_.h)),
         rows_(attention_rows(p)),
-        columns_(round_up(p.head_dim, kWidth)),
+        columns_(round_up(p.value_dim, kWidth)),
         scale_(scale_of(p)),
         scratch_(scratch) {}
 
@@ -242,14 +242,16 @@ class Decode {
   void prefetch_after(int64_t piece, const KeySpan& keys, const KeySpan& span) {
     piece += kAhead;
     const int64_t pieces = divide_up(keys.end - keys.begin, kWidth) * heads_;
-    const AttentionTensor<const void>& x = piece / pieces == 1 ? p_.v : p_.k;
+    const bool is_value = piece / pieces == 1;
+    const AttentionTensor<const void>& x = is_value ? p_.v : p_.k;
+    const int64_t channels = is_value ? p_.value_dim : p_.head_dim;
     const int64_t first = piece < 2 * pieces ? keys.begin : keys.end;
     const int64_t end = piece < 2 * pieces ? keys.end : span.end;
     const int64_t begin = first + piece % pieces / heads_ * kWidth;
     const T* data = static_cast<const T*>(x.data) + head_.b * x.stride_b +
                     (head_.h + piece % heads_) * x.stride_h;
     for (int64_t j = begin; j < least(begin + kWidth, end); ++j) {
-      prefetch(data + j * x.stride_s, p_.head_dim * sizeof(T));
+      prefetch(data + j * x.stride_s, channels * sizeof(T));
     }
   }
 
@@ -280,13 +282,14 @@ class Decode {
                                some};
         add_values<4>(rows_, divide_up(some, kPerElement),
                       weights() + (h * rows_ * kStep + j) / kPerElement, kStep / kPerElement,
-                      values, p_.head_dim, partial(h).sums, columns_);
+                      values, p_.value_dim, partial(h).sums, columns_);
       }
     }
   }
 
   void weigh_row(int64_t h, int64_t row, int64_t first, int64_t count, int64_t padded) {
     float* scores = scores_ + (h * rows_ + row) * kStep;
+    cap_scores(scores, padded, scale_.cap);
     if (p_.queries > 1) {
       mask_scores(scores, first, count, head_.visible(head_.queries(row, row + 1)));
     }
@@ -332,8 +335,8 @@ template <class T>
 void combine_partials_of(const AttentionParams& p, const AttentionPlan& plan, int64_t index,
                          const float* scratch) {
   const Head<T> head(p, index);
-  const int64_t rows = attention_rows(p), columns = round_up(p.head_dim, kWidth);
-  const float factor = scale_of(p).weights.factor;
+  const int64_t rows = attention_rows(p), columns = round_up(p.value_dim, kWidth);
+  const WeightScale scale = scale_of(p).weights;
   const auto partial = [&](int64_t split) {
     const int64_t at = (index * plan.splits + split) * decode_partial(rows, columns);
     return Partial(p, const_cast<float*>(scratch) + at);
@@ -350,14 +353,14 @@ void combine_partials_of(const AttentionParams& p, const AttentionPlan& plan, in
     for (int64_t split = 0; split < plan.splits; ++split) {
       const Partial from = partial(split);
       if (from.maxima[row] == kMasked) continue;
-      const float weight = std::exp2((from.maxima[row] - maximum) * factor);
+      const float weight = std::exp2((from.maxima[row] - maximum) * scale.factor);
       total += weight * from.totals[row];
       const float* x = from.sums + row * columns;
       for (int64_t c = 0; c < columns; c += kWidth) {
         store_floats(sums + c, load_floats(sums + c) + load_floats(x + c) * weight);
       }
     }
-    write_row(head, row, sums, total);
+    write_row(head, row, {sums, maximum, total}, scale);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "attention/cpu/kernel.h"
 #include "attention/cpu/pack.h"
+#include "attention/cpu/softmax.h"
 #include "cpu/exp2.h"
 
 namespace intp::cpu {
@@ -26,14 +27,17 @@ template <class Element>
 constexpr bool kPairs = std::is_same_v<Element, BFloat16Pair>;
 
 // scale as the sign of queries, times a positive factor of the scores, as powers of two: the
-// largest score is found before scaling.
+// largest score is found before scaling. A softcap takes the factor before that.
 struct Scale {
   float sign;
   WeightScale weights;
+  ScoreCap cap;
 };
 Scale scale_of(const AttentionParams& p) {
-  if (p.scale == 0.0f) return {0.0f, weight_scale(1.0f)};
-  return {p.scale < 0.0f ? -1.0f : 1.0f, weight_scale(std::fabs(p.scale) * kLog2E)};
+  const float sign = p.scale == 0.0f ? 0.0f : p.scale < 0.0f ? -1.0f : 1.0f;
+  const float size = std::fabs(p.scale);
+  if (p.softcap > 0.0f) return {sign, weight_scale(kLog2E), {size / p.softcap, p.softcap}};
+  return {sign, weight_scale(size == 0.0f ? 1.0f : size * kLog2E), {}};
 }
 
 // One key head: b * Hkv + h.
@@ -72,17 +76,37 @@ struct Head {
   }
 };
 
+// Of a row's sink, beside weights relative to the largest score. Where there is no other weight,
+// any will do.
+template <class T>
+float sink_weight(const Head<T>& head, int64_t row, float maximum, const WeightScale& scale) {
+  const AttentionParams& p = head.p;
+  if (p.sinks == nullptr) return 0.0f;
+  const double sink = p.sinks[head.h * p.group + row % p.group];
+  if (maximum == kMasked) return sink == kMasked ? 0.0f : 1.0f;
+  return static_cast<float>(std::exp2(sink * kLog2E - double{maximum} * scale.factor));
+}
+
+// What a row has come to.
+struct RowResult {
+  const float* sums;  // [Dv]
+  float maximum, total;
+};
+
 // out = sums / total. Without a weight: zeros for a row that sees no key; NaN for one that does,
 // all of whose scores are -infinity.
 template <class T>
-void write_row(const Head<T>& head, int64_t row, const float* sums, float total) {
+void write_row(const Head<T>& head, int64_t row, const RowResult& result,
+               const WeightScale& scale) {
   T* out = head.output(row);
-  const int64_t head_dim = head.p.head_dim;
+  const float* sums = result.sums;
+  const int64_t channels = head.p.value_dim;
+  const float total = result.total + sink_weight(head, row, result.maximum, scale);
   float factor = 1.0f / total;
   if (total == 0.0f) factor = is_empty(head.visible(head.queries(row, row + 1))) ? 0.0f : NAN;
   int64_t c = 0;
-  for (; c + kWidth <= head_dim; c += kWidth) store(out + c, load_floats(sums + c) * factor);
-  for (; c < head_dim; ++c) store_one(out + c, sums[c] * factor);
+  for (; c + kWidth <= channels; c += kWidth) store(out + c, load_floats(sums + c) * factor);
+  for (; c < channels; ++c) store_one(out + c, sums[c] * factor);
 }
 
 }  // namespace

@@ -153,6 +153,7 @@ class PackedDecode {
     }
     for (int64_t row = 0; row < rows_; ++row) {
       float* at = scores_ + row * kRun;
+      cap_scores(at, count, scale_.cap);
       mask_scores(at, begin, count, head_.visible(head_.queries(row, row + 1)));
       const RowState state{partial_.maxima + row, partial_.totals + row};
       const float rescale =

@@ -60,7 +60,7 @@ INTP_HD constexpr bool attention_uses_pairs(FloatType type, cpu::Target target) 
 // line. An element is a float or a pair of bfloat16.
 struct PrefillScratch {
   int64_t depth;    // elements of a row of q or k: D, or D / 2 pairs
-  int64_t columns;  // D, padded to whole vectors
+  int64_t columns;  // Dv, padded to whole vectors
   int64_t queries;  // [task_rows, depth]
   int64_t sums;     // [task_rows, columns]   weighted sums of v so far
   int64_t maxima;   // [task_rows]            largest score so far
@@ -69,15 +69,16 @@ struct PrefillScratch {
   int64_t v;        // [keys, columns], or [keys / 2, columns] pairs
   int64_t scores;   // [rows, keys]           and the weights made of them
   int64_t pairs;    // [rows, keys / 2]       weights as pairs
-  int64_t row;      // [columns]              a row of q, k or v being converted
+  int64_t row;      // [D, padded]            a row of q being converted
   int64_t size;
 };
 
 INTP_HD constexpr PrefillScratch prefill_scratch(const AttentionTiles& t, int64_t task_rows,
-                                                 int64_t head_dim, int64_t width, bool pairs) {
+                                                 int64_t head_dim, int64_t value_dim, int64_t width,
+                                                 bool pairs) {
   PrefillScratch s{};
   s.depth = pairs ? divide_up(head_dim, 2) : head_dim;
-  s.columns = round_up(head_dim, width);
+  s.columns = round_up(value_dim, width);
   const auto take = [&s](int64_t elements) {
     const int64_t at = s.size;
     s.size += round_up(elements, 16);
@@ -91,7 +92,7 @@ INTP_HD constexpr PrefillScratch prefill_scratch(const AttentionTiles& t, int64_
   s.v = take(t.keys * s.columns / (pairs ? 2 : 1));
   s.scores = take(t.rows * t.keys);
   s.pairs = take(pairs ? t.rows * t.keys / 2 : 0);
-  s.row = take(s.columns);
+  s.row = take(round_up(head_dim, width));
   return s;
 }
 
@@ -111,7 +112,7 @@ struct AttentionPlan {
 };
 
 // A decode task leaves, of each head, [rows] maxima, [rows] totals and [rows, columns] sums, all
-// float; columns: D, padded to whole vectors.
+// float; columns: Dv, padded to whole vectors.
 INTP_HD constexpr int64_t decode_partial(int64_t rows, int64_t columns) {
   return rows * (columns + 2);
 }
@@ -149,7 +150,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Target targe
     plan.tasks = p.batch * divide_up(p.kv_heads, plan.task_heads) * plan.splits;
     plan.workers = least(threads, plan.tasks);
     plan.scratch_elements =
-        kv_heads * plan.splits * decode_partial(rows, round_up(p.head_dim, plan.width));
+        kv_heads * plan.splits * decode_partial(rows, round_up(p.value_dim, plan.width));
     return plan;
   }
   // causal tasks are uneven: several for each thread
@@ -158,8 +159,9 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Target targe
   plan.splits = divide_up(rows, plan.task_rows);
   plan.tasks = kv_heads * plan.splits;
   plan.workers = least(threads, plan.tasks);
-  plan.scratch_elements =
-      plan.workers * prefill_scratch(t, plan.task_rows, p.head_dim, plan.width, plan.pairs).size;
+  const PrefillScratch scratch =
+      prefill_scratch(t, plan.task_rows, p.head_dim, p.value_dim, plan.width, plan.pairs);
+  plan.scratch_elements = plan.workers * scratch.size;
   return plan;
 }
 

@@ -31,7 +31,8 @@ class Prefill {
           float* scratch)
       : head_(p, head),
         scale_(scale_of(p)),
-        s_(prefill_scratch(kTiles, plan.task_rows, p.head_dim, kWidth, kPairs<Element>)),
+        s_(prefill_scratch(kTiles, plan.task_rows, p.head_dim, p.value_dim, kWidth,
+                           kPairs<Element>)),
         scratch_(scratch),
         first_(split * plan.task_rows),
         rows_(least(plan.task_rows, attention_rows(p) - first_)) {}
@@ -51,7 +52,8 @@ class Prefill {
       }
     }
     for (int64_t row = 0; row < rows_; ++row) {
-      write_row(head_, first_ + row, sums(row), scratch_[s_.totals + row]);
+      const RowResult result{sums(row), scratch_[s_.maxima + row], scratch_[s_.totals + row]};
+      write_row(head_, first_ + row, result, scale_.weights);
     }
   }
 
@@ -82,7 +84,7 @@ class Prefill {
       const T* rows[kWidth];
       for (int i = 0; i < kWidth; ++i) {
         const int64_t key = tile.begin + j + i, row = key - packed;
-        prefetch_row(head_.key(0), head_.p.k.stride_s, row + kWidth, packed);
+        prefetch_row(head_.key(0), head_.p.k.stride_s, row + kWidth, packed, head_.p.head_dim);
         rows[i] = contains(visible, key) ? head_.key(row) : nullptr;
       }
       const int64_t panel = j / kTiles.panel, column = j % kTiles.panel;
@@ -91,15 +93,15 @@ class Prefill {
     }
     const auto value = [&](int64_t j) {
       const int64_t key = tile.begin + j, row = key - packed;
-      prefetch_row(head_.value(0), head_.p.v.stride_s, row + kWidth, packed);
+      prefetch_row(head_.value(0), head_.p.v.stride_s, row + kWidth, packed, head_.p.value_dim);
       return contains(visible, key) ? head_.value(row) : nullptr;
     };
     for (int64_t j = begin; j < end; j += kPerElement) {
       Element* row = elements(s_.v + j / kPerElement * s_.columns);
       if constexpr (kPairs<Element>) {
-        pack_value_pair(value(j), value(j + 1), head_.p.head_dim, s_.columns, row);
+        pack_value_pair(value(j), value(j + 1), head_.p.value_dim, s_.columns, row);
       } else {
-        pack_value(value(j), head_.p.head_dim, s_.columns, row);
+        pack_value(value(j), head_.p.value_dim, s_.columns, row);
       }
     }
   }
@@ -121,8 +123,8 @@ class Prefill {
   }
 
   // A row of k or v, which follow `packed` keys: rows of [B, S, H, D] lie far apart.
-  void prefetch_row(const T* first, int64_t stride, int64_t row, int64_t packed) {
-    if (row < head_.p.keys - packed) prefetch(first + row * stride, head_.p.head_dim * sizeof(T));
+  void prefetch_row(const T* first, int64_t stride, int64_t row, int64_t packed, int64_t channels) {
+    if (row < head_.p.keys - packed) prefetch(first + row * stride, channels * sizeof(T));
   }
 
   // Rows begin <= row < end of the task against one packed tile of keys.
@@ -148,6 +150,7 @@ class Prefill {
     for (int64_t row = begin; row < end; ++row) {
       float* at = scores + (row - begin) * kTiles.keys + scored.begin;
       const int64_t count = scored.end - scored.begin;
+      cap_scores(at, count, scale_.cap);
       if (kind == TileKind::kEdge) {
         const QuerySpan query = head_.queries(first_ + row, first_ + row + 1);
         mask_scores(at, tile.begin + scored.begin, count, head_.visible(query));

@@ -8,6 +8,7 @@
 
 #include "common/tiles.h"
 #include "cpu/exp2.h"
+#include "cpu/tanh.h"
 
 namespace intp::cpu {
 namespace {
@@ -23,6 +24,19 @@ inline void mask_scores(float* scores, int64_t first, int64_t count, const KeySp
   hide(first, visible.sink.begin);
   hide(visible.sink.end, visible.recent.begin);
   hide(visible.recent.end, first + count);
+}
+
+// Scores become most * tanh(factor * score); most 0: they stay.
+struct ScoreCap {
+  float factor, most;
+};
+
+// Of `count` scores (whole vectors), before they are masked.
+inline void cap_scores(float* scores, int64_t count, const ScoreCap& cap) {
+  if (cap.most == 0.0f) return;
+  for (int64_t j = 0; j < count; j += kWidth) {
+    store_floats(scores + j, tanh(load_floats(scores + j) * cap.factor) * cap.most);
+  }
 }
 
 struct RowState {

@@ -123,7 +123,7 @@ INTP_DEVICE TileShare share_tiles(const AttentionLaunch& launch, const KeySpans3
 // and weighted sums of v, relative to that score.
 struct Partial {
   float2* stats;  // {maximum, total}
-  float* sums;    // [D]
+  float* sums;    // [Dv]
 };
 
 INTP_DEVICE Partial partial_of(const AttentionLaunch& launch, int head, int split, int row) {
@@ -131,14 +131,26 @@ INTP_DEVICE Partial partial_of(const AttentionLaunch& launch, int head, int spli
   const int64_t rows = attention_rows(p), all = p.batch * p.kv_heads * launch.splits * rows;
   const int64_t index = (static_cast<int64_t>(head) * launch.splits + split) * rows + row;
   return {reinterpret_cast<float2*>(launch.partials) + index,
-          launch.partials + 2 * all + index * p.head_dim};
+          launch.partials + 2 * all + index * p.value_dim};
 }
 
 constexpr float kMasked = -INFINITY;
+constexpr float kLog2E = 1.4426950408889634f;
 
 // What scores are reduced by before 2^x, for a row whose largest is `maximum`: nothing for a row
 // to which no key was visible, where -inf - -inf would be NaN.
 INTP_DEVICE float score_base(float maximum) { return maximum == kMasked ? 0.0f : maximum; }
+
+// What the weight of a row's sink adds to a total relative to `maximum`, a score times log2(e).
+// Where there is no other weight, any will do. row: of the key head.
+INTP_DEVICE float sink_weight(const AttentionParams& p, const BlockTask& task, int row,
+                              float maximum) {
+  if (p.sinks == nullptr) return 0.0f;
+  const int group = static_cast<int>(p.group);
+  const float sink = p.sinks[task.h * group + row % group];
+  if (maximum == kMasked) return sink == kMasked ? 0.0f : 1.0f;
+  return exp2f(fmaf(sink, kLog2E, -maximum));
+}
 
 // What a row's sums are multiplied by in the end. Without a weight it is 0 for a row that sees no
 // key, and NaN for one that does, all of whose scores are -infinity; visible() gives the keys.
@@ -149,10 +161,10 @@ INTP_DEVICE float inverse_total(float total, const Visible& visible) {
 }
 
 // The scores of a scale s are q' k times |s|, with q' = q, -q or 0: then the largest score can be
-// found before scaling.
-INTP_DEVICE float scale_factor(float scale) {
-  constexpr float kLog2E = 1.4426950408889634f;
-  return scale == 0.0f ? 1.0f : fabsf(scale) * kLog2E;
+// found before scaling. Where a softcap has taken |s|, powers of e are left.
+INTP_DEVICE float scale_factor(const AttentionParams& p) {
+  if (p.softcap > 0.0f) return kLog2E;
+  return p.scale == 0.0f ? 1.0f : fabsf(p.scale) * kLog2E;
 }
 
 // A pair of 16-bit elements of q, to q'.

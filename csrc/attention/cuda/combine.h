@@ -27,12 +27,13 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
     maximum = fmaxf(maximum, partial_of(launch, task.head, split, task.row).stats->x);
   }
   const float base = score_base(maximum);
+  const float sink = sink_weight(p, task, task.row, maximum);
   const auto visible = [&] {
     const QuerySpan query = attention_queries(p, task.b, task.row, task.row + 1);
     return visible_keys(p.bounds[task.b], p.window, p.keys, query);
   };
   T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row);
-  for (int channel = threadIdx.x; channel < p.head_dim; channel += kCombineThreads) {
+  for (int channel = threadIdx.x; channel < p.value_dim; channel += kCombineThreads) {
     float total = 0.0f, sum = 0.0f;
 #pragma unroll 4
     for (int split = 0; split < launch.splits; ++split) {
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const Attentio
       total += weight * stats.y;
       sum += weight * from.sums[channel];
     }
-    out[channel] = static_cast<T>(sum * inverse_total(total, visible));
+    out[channel] = static_cast<T>(sum * inverse_total(total + sink, visible));
   }
 }
 

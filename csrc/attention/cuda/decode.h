@@ -81,7 +81,7 @@ class DecodeBlock {
   INTP_DEVICE void attend() {
     const TileShare share = share_tiles(launch_, shared_.visible.any, task_.split, kTile.keys);
     const auto first_key = [&](int n) { return tile_at(share.list, n) * kTile.keys; };
-    const float factor = scale_factor(p_.scale);
+    const float factor = scale_factor(p_);
     int ahead = share.begin + warp_;  // next to be loaded
     int slot_ahead = 0, slot = 0;
     const auto copy_next = [&] {
@@ -105,6 +105,7 @@ class DecodeBlock {
 #pragma unroll
         for (int i = 0; i < 4; ++i) a[i] = queries_[c][i];
       });
+      cap_scores(scores, p_);
       if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
         mask_scores<1, kTile.keys>(scores, shared_.visible.rows, begin);
       }
@@ -116,14 +117,14 @@ class DecodeBlock {
   // Keys that no row sees are not read.
   INTP_DEVICE void copy_stage(Stage& stage, int begin) {
     const KeySpans32 visible = shared_.visible.any;
-    const auto copy = [&](const AttentionTensor<const void>& x, T* tile) {
+    const auto copy = [&](const AttentionTensor<const void>& x, int channels, T* tile) {
       const T* from = head_data<T>(x, task_) + begin * x.stride_s;
       copy_rows<T, kDim, kTile.keys, kWarp>(
-          tile, lane_, head_dim(), [&](int r) { return from + r * x.stride_s; },
+          tile, lane_, channels, [&](int r) { return from + r * x.stride_s; },
           [&](int r) { return contains(visible, begin + r); });
     };
-    copy(p_.k, stage.k);
-    copy(p_.v, stage.v);
+    copy(p_.k, head_dim(), stage.k);
+    copy(p_.v, static_cast<int>(p_.value_dim), stage.v);
   }
 
   const AttentionLaunch& launch_;

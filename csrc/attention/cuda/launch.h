@@ -14,9 +14,10 @@ void launch_attention(const AttentionParams& p, const AttentionPlan& plan, float
 // What a kernel is given.
 struct AttentionLaunch {
   AttentionParams params;
-  int row_tiles;    // as in AttentionPlan
-  int splits;       // as in AttentionPlan
-  float* partials;  // [B Hkv, splits, rows] of {maximum, total}, then [B Hkv, splits, rows, D] sums
+  int row_tiles;  // as in AttentionPlan
+  int splits;     // as in AttentionPlan
+  float*
+      partials;  // [B Hkv, splits, rows] of {maximum, total}, then [B Hkv, splits, rows, Dv] sums
 };
 
 // What a kernel over packed keys is given.

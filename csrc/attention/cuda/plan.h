@@ -127,8 +127,8 @@ INTP_HD AttentionChoice choose_attention(const AttentionParams& p) {
   if (p.packed != nullptr) return choose_packed(p);
   if (p.type == FloatType::kFloat32) return AttentionChoice::kFloat32;
   if (p.head_dim > kPrefillDim) return AttentionChoice::kWideHead;
-  const bool aligned = p.head_dim % 8 == 0 && is_aligned(p.q) && is_aligned(p.k) &&
-                       is_aligned(p.v) && is_aligned(p.out);
+  const bool aligned = p.head_dim % 8 == 0 && p.value_dim % 8 == 0 && is_aligned(p.q) &&
+                       is_aligned(p.k) && is_aligned(p.v) && is_aligned(p.out);
   if (!aligned) return AttentionChoice::kUnaligned;
   if (attention_rows(p) > kDecodeRows) return AttentionChoice::kManyRows;
   return p.head_dim > kDecodeDim ? AttentionChoice::kFewWideRows : AttentionChoice::kFewRows;
@@ -143,9 +143,9 @@ INTP_HD void divide_work(const AttentionParams& p, int64_t multiprocessors, Atte
   const int64_t room = plan.tile.blocks * multiprocessors / most(whole, 1);
   plan.splits = most(1, least(room, divide_up(p.keys, kLeastKeysPerSplit)));
   plan.blocks = whole * plan.splits;
-  // maximum, total and D sums of each row
+  // maximum, total and Dv sums of each row
   if (plan.splits > 1) {
-    plan.workspace = p.batch * p.kv_heads * plan.splits * rows * (p.head_dim + 2);
+    plan.workspace = p.batch * p.kv_heads * plan.splits * rows * (p.value_dim + 2);
   }
 }
 
@@ -170,7 +170,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiproc
     default:
       plan.kernel = AttentionKernel::kSimt;
       plan.tile = attention_tile(plan.kernel, static_cast<int>(kSimtChannels));
-      plan.slices = divide_up(p.head_dim, kSimtChannels);
+      plan.slices = divide_up(p.value_dim, kSimtChannels);
   }
   divide_work(p, multiprocessors, plan);
   return plan;

@@ -44,14 +44,14 @@ class PrefillBlock {
     // All but n is read anew from shared memory: at D = 128 every register counts.
     const TileShare& share = shared_.share;
     int n = share.begin;
-    if (n < share.end) copy_tile(p_.k, shared_.k, first_key(n));
+    if (n < share.end) copy_tile(p_.k, head_dim(), shared_.k, first_key(n));
     commit_copies();
 
     sums_.clear();
     for (; n < share.end; ++n) {
       wait_copies<0>();
       __syncthreads();  // k has arrived, v has been used
-      copy_tile(p_.v, shared_.v, first_key(n));
+      copy_tile(p_.v, value_dim(), shared_.v, first_key(n));
       commit_copies();
 
       float scores[kM][kTile.keys / 8][4];
@@ -59,14 +59,15 @@ class PrefillBlock {
           scores, shared_.k, [&](int m, int c, uint32_t (&a)[4]) { load_query(m, c, a); });
       wait_copies<0>();
       __syncthreads();  // v has arrived, k has been used
-      if (n + 1 < share.end) copy_tile(p_.k, shared_.k, first_key(n + 1));
+      if (n + 1 < share.end) copy_tile(p_.k, head_dim(), shared_.k, first_key(n + 1));
       commit_copies();
 
+      cap_scores(scores, p_);
       const int begin = first_key(n);
       if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
         mask_scores<kM, kTile.keys>(scores, shared_.visible.rows + warp_row(), begin);
       }
-      sums_.weigh(scores, scale_factor(p_.scale));
+      sums_.weigh(scores, scale_factor(p_));
       multiply_values<T, kDim, kM, kTile.keys>(sums_.o, scores, shared_.v);
     }
     finish();
@@ -98,6 +99,7 @@ class PrefillBlock {
   }
 
   INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
+  INTP_DEVICE int value_dim() const { return static_cast<int>(p_.value_dim); }
 
   INTP_DEVICE void copy_queries(const BlockTask& task) {
     const T* q = static_cast<const T*>(p_.q.data);
@@ -121,15 +123,16 @@ class PrefillBlock {
   }
 
   // Keys that no row of the block sees are not read.
-  INTP_DEVICE void copy_tile(const AttentionTensor<const void>& x, T* tile, int begin) {
+  INTP_DEVICE void copy_tile(const AttentionTensor<const void>& x, int channels, T* tile,
+                             int begin) {
     const T* from = head_data<T>(x, shared_.task) + begin * x.stride_s;
     const auto address = [&](int r) { return from + r * x.stride_s; };
     if (shared_.visible.is_full({begin, begin + kTile.keys})) {
-      copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, head_dim(), address,
+      copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, channels, address,
                                                [](int) { return true; });
     } else {
       const KeySpans32 visible = shared_.visible.any;
-      copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, head_dim(), address,
+      copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, channels, address,
                                                [&](int r) { return contains(visible, begin + r); });
     }
   }
@@ -170,7 +173,7 @@ class PrefillBlock {
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           const int channel = 8 * d + lane % 4 * 2;
-          if (channel >= head_dim()) continue;
+          if (channel >= value_dim()) continue;
           *reinterpret_cast<float2*>(to.sums + channel) = {sums_.o[m][d][2 * half],
                                                            sums_.o[m][d][2 * half + 1]};
         }
@@ -188,8 +191,9 @@ class PrefillBlock {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row() + 16 * m + 8 * half + lane / 4;
-        const float factor =
-            inverse_total(sums_.total[m][half], [&] { return shared_.visible.rows[row]; });
+        const float sink = sink_weight(p_, task, task.row + row, sums_.maximum[m][half]);
+        const float total = sums_.total[m][half] + sink;
+        const float factor = inverse_total(total, [&] { return shared_.visible.rows[row]; });
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           *reinterpret_cast<uint32_t*>(shared_.q + Swizzle<kDim>::at(row, d) + lane % 4 * 2) =
@@ -202,7 +206,7 @@ class PrefillBlock {
     for (int r = warp_row() + lane / kLanes; r < warp_row() + kWarpRows; r += kWarp / kLanes) {
       if (r >= end) break;
       T* out = static_cast<T*>(p_.out.data) + row_offset(p_, p_.out, task, task.row + r);
-      for (int chunk = lane % kLanes; chunk * 8 < head_dim(); chunk += kLanes) {
+      for (int chunk = lane % kLanes; chunk * 8 < value_dim(); chunk += kLanes) {
         *reinterpret_cast<uint4*>(out + chunk * 8) =
             *reinterpret_cast<const uint4*>(shared_.q + Swizzle<kDim>::at(r, chunk));
       }

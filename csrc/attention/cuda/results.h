@@ -45,7 +45,7 @@ struct WarpResults {
   INTP_DEVICE void combine(const AttentionLaunch& launch, const BlockTask& task,
                            const KeySpans32* visible) const {
     const AttentionParams& p = launch.params;
-    const int pairs = static_cast<int>(p.head_dim) / 2;
+    const int pairs = static_cast<int>(p.value_dim) / 2;
     const int rows = static_cast<int>(least(kRows, attention_rows(p) - task.row));
     for (int i = threadIdx.x; i < rows * pairs; i += kWarps * kWarp) {
       const int row = i / pairs, channel = i % pairs * 2;
@@ -69,7 +69,8 @@ struct WarpResults {
         *reinterpret_cast<float2*>(to.sums + channel) = {low, high};
       } else {
         T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row + row);
-        const float factor = inverse_total(total, [&] { return visible[row]; });
+        const float sink = sink_weight(p, task, task.row + row, maximum);
+        const float factor = inverse_total(total + sink, [&] { return visible[row]; });
         *reinterpret_cast<uint32_t*>(out + channel) = pack(T{}, low * factor, high * factor);
       }
     }

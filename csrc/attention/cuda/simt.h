@@ -89,10 +89,11 @@ class SimtBlock {
  private:
   INTP_DEVICE static int slices(const AttentionLaunch& launch) {
     const int channels = static_cast<int>(kSimtChannels);
-    return (static_cast<int>(launch.params.head_dim) + channels - 1) / channels;
+    return (static_cast<int>(launch.params.value_dim) + channels - 1) / channels;
   }
 
   INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
+  INTP_DEVICE int value_dim() const { return static_cast<int>(p_.value_dim); }
 
   INTP_DEVICE void add_scores(float (&scores)[kRows][kKeys], int begin) {
     const T* q = static_cast<const T*>(p_.q.data);
@@ -131,8 +132,8 @@ class SimtBlock {
 
   // Scores to weights in shared memory; the 16 threads of a row are a half of a warp.
   INTP_DEVICE void weigh(float (&scores)[kRows][kKeys], int begin) {
-    constexpr float kLog2E = 1.4426950408889634f;
-    const float factor = p_.scale * kLog2E;
+    const bool capped = p_.softcap > 0.0f;
+    const float factor = capped ? kLog2E : p_.scale * kLog2E;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int row = kRows * ty_ + i;
@@ -140,6 +141,7 @@ class SimtBlock {
       float found = kMasked;
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
+        if (capped) scores[i][j] = p_.softcap * tanhf(scores[i][j] * (p_.scale / p_.softcap));
         const bool sees = contains(visible, begin + tx_ + kSide * j);
         scores[i][j] = sees ? multiply_rounded(scores[i][j], factor) : kMasked;
         found = fmaxf(found, scores[i][j]);
@@ -170,7 +172,7 @@ class SimtBlock {
       for (int i = threadIdx.x; i < Shared::kValues * kSimtChannels; i += kThreads) {
         const int r = i / kSimtChannels, c = i % kSimtChannels;
         const int key = begin + first + r, channel = channel_ + c;
-        const bool read = channel < head_dim() && contains(shared_.visible.any, key);
+        const bool read = channel < value_dim() && contains(shared_.visible.any, key);
         shared_.v[r][c] = read ? elements_.value(task_, key, channel) : 0.0f;
       }
       __syncthreads();
@@ -202,16 +204,17 @@ class SimtBlock {
       if (row >= rows) continue;
       const Partial partial = partial_of(launch_, task_.head, task_.split, row);
       if (launch_.splits > 1 && task_.slice == 0 && tx_ == 0) *partial.stats = {maximum_[i], total};
+      const float sink = sink_weight(p_, task_, row, maximum_[i]);
       const auto visible = [&] { return shared_.visible.rows[row - task_.row]; };
       T* out = static_cast<T*>(p_.out.data) + row_offset(p_, p_.out, task_, row);
 #pragma unroll
       for (int c = 0; c < kChannels; ++c) {
         const int channel = channel_ + tx_ + kSide * c;
-        if (channel >= head_dim()) continue;
+        if (channel >= value_dim()) continue;
         if (launch_.splits > 1) {
           partial.sums[channel] = sums_[i][c];
         } else {
-          out[channel] = static_cast<T>(sums_[i][c] * inverse_total(total, visible));
+          out[channel] = static_cast<T>(sums_[i][c] * inverse_total(total + sink, visible));
         }
       }
     }

@@ -310,6 +310,8 @@ INTP_DEVICE uint32_t spread_bytes(uint32_t x, bool upper) {
 
 INTP_DEVICE float multiply_rounded(float a, float b) { return a * b; }
 
+INTP_DEVICE float fast_inverse(float x) { return 1.0f / x; }
+
 INTP_DEVICE float fast_exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 
 template <class Params>
