@@ -242,22 +242,22 @@ WRONG_RESULT = [
     Bug(
         "attention: a softcap of masked scores, too",
         PREFILL,
-        "sums_.weigh(scores, scale_factor(p_));",
-        "cap_scores(scores, p_);\n      sums_.weigh(scores, scale_factor(p_));",
+        "sums_.weigh(scores, shared_.scale.factor);",
+        "cap_scores(scores, shared_.scale);\n      sums_.weigh(scores, shared_.scale.factor);",
         (CAPPED,),
     ),
     Bug(
         "attention: a softcap of scores without their scale",
-        FRAGMENTS,
-        "2.0f * kLog2E * fabsf(p.scale) / p.softcap",
+        BLOCK,
+        "2.0f * kLog2E * size / p.softcap",
         "2.0f * kLog2E / p.softcap",
         (CAPPED,),
     ),
     Bug(
         "attention: capped scores scaled again",
         BLOCK,
-        "if (p.softcap > 0.0f) return kLog2E;",
-        "",
+        "/ p.softcap, kLog2E};",
+        "/ p.softcap, size * kLog2E};",
         (CAPPED,),
     ),
     Bug(

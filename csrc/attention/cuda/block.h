@@ -161,10 +161,17 @@ INTP_DEVICE float inverse_total(float total, const Visible& visible) {
 }
 
 // The scores of a scale s are q' k times |s|, with q' = q, -q or 0: then the largest score can be
-// found before scaling. Where a softcap has taken |s|, powers of e are left.
-INTP_DEVICE float scale_factor(const AttentionParams& p) {
-  if (p.softcap > 0.0f) return kLog2E;
-  return p.scale == 0.0f ? 1.0f : fabsf(p.scale) * kLog2E;
+// found before scaling.
+struct ScoreScale {
+  float softcap;  // 0: none
+  float capped;   // 2 |s| log2(e) / softcap: powers of two for the tanh of a softcap
+  float factor;   // |s| log2(e), or log2(e) after a softcap: powers of two for the weights
+};
+
+INTP_DEVICE ScoreScale score_scale(const AttentionParams& p) {
+  const float size = fabsf(p.scale);
+  if (p.softcap > 0.0f) return {p.softcap, 2.0f * kLog2E * size / p.softcap, kLog2E};
+  return {0.0f, 0.0f, size == 0.0f ? 1.0f : size * kLog2E};
 }
 
 // A pair of 16-bit elements of q, to q'.

@@ -81,7 +81,7 @@ class DecodeBlock {
   INTP_DEVICE void attend() {
     const TileShare share = share_tiles(launch_, shared_.visible.any, task_.split, kTile.keys);
     const auto first_key = [&](int n) { return tile_at(share.list, n) * kTile.keys; };
-    const float factor = scale_factor(p_);
+    const ScoreScale scale = score_scale(p_);
     int ahead = share.begin + warp_;  // next to be loaded
     int slot_ahead = 0, slot = 0;
     const auto copy_next = [&] {
@@ -105,11 +105,11 @@ class DecodeBlock {
 #pragma unroll
         for (int i = 0; i < 4; ++i) a[i] = queries_[c][i];
       });
-      cap_scores(scores, p_);
+      cap_scores(scores, scale);
       if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
         mask_scores<1, kTile.keys>(scores, shared_.visible.rows, begin);
       }
-      sums_.weigh(scores, factor);
+      sums_.weigh(scores, scale.factor);
       multiply_values<T, kDim, 1, kTile.keys>(sums_.o, scores, stage.v);
     }
   }

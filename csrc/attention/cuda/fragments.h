@@ -168,11 +168,10 @@ INTP_DEVICE void mask_scores(float (&s)[kM][kKeys / 8][4], const KeySpans32* vis
   }
 }
 
-// Scores to softcap * tanh(|scale| * score / softcap), before they are masked.
+// Scores to softcap * tanh(|s| * score / softcap), before they are masked.
 template <int kM, int kKeys8>
-INTP_DEVICE void cap_scores(float (&s)[kM][kKeys8][4], const AttentionParams& p) {
-  if (p.softcap == 0.0f) return;
-  const float factor = 2.0f * kLog2E * fabsf(p.scale) / p.softcap;
+INTP_DEVICE void cap_scores(float (&s)[kM][kKeys8][4], const ScoreScale& scale) {
+  if (scale.softcap == 0.0f) return;
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -180,8 +179,8 @@ INTP_DEVICE void cap_scores(float (&s)[kM][kKeys8][4], const AttentionParams& p)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         // tanh(x) = 1 - 2 / (1 + e^2x): to 2^-22, where 16 bits resolve 2^-11
-        const float power = fast_exp2(s[m][j][e] * factor);
-        s[m][j][e] = fmaf(-2.0f * p.softcap, fast_inverse(1.0f + power), p.softcap);
+        const float power = fast_exp2(s[m][j][e] * scale.capped);
+        s[m][j][e] = fmaf(-2.0f * scale.softcap, fast_inverse(1.0f + power), scale.softcap);
       }
     }
   }

@@ -184,7 +184,7 @@ class PackedBlock {
   // --- pages -------------------------------------------------------------------------------------
 
   INTP_DEVICE void attend_pages(const TileShare& share, int end) {
-    const float factor = scale_factor(p_);
+    const ScoreScale scale = score_scale(p_);
     int ahead = share.begin + warp_;  // next to be copied
     bool values_ahead = false;
     int slot_ahead = 0, slot = 0;
@@ -211,9 +211,9 @@ class PackedBlock {
       const int begin = tile_at(share.list, n) * kPageTokens;
       float scores[1][8][4];
       score_page(scores, next_stage(), begin);
-      cap_scores(scores, p_);
+      cap_scores(scores, scale);
       if (!shared_.visible.is_full({begin, begin + kPageTokens})) mask_page(scores, begin);
-      sums_.weigh(scores, factor);
+      sums_.weigh(scores, scale.factor);
       sum_page(scores, next_stage());
     }
     wait_copies<0>();
@@ -407,9 +407,10 @@ class PackedBlock {
     float scores[1][2][4];
     multiply_keys<T, kPackedDim, 1, 16>(
         scores, rows.k, [&](int, int c, uint32_t (&a)[4]) { load_query(2 * c, 2 * c + 1, a); });
-    cap_scores(scores, p_);
+    const ScoreScale scale = score_scale(p_);
+    cap_scores(scores, scale);
     mask_scores<1, 16>(scores, shared_.visible.rows, begin);
-    sums_.weigh(scores, scale_factor(p_));
+    sums_.weigh(scores, scale.factor);
     multiply_values<T, kPackedDim, 1, 16>(sums_.o, scores, rows.v);
   }
 

@@ -25,6 +25,7 @@ struct PrefillShared {
   // Of the block, where they take no registers of the main loop.
   BlockTask task;
   TileShare share;
+  ScoreScale scale;
 };
 
 template <class T, int kDim>
@@ -57,17 +58,17 @@ class PrefillBlock {
       float scores[kM][kTile.keys / 8][4];
       multiply_keys<T, kDim, kM, kTile.keys>(
           scores, shared_.k, [&](int m, int c, uint32_t (&a)[4]) { load_query(m, c, a); });
+      cap_scores(scores, shared_.scale);  // here: later there is no register for it at D = 128
       wait_copies<0>();
       __syncthreads();  // v has arrived, k has been used
       if (n + 1 < share.end) copy_tile(p_.k, head_dim(), shared_.k, first_key(n + 1));
       commit_copies();
 
-      cap_scores(scores, p_);
       const int begin = first_key(n);
       if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
         mask_scores<kM, kTile.keys>(scores, shared_.visible.rows + warp_row(), begin);
       }
-      sums_.weigh(scores, scale_factor(p_));
+      sums_.weigh(scores, shared_.scale.factor);
       multiply_values<T, kDim, kM, kTile.keys>(sums_.o, scores, shared_.v);
     }
     finish();
@@ -81,6 +82,7 @@ class PrefillBlock {
     __syncthreads();
     if (threadIdx.x == 0) {
       shared_.task = task;
+      shared_.scale = score_scale(p_);
       shared_.share = share_tiles(launch_, shared_.visible.any, task.split, kTile.keys);
     }
     wait_copies<0>();
