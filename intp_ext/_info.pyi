@@ -16,6 +16,8 @@ class AttentionProblem:
         window: int | None,
         block: int,
         sink: int,
+        first_key: Sequence[int] | None,
+        value_dim: int,
         /,
     ) -> None: ...
 

@@ -25,9 +25,10 @@ def count(op: str, name: str, x: object, least: int = 0) -> int:
 def number(op: str, name: str, x: object) -> float:
     if isinstance(x, bool) or not isinstance(x, (numbers.Real, torch.SymInt, torch.SymFloat)):
         raise TypeError(f"{op}: {name}: expected a number, got {type(x).__name__}")
-    if not -math.inf < x < math.inf:  # math.isfinite() takes no SymFloat
+    value = cast(float, x)
+    if not -math.inf < value < math.inf:  # math.isfinite() takes no SymFloat
         raise ValueError(f"{op}: {name}: expected a finite number, got {x}")
-    return cast(float, x)
+    return value
 
 
 def flag(op: str, name: str, x: object) -> bool:

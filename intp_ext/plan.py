@@ -106,9 +106,9 @@ def attention_plan(
         kv_bounds=kv_bounds,
         where=where,
     )
-    first_key = bounds.first_key
-    if first_key is not None:
-        first_key = first_key.expand(q_shape[0], -1).flatten().tolist()
+    first_key = None
+    if bounds.first_key is not None:
+        first_key = bounds.first_key.expand(q_shape[0], -1).flatten().tolist()
     problem = _info.AttentionProblem(
         q_shape,
         k_shape,

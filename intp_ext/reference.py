@@ -221,8 +221,8 @@ def attention(
         q = rotate(q, angles.take_along_dim(rows[..., None], dim=1), rope.attention_scaling)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     sizes = (bounds.size, bounds.block, bounds.sink)
-    scores = (scale, bounds.first_key, softcap, sinks)
-    out = attention_core(q, k, v, bounds.rows, *sizes, *scores)
+    first_key = bounds.first_key
+    out = attention_core(q, k, v, bounds.rows, *sizes, scale, first_key, softcap, sinks)
     if order is None:
         return out
     storage_rows = order.long().expand(q.shape[0], -1).argsort(dim=-1)  # the inverse permutation

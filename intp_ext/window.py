@@ -42,9 +42,8 @@ class Window:
         dense_from: absolute index of the first dense query; an int, int32 ``[B]``, or None for
             none.
         first_key: int32 ``[1 or B, Sq]``: the absolute index of the first key that each query row
-            sees. Any order, any values: below 0 is every key, beyond the query is the sink alone.
-            Keys and values between the first of a few neighboring queries and the last of them
-            must be finite.
+            sees, in any order. Below 0 it is every key; beyond the query, the sink alone. Where it
+            is beyond some queries, keys that no query sees may be read, and must be finite.
 
     Raises:
         TypeError: an argument is not an int (or, where allowed, not an int32 tensor).

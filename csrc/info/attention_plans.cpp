@@ -31,7 +31,7 @@ struct Problem {
   Problem(const Shape& q, const Shape& k, const std::string& dtype,
           const std::vector<std::array<int32_t, 5>>& rows, std::optional<int64_t> window,
           int64_t block, int64_t sink, std::optional<std::vector<int32_t>> first_keys,
-          int64_t v_channels)
+          int64_t value_dim)
       : first_key(std::move(first_keys)), p{} {
     for (const auto& row : rows) bounds.push_back({row[0], row[1], row[2], row[3], row[4]});
     p.type = dtype == "bfloat16"  ? FloatType::kBFloat16
@@ -43,7 +43,7 @@ struct Problem {
     p.queries = q[2];
     p.keys = k[2];
     p.head_dim = q[3];
-    p.value_dim = v_channels;
+    p.value_dim = value_dim;
     p.k.stride_h = k[2] * k[3];  // the tasks of decode depend on them
     p.k.stride_s = k[3];
     p.bounds = bounds.data();

@@ -327,22 +327,23 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    *states, bounds, first_key = ctx.saved_tensors  # q, k, v, sinks
+    *states, sinks, bounds, first_key = ctx.saved_tensors
     needed = (*ctx.needs_input_grad[:3], ctx.needs_input_grad[-1])
     again = torch.is_grad_enabled()  # create_graph=True: the result is differentiated again
 
-    def alias(x: torch.Tensor | None) -> torch.Tensor | None:
-        if x is None:
-            return None
+    def alias(x: torch.Tensor) -> torch.Tensor:
         return x.view_as(x) if again else x.detach().requires_grad_()
 
     with torch.enable_grad():
         # an alias of each, because q, k and v may be one tensor
-        q, k, v, sinks = aliases = [alias(x) for x in states]
-        seen = (bounds, *ctx.sizes)
-        scores = (ctx.scale, first_key, ctx.softcap, sinks)
-        out = reference.attention_core(q, k, v, *seen, *scores)
-        wanted = [x for x, need in zip(aliases, needed, strict=True) if need]
+        q, k, v = (alias(x) for x in states)
+        sinks = None if sinks is None else alias(sinks)
+        window, block, sink = ctx.sizes
+        out = reference.attention_core(
+            q, k, v, bounds, window, block, sink, ctx.scale, first_key, ctx.softcap, sinks
+        )
+        inputs = (q, k, v, sinks)
+        wanted = [x for x, need in zip(inputs, needed, strict=True) if need and x is not None]
         grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=again))
     *of_states, of_sinks = (next(grads) if need else None for need in needed)
     return (*of_states, *[None] * (len(ctx.needs_input_grad) - 4), of_sinks)

@@ -83,7 +83,7 @@ def test_sinks_are_as_good_as_eager(seen, dtype, device):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("dim", "value_dim"), [(192, 128), (40, 24), (32, 7), (264, 130)])
 def test_narrow_values_are_as_good_as_eager(dim, value_dim, dtype, device):
-    states = make(60, 700, dtype, dim, value_dim)
+    states = make(60, 330, dtype, dim, value_dim)
     check(device, states, window=Window(200, sink=9))
     check(device, states, window=Window(200, sink=9), sinks=SINKS, softcap=20.0)
 
