@@ -13,7 +13,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 log = logging.getLogger("intp_video")
 
@@ -141,40 +141,29 @@ def mask_makers(model: Any) -> tuple[str, ...]:
     return ("create_masks_for_generate", *((whole,) if hasattr(model, whole) else ()))
 
 
-def mask_queries(arguments: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The rows that transformers asks its mask interface for, in its own arguments, and the first.
+class MaskRows(NamedTuple):
+    """The rows that transformers asks its mask interface for.
 
-    ``cache_position`` up to 5.3, ``q_length, q_offset`` from 5.4 on: test_stock_equality.py. Taken
-    out of the arguments; nothing where neither is there.
+    Attributes:
+        arguments: in transformers' own words.
+        first: the index of the first, an int or a tensor ``[]``.
+        count: of the rows.
+    """
+
+    arguments: dict[str, Any]
+    first: Any
+    count: int
+
+
+def mask_rows(arguments: dict[str, Any]) -> MaskRows | None:
+    """Take out of the arguments which rows are asked for; None where they do not say it.
+
+    ``cache_position`` up to 5.3, ``q_length, q_offset`` from 5.4 on: test_stock_equality.py.
     """
     if (positions := arguments.pop("cache_position", None)) is not None:
-        return {"cache_position": positions}, positions[0]
-    queries: dict[str, Any] = {
-        n: arguments.pop(n) for n in ("q_length", "q_offset") if n in arguments
-    }
-    return (queries, queries["q_offset"]) if len(queries) == 2 else ({}, None)
-
-
-def is_causal(mask_function: Callable[..., Any]) -> bool:
-    """Whether a mask function is plain causal attention.
-
-    4.57, without a padding mask and a cache, adds a mask of packed sequences that packs nothing:
-    ``test_no_mask_and_no_cache``.
-    """
-    from transformers.masking_utils import and_masks, causal_mask_function
-
-    if mask_function is causal_mask_function:
-        return True
-    if getattr(mask_function, "__code__", None) is not and_masks(causal_mask_function).__code__:
-        return False
-    parts = _closure(mask_function)["mask_functions"]
-    packed = _closure(parts[-1]).get("packed_sequence_mask")
-    return parts[:-1] == (causal_mask_function,) and packed is not None and not bool(packed.any())
-
-
-def _closure(function: Callable[..., Any]) -> dict[str, Any]:
-    cells = (cell.cell_contents for cell in function.__closure__ or ())
-    return dict(zip(function.__code__.co_freevars, cells, strict=True))
+        return MaskRows({"cache_position": positions}, positions[0], positions.shape[0])
+    rows: dict[str, Any] = {n: arguments.pop(n) for n in ("q_length", "q_offset") if n in arguments}
+    return MaskRows(rows, rows["q_offset"], rows["q_length"]) if len(rows) == 2 else None
 
 
 # ---- video features ----

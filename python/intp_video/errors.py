@@ -4,7 +4,9 @@ Every error that a user's input can cause derives from `IntpVideoError`; each al
 built-in exception a caller would expect, so that ``except ValueError`` works as well.
 """
 
-__all__ = ["IntpVideoError", "ModelError", "VideoError"]
+from . import compat
+
+__all__ = ["IntpVideoError", "ModelError", "VideoError", "broken"]
 
 
 class IntpVideoError(Exception):
@@ -17,3 +19,12 @@ class VideoError(IntpVideoError, ValueError):
 
 class ModelError(IntpVideoError, ValueError):
     """A model that cannot be loaded, extended or written: which one, why, and what would work."""
+
+
+def broken(what: str) -> ModelError:
+    """The error of a part that transformers did not use as this package knows it."""
+    return ModelError(
+        f"{what}. The answer would be wrong, so there is none: the model or transformers "
+        f"{compat.transformers_version()} does not work as intp_video knows it (tested with "
+        f"{compat.OLDEST} to {compat.NEWEST_TESTED})"
+    )

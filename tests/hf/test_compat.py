@@ -12,7 +12,6 @@ import pytest
 import torch
 from hf.tiny_model import make_inputs, make_model
 from intp_video import compat
-from transformers.masking_utils import and_masks, causal_mask_function, or_masks
 
 
 @pytest.mark.parametrize(
@@ -78,29 +77,6 @@ def test_the_cache_in_an_output_and_in_a_tuple():
         as_tuple = model(**make_inputs(8), return_dict=False)
     assert compat.cache_of(output).get_seq_length() == compat.cache_of(as_tuple).get_seq_length()
     assert compat.cache_of((1, 2)) is None and compat.cache_of({}) is None
-
-
-def packed(ids):
-    """transformers' mask of packed sequences, as 4.57 makes it of every input."""
-    from transformers.masking_utils import packed_sequence_mask_function
-
-    return packed_sequence_mask_function(torch.tensor([ids]))
-
-
-@pytest.mark.parametrize(
-    ("mask_function", "causal"),
-    [
-        (causal_mask_function, True),
-        (and_masks(causal_mask_function, packed([0, 0, 0])), True),
-        (and_masks(causal_mask_function, packed([0, 0, 1])), False),
-        (or_masks(causal_mask_function, packed([0, 0, 0])), False),
-        (and_masks(causal_mask_function, causal_mask_function), False),
-        (lambda batch, head, query, key: key <= query, False),
-    ],
-    ids=["causal", "nothing-packed", "packed", "or", "twice", "a-function-of-your-own"],
-)
-def test_what_is_plain_causal(mask_function, causal):
-    assert compat.is_causal(mask_function) == causal
 
 
 @pytest.mark.parametrize(("tokens", "length"), [(-2, 3), (3, 3), (0, 5), (-9, 0), (9, 5)])

@@ -8,6 +8,7 @@ import pickle
 import sys
 
 import intp_video
+import intp_video.hook  # which registers its attention, once
 import pytest
 import torch
 from hf.tiny_model import cache_of, make_inputs, make_model, with_cache

@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 from hf.tiny_model import make_inputs, make_model
-from transformers import AttentionInterface, AttentionMaskInterface
 
 VARIANTS = [
     {},
@@ -71,5 +70,3 @@ def test_threads_that_extend_and_restore_models_of_their_own(stock_takes_threads
         for answers, expected in zip(pool.map(extend_and_ask, models), stock, strict=True):
             assert all(torch.equal(answer, expected) for answer in answers)
     assert llama.apply_rotary_pos_emb is original
-    assert "intp" not in AttentionInterface._global_mapping
-    assert "intp" not in AttentionMaskInterface._global_mapping

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hf.tiny_model import BOS, VIDEO, cache_of, make_inputs, make_model, with_cache
 from intp_video import ModelError, compat
+from intp_video.backend.carrier import make_carrier
 from transformers import AttentionMaskInterface, DynamicCache
 
 VARIANTS = [
@@ -60,14 +61,18 @@ def return_another_cache(model, monkeypatch):
     monkeypatch.setattr(text(model), "forward", copied)
 
 
+def put_mask_function(monkeypatch, function):
+    monkeypatch.setitem(AttentionMaskInterface._global_mapping, "intp", function)
+
+
 def drop_the_mask_function(model, monkeypatch):
     monkeypatch.delitem(AttentionMaskInterface._global_mapping, "intp")
 
 
 def keep_the_mask_of_an_earlier_pass(model, monkeypatch):
     """A mask that looks like ours, and is not of this pass."""
-    stale = torch.tensor([[0, 9, 0, 0, 9]], dtype=torch.int32, device=model.device)[:, None, None]
-    AttentionMaskInterface.register("intp", lambda *args, **kwargs: stale)
+    stale = make_carrier(None, 0, 9, 9, 1, model.device)
+    put_mask_function(monkeypatch, lambda *args, **kwargs: stale)
 
 
 def lose_the_padding(model, monkeypatch):
@@ -77,7 +82,7 @@ def lose_the_padding(model, monkeypatch):
     def without(*args, **kwargs):
         return mask(*args, **{**kwargs, "attention_mask": None})
 
-    AttentionMaskInterface.register("intp", without)
+    put_mask_function(monkeypatch, without)
 
 
 def rename_an_argument_of_masks(model, monkeypatch):
@@ -90,13 +95,14 @@ def rename_an_argument_of_masks(model, monkeypatch):
                 kwargs[f"new_{name}"] = kwargs.pop(name)
         return mask(*args, **kwargs)
 
-    AttentionMaskInterface.register("intp", renamed)
+    put_mask_function(monkeypatch, renamed)
 
 
 def masks_have_a_new_argument(model, monkeypatch):
     mask = AttentionMaskInterface._global_mapping["intp"]
-    AttentionMaskInterface.register(
-        "intp", lambda *args, **kwargs: mask(*args, **kwargs, block_sequence_ids=torch.ones(1))
+    put_mask_function(
+        monkeypatch,
+        lambda *args, **kwargs: mask(*args, **kwargs, block_sequence_ids=torch.ones(1)),
     )
 
 
@@ -107,7 +113,7 @@ def ask_for_the_mask_of_another_row(model, monkeypatch):
         name = "q_offset" if "q_offset" in kwargs else "cache_position"
         return mask(*args, **{**kwargs, name: kwargs[name] + 1})
 
-    AttentionMaskInterface.register("intp", shifted)
+    put_mask_function(monkeypatch, shifted)
 
 
 def replace_rotary_emb(model, monkeypatch):

@@ -230,7 +230,6 @@ class Handle:
 
     def _install(self, undo: ExitStack) -> None:
         model, outer, text = self.model, self._outer, self._text
-        undo.callback(attention.register())
         if self._fused:
             undo.callback(guard_rotation(text))
         undo.callback(self._restore_rotary)

@@ -6,27 +6,9 @@ from typing import Any
 
 import torch
 
+from ..backend.padding import padding_bounds, padding_has_holes
 from ..errors import ModelError
 from .passes import ForwardPass
-
-
-def padding_bounds(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 ``[B]`` lo and hi: each row's first kept key and the one after its last; or 0, 0."""
-    kept = attention_mask.bool()
-    length = kept.shape[1]
-    some = kept.any(-1)
-    lo = kept.int().argmax(-1)
-    hi = length - kept.flip(-1).int().argmax(-1)
-    return torch.where(some, lo, 0), torch.where(some, hi, 0)
-
-
-@torch.compiler.disable
-def padding_has_holes(attention_mask: torch.Tensor) -> tuple[bool, bool]:
-    """Whether some row of ``[B, K]`` has padding between kept keys, and whether one has padding at
-    its end, which will stand between kept keys as soon as a token follows."""
-    lo, hi = padding_bounds(attention_mask)
-    holes = (hi - lo) != attention_mask.bool().sum(-1)
-    return bool(holes.any()), bool((hi < attention_mask.shape[1]).any())
 
 
 def check_mask(mask: Any) -> None:

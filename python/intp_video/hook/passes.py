@@ -19,10 +19,10 @@ from transformers.cache_utils import Cache
 import intp_ext
 from intp_ext.operators.apply_rope import rotate
 from intp_ext.operators.rearrange import gather_tokens, inverse_order
-from intp_ext.window import sizes_of
 
 from .. import compat
-from ..errors import ModelError
+from ..backend.attention import as_autocast
+from ..errors import ModelError, broken
 from .sequence import Sequence
 
 UNTURNED = (
@@ -134,7 +134,6 @@ class ForwardPass:
         self.merged: int | None = None
         self.visual_tokens: int | None = None
         self._mask: torch.Tensor | None = None  # the one that attention was given last
-        self._bounds: tuple[torch.Tensor, intp_ext.Bounds] | None = None
         self._rotary_calls = 0
         self._turned: tuple[Any, Any] = (None, None)  # q and k of this layer, from the guard
         self._handed: Any = None  # what our cache layer returned for this layer's keys
@@ -150,14 +149,6 @@ class ForwardPass:
         if sink is None:
             sink = max(self.decoder.tokens_per_unit, default=0)
         return intp_ext.Window(first_key=self.first_key, sink=sink)
-
-    def bounds(self, carrier: torch.Tensor) -> intp_ext.Bounds:
-        """What a mask of ours carries, made once for all layers that are given it."""
-        if self._bounds is None or self._bounds[0] is not carrier:
-            sizes = sizes_of(self.window())
-            bounds = intp_ext.Bounds(carrier[:, 0, 0], *sizes, first_key=self.first_key)
-            self._bounds = carrier, bounds
-        return self._bounds[1]
 
     def bring_in_order(self, order: torch.Tensor) -> None:
         """The residual stream is in another order than time: ``order [B, S]``, time -> row."""
@@ -399,21 +390,6 @@ def _kind(module: Any) -> tuple:
             if isinstance(value, plain) and name != "layer_idx"
         )
     )
-
-
-def broken(what: str) -> ModelError:
-    """The error of a part that did not take part."""
-    return ModelError(
-        f"{what}. The answer would be wrong, so there is none: the model or transformers "
-        f"{compat.transformers_version()} does not work as intp_video knows it (tested with "
-        f"{compat.OLDEST} to {compat.NEWEST_TESTED})"
-    )
-
-
-def as_autocast(x: torch.Tensor) -> torch.Tensor:
-    """As torch's own attention takes it where autocast is on."""
-    device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def _told(mask: torch.Tensor | None) -> str:

@@ -1,0 +1,59 @@
+"""The keyword arguments that models hand to the attention interface, and what becomes of them.
+
+What would change the result is used or refused by name. Nothing is swallowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ModelError
+
+USED = {
+    "scaling": "the factor on the scores",
+    "is_causal": "where there is no mask",
+    "sliding_window": "must be the window that the mask has",
+    "dropout": "torch's attention only; our kernels refuse it: call `model.eval()`",
+}
+
+IGNORED = {
+    "position_ids": "the model has rotated q and k already",
+    "cache_position": "in the mask",
+    "logits_to_keep": "of other parts of a model",
+    "use_cache": "likewise",
+    "output_hidden_states": "likewise",
+    "output_router_logits": "likewise",
+    "return_dict": "likewise",
+    "num_items_in_batch": "likewise",
+}
+
+_PACKED = "sequences packed in a row are told apart by position_ids alone"
+REFUSED = {
+    "output_attentions": 'attention weights are never built; use attn_implementation="eager" (an '
+    "extended model: restore() first)",
+    "softcap": "the scores are not capped",
+    "s_aux": "there are no attention sinks of this kind",
+    "sinks": "there are no attention sinks of this kind",
+    "position_bias": "nothing is added to the scores",
+    "cu_seq_lens_q": _PACKED,
+    "cu_seq_lens_k": _PACKED,
+    "max_length_q": _PACKED,
+    "max_length_k": _PACKED,
+    "head_mask": "heads are not switched off",
+    "indices": "keys are not chosen one by one",
+    "block_indices": "blocks of keys are not chosen",
+}
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise ModelError for an argument that is not ignored, by its name; a value that says "no" is
+    no argument."""
+    for name, value in arguments.items():
+        if name in IGNORED or value is None or value is False:
+            continue
+        why = REFUSED.get(name, "intp_video does not know it")
+        raise ModelError(
+            f"the attention of this model takes {name}: {why}. The answer would be wrong, so there "
+            "is none"
+        )
