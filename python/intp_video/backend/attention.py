@@ -71,6 +71,11 @@ def intp_attention(
         return sdpa_attention(
             module, query, key, value, attention_mask, scaling, dropout, is_causal
         )
+    if value.shape[-1] != key.shape[-1]:
+        raise ModelError(
+            f"this model has values of {value.shape[-1]} channels and keys of {key.shape[-1]}, "
+            "which our kernels do not take"
+        )
     if dropout:
         raise ModelError(f"attention dropout {dropout} is not supported: call model.eval()")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
