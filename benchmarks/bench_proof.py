@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 import machine
 import torch
-from intp_video.hook import attention
+from intp_video.backend.arguments import check_arguments
+from intp_video.backend.carrier import make_carrier
 from intp_video.hook.passes import CURRENT, DecoderState, ForwardPass
 from intp_video.hook.sequence import Sequence
 from torch import nn
@@ -35,7 +36,7 @@ def proven_pass(layers: int):
     cache = SimpleNamespace(get_seq_length=lambda: next(lengths))  # asked before and after a pass
     query = torch.zeros(1, 32, 1, 128)
     key = torch.zeros(1, 32, 4096, 128)
-    mask = torch.zeros(1, 1, 1, 5, dtype=torch.int32)
+    mask = make_carrier(None, 0, 4096, 4096, 1, torch.device("cpu"))
     arguments = {"position_ids": None, "use_cache": True}
     output = {"cache": cache}
 
@@ -47,7 +48,7 @@ def proven_pass(layers: int):
         for module in modules:
             CURRENT.now.saw_rotation(query, key)
             CURRENT.now.saw_update(key, key)
-            attention.IGNORED.issuperset(arguments)
+            check_arguments(arguments)
             CURRENT.now.saw_attention(module, query, key, mask)
         now.finish(output, frequencies_are_ours=True)
         CURRENT.now = None

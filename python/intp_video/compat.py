@@ -147,12 +147,12 @@ class MaskRows(NamedTuple):
     Attributes:
         arguments: in transformers' own words.
         first: the index of the first, an int or a tensor ``[]``.
-        count: of the rows.
+        number: of the rows.
     """
 
     arguments: dict[str, Any]
     first: Any
-    count: int
+    number: int
 
 
 def mask_rows(arguments: dict[str, Any]) -> MaskRows | None:

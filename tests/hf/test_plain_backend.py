@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import re
+from pathlib import Path
 
-import intp_video.backend
 import pytest
 import torch
 import transformers
 from hf.stock import step_logits
 from hf.tiny_decoders import DECODERS, OWN_MASKS, REFUSED, make_decoder, make_tokens
 from intp_video import ModelError, compat
-from intp_video.backend import attention, fallback
+from intp_video.backend import arguments, attention, fallback
 from transformers import CompileConfig, DynamicCache
 
 TOLERANCE = 5e-6
@@ -247,7 +248,7 @@ def layer(**attributes):
 STATES = [torch.randn(1, 2, 4, 8, generator=torch.Generator().manual_seed(i)) for i in range(3)]
 
 
-@pytest.mark.parametrize("name", [*intp_video.backend.arguments.REFUSED, "an_argument_of_tomorrow"])
+@pytest.mark.parametrize("name", [*arguments.REFUSED, "an_argument_of_tomorrow"])
 def test_an_argument_that_changes_the_result_is_refused(name):
     with pytest.raises(ModelError, match=f"takes {name}: "):
         attention.intp_attention(layer(), *STATES, None, **{name: torch.ones(1)})
@@ -299,3 +300,23 @@ def test_a_model_with_attention_of_its_own_fails_rather_than_add_our_mask():
         assert "Float8" in str(error)
     else:  # 4.57 makes a mask that it knows
         torch.testing.assert_close(logits, stock(**tokens).logits, rtol=0, atol=TOLERANCE)
+
+
+# -- the page that says so ------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "backend.md").read_text()
+
+
+def test_the_page_has_every_argument():
+    written = re.findall(r"^\| `(\w+)` \| (used|ignored|refused) \| (.*) \|$", PAGE, re.M)
+    known = [
+        (name, fate, why)
+        for fate in ("used", "ignored", "refused")
+        for name, why in getattr(arguments, fate.upper()).items()
+    ]
+    assert written == known
+
+
+def test_the_page_names_every_decoder():
+    (listed,) = re.findall(r"random models\s+of: (.*?)\. Each", PAGE, re.S)
+    assert re.findall(r"`(\w+)`", listed) == list(DECODERS)

@@ -79,7 +79,8 @@ def intp_attention(
     if dropout:
         raise ModelError(f"attention dropout {dropout} is not supported: call model.eval()")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    output = attend(*(as_autocast(x) for x in (query, key, value)), bounds, scaling)
+    query, key, value = (as_autocast(x) for x in (query, key, value))
+    output = attend(query, key, value, bounds, scaling)
     return output.transpose(1, 2).contiguous(), None
 
 

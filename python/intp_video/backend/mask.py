@@ -74,7 +74,7 @@ class MaskRequest:
             if others[name] is not None:
                 raise ModelError(f"the masks of this model take {name}, which intp_video does not")
         return cls(
-            batch, rows.count, keys, rows.first, kv_offset, rule, padding, rows.arguments, others
+            batch, rows.number, keys, rows.first, kv_offset, rule, padding, rows.arguments, others
         )
 
     @property

@@ -6,7 +6,7 @@ stretch    scaling factor and frequencies;  rotary: replaces rotary_emb
 encoder    replaces get_video_features
 forward    wraps every forward pass;  passes: one pass, and its proof;  padding: its mask
 sequence   what lives as long as a cache;  cache: its layers
-attention  replaces the attention and the mask function
+attention  the attention and the mask function, before those of ../backend
 """
 
 from ..options import Options
