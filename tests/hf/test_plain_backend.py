@@ -6,11 +6,13 @@ import functools
 import re
 from pathlib import Path
 
+import intp_video
 import pytest
 import torch
 import transformers
 from hf.stock import step_logits
 from hf.tiny_decoders import DECODERS, OWN_MASKS, REFUSED, make_decoder, make_tokens
+from hf.tiny_families import FAMILIES
 from intp_video import ModelError, compat
 from intp_video.backend import arguments, attention, fallback
 from transformers import CompileConfig, DynamicCache
@@ -277,6 +279,11 @@ def test_attention_weights_are_refused():
         decoder("llama")(make_tokens()["input_ids"], output_attentions=True)
 
 
+def logits_of(model, inputs):
+    with torch.no_grad():
+        return model(**inputs).logits
+
+
 # -- how it is reached ----------------------------------------------------------------------------
 
 
@@ -300,6 +307,20 @@ def test_a_model_with_attention_of_its_own_fails_rather_than_add_our_mask():
         assert "Float8" in str(error)
     else:  # 4.57 makes a mask that it knows
         torch.testing.assert_close(logits, stock(**tokens).logits, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_video_model_on_it_is_extended_and_restored_as_any_other(family):
+    """Its vision tower asks for masks too, in the pass of the extended decoder."""
+    model, inputs = family.make_model(), family.make_inputs(8)
+    model.set_attn_implementation("eager")
+    eager = logits_of(model, inputs)
+    model.set_attn_implementation("intp")
+    plain = logits_of(model, inputs)
+    with intp_video.extend(model, 8, rope="none"):
+        extended = logits_of(model, inputs)
+    for ours in (plain, extended, logits_of(model, inputs)):
+        torch.testing.assert_close(ours, eager, rtol=0, atol=10 * TOLERANCE)
 
 
 # -- the page that says so ------------------------------------------------------------------------

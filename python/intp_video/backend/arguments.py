@@ -20,7 +20,9 @@ USED = {
 IGNORED = {
     "position_ids": "the model has rotated q and k already",
     "cache_position": "in the mask",
-    "logits_to_keep": "of other parts of a model",
+    "vision_feature_layer": "of other parts of a model",
+    "vision_feature_select_strategy": "likewise",
+    "logits_to_keep": "likewise",
     "use_cache": "likewise",
     "output_hidden_states": "likewise",
     "output_router_logits": "likewise",
