@@ -1,8 +1,8 @@
-"""What the tests found, for the pages: releases of transformers, shared memory of a block."""
+"""What is right, for the pages: releases of transformers, a trained decoder, shared memory."""
 
 from __future__ import annotations
 
-from tables_common import load, table
+from tables_common import CPU, load, paragraph, table
 
 RELEASES = "docs/transformers_matrix"
 SHARED_MEMORY = "docs/shared_memory"
@@ -33,8 +33,23 @@ def shared_memory() -> str:
     return table(("kernel", "head_dim", "bytes"), rows)
 
 
+def real_decoder() -> str:
+    found = load(f"{CPU}/real_decoder")
+    exact, rounded = found["results"]
+    return paragraph(
+        f"**A trained decoder.** {found['model']} reads {exact['prompt']} tokens, more than its "
+        f"window, and writes on. In float32, {exact['equal_tokens']} of {exact['tokens']} greedy "
+        f"tokens are those of sdpa, and logits of up to {exact['largest_logit']:.0f} differ by "
+        f"{exact['error']:.0e} at most. In bfloat16, {rounded['equal_tokens']} of "
+        f"{rounded['tokens']} tokens are those of sdpa; against float32, its logits are off by up "
+        f"to {rounded['stock_error']:.1f} and ours by {rounded['error']:.1f} "
+        "(`benchmarks/bench_real_decoder.py`)."
+    )
+
+
 BLOCKS = {
     "transformers": releases,
     "transformers-range": range_of_releases,
     "shared-memory": shared_memory,
+    "real-decoder": real_decoder,
 }
