@@ -107,7 +107,7 @@ def ask(
     return Answer(
         text=preparer.text_of(ids),
         token_ids=ids.tolist(),
-        frames=inputs["pixel_values_videos"].shape[1],
+        frames=round_up_to_groups(len(video), preparer.frames_per_group),
         prompt_tokens=inputs["input_ids"].shape[1],
         extension=repr(handle),
         factor=handle.factor,

@@ -61,7 +61,20 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
+# ---- the prompt ----
+
+
+def takes_token_types() -> bool:
+    """Whether models with positions in three directions find a video by ``mm_token_type_ids``.
+
+    Since 5.3.0; before, ``generate`` refuses an argument of that name:
+    ``test_token_types_are_given_to_releases_that_take_them``.
+    """
+    return _release(transformers_version() or "0") >= (5, 3)
+
+
 # ---- the cache ----
+
 
 _CACHE_ARGUMENTS = ("cache", "past_key_values")
 

@@ -9,33 +9,26 @@ from typing import Any
 import torch
 
 from .errors import ModelError
-from .frame_processor import FrameProcessor
 from .model_source import folder_of, load_config
-from .models import family_for
+from .processing import ModelFrames, VideoProcessing, processing_for
+from .processing.fixed import FixedSizeProcessing
 from .questions import checked_question
 from .reasons import in_one_line
-from .sampling import repeat_to_groups, round_up_to_groups
+from .sampling import round_up_to_groups
 from .video import Clip, read_video
-
-PROMPT = "USER: {video}\n{question} ASSISTANT:"  # the format Video-LLaVA was trained on
 
 
 @dataclass(frozen=True)
 class Preparer:
-    """What turns a clip and a question into model inputs: tokenizer, frame processor, sizes.
+    """What turns a clip and a question into model inputs: a tokenizer and a family's processing.
 
     Attributes:
         tokenizer: a Hugging Face tokenizer.
-        frame_processor: see :class:`FrameProcessor`.
-        video_token_id: the placeholder.
-        tokens_per_frame, frames_per_group: P and N.
+        processing: see :class:`~intp_video.processing.VideoProcessing`.
     """
 
     tokenizer: Any
-    frame_processor: FrameProcessor
-    video_token_id: int
-    tokens_per_frame: int
-    frames_per_group: int
+    processing: VideoProcessing
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, config: Any = None) -> Preparer:
@@ -51,55 +44,82 @@ class Preparer:
         from transformers import AutoTokenizer
 
         config = load_config(directory) if config is None else config
-        family_for(config)  # report an unknown model type before what it may lack
+        family = processing_for(config.model_type)  # an unknown one before what it may lack
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory)
         except Exception as error:  # whatever is wrong with the files: KeyError, TypeError, ...
             raise ModelError(f"{directory}: no tokenizer: {in_one_line(error)}") from error
-        return cls._build(tokenizer, FrameProcessor.from_directory(folder_of(directory)), config)
+        return cls(tokenizer, family.from_directory(folder_of(directory), config))
 
     @classmethod
     def from_processor(cls, processor: Any, config: Any) -> Preparer:
         """From a Hugging Face processor: its tokenizer and its video or image processor."""
+        family = processing_for(config.model_type)
         for name in ("video_processor", "image_processor"):
             values = getattr(processor, name, None)
             if values is not None and hasattr(values, "image_mean"):
-                return cls._build(
-                    processor.tokenizer, FrameProcessor.from_values(vars(values)), config
+                template = getattr(processor, "chat_template", None)
+                processing = family.from_values(
+                    vars(values), config, type(values).__name__, template
                 )
+                return cls(processor.tokenizer, processing)
         raise ModelError(
             f"{type(processor).__name__} has neither a video_processor nor an image_processor"
         )
 
-    @classmethod
-    def _build(cls, tokenizer: Any, frame_processor: FrameProcessor, config: Any) -> Preparer:
-        family = family_for(config)
-        return cls(
-            tokenizer,
-            frame_processor,
-            family.placeholder_id(config),
-            family.tokens_per_frame(config),
-            family.frames_per_group(config),
-        )
+    @property
+    def video_token_id(self) -> int:
+        """The placeholder, which stands for images too in some families."""
+        return self.processing.placeholder_id
+
+    @property
+    def frames_per_group(self) -> int:
+        """Frames that the video encoder looks at together."""
+        return self.processing.frames_per_unit
+
+    @property
+    def frame_processor(self) -> Any:
+        """Of a family with frames of one size, see
+        :class:`~intp_video.processing.frame_processor.FrameProcessor`.
+
+        Raises:
+            ModelError: the size of the family's frames depends on the video.
+        """
+        return self._fixed_size().frame_processor
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Of a family with frames of one size.
+
+        Raises:
+            ModelError: the size of the family's frames depends on the video.
+        """
+        return self._fixed_size().tokens_per_frame
+
+    def _fixed_size(self) -> FixedSizeProcessing:
+        if not isinstance(self.processing, FixedSizeProcessing):
+            raise ModelError(
+                f"{type(self.processing).__name__}: frames have as many tokens as their size and "
+                "number ask for; expected a family with frames of one size"
+            )
+        return self.processing
 
     def __call__(self, clip: Clip, question: str) -> dict[str, torch.Tensor]:
-        """Inputs for one clip and one question; the clip's frames are repeated up to whole groups.
+        """Inputs for one clip and one question; some frames are repeated where the last group would
+        not be whole.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` int64 ``[1, S]``, ``pixel_values_videos`` float32
-            ``[1, M, 3, height, width]``.
+            ``input_ids`` and ``attention_mask`` int64 ``[1, S]``, and what the family's model takes
+            beside them: for Video-LLaVA ``pixel_values_videos`` float32 ``[1, M, 3, height,
+            width]``.
 
         Raises:
             TypeError, ValueError: see :meth:`check_question`.
+            ModelError: the checkpoint's tokenizer or chat template is not made for videos.
         """
         question = self.check_question(question)
-        clip = clip.take(repeat_to_groups(len(clip), self.frames_per_group))
-        ids = self.prompt_ids(question, len(clip))
-        return {
-            "input_ids": ids,
-            "attention_mask": torch.ones_like(ids),
-            "pixel_values_videos": self.frame_processor(clip.frames)[None],
-        }
+        made = self.processing.frames(clip.frames, clip.timestamps, clip.duration)
+        return self._with_text(made, question)
 
     def check_question(self, question: Any, caller: str = "prepare") -> str:
         """The question, without space around it, if a prompt can be made of it.
@@ -115,23 +135,21 @@ class Preparer:
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def prompt_ids(self, question: str, frames: int) -> torch.Tensor:
-        """The prompt alone, int64 ``[1, S]``, with ``tokens_per_frame`` placeholders per frame.
+        """The prompt alone, int64 ``[1, S]``, of a family with frames of one size.
+
+        Frames are taken to be a second apart, where the family's prompt tells their time.
 
         Raises:
             TypeError, ValueError: see :meth:`check_question`.
+            ModelError: the size of the family's frames depends on the video.
         """
         question = self.check_question(question)
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.video_token_id)
-        prompt = PROMPT.format(video=placeholder, question=question)
-        ids = self.tokenizer(prompt, return_tensors="pt").input_ids  # [1, s], one placeholder
-        at = (ids[0] == self.video_token_id).nonzero()
-        if len(at) != 1:
-            raise ModelError(f"the tokenizer does not keep {placeholder} as one token")
-        at = int(at)
-        video = torch.full(
-            (1, frames * self.tokens_per_frame), self.video_token_id, dtype=ids.dtype
-        )
-        return torch.cat((ids[:, :at], video, ids[:, at + 1 :]), dim=1)
+        units = self._fixed_size().units_of([float(second) for second in range(frames)])
+        return self._with_text(ModelFrames({}, units), question)["input_ids"]
+
+    def _with_text(self, made: ModelFrames, question: str) -> dict[str, torch.Tensor]:
+        ids, more = self.processing.text(made, question, self.tokenizer)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **made.tensors, **more}
 
 
 def prepare(
@@ -150,13 +168,13 @@ def prepare(
             processor (with ``config``).
         video: a file, or a :class:`Clip` that has already been read (``frames`` is then unused).
         question: in words.
-        frames: frames to sample, at segment centers; rounded up to whole groups.
+        frames: frames to sample, at segment centers; rounded up to whole groups of the family: 8
+            of Video-LLaVA, a temporal patch of the Qwen family.
         backend: video decoder, see :func:`read_video`.
         config: the model's config, for a Hugging Face processor.
 
     Returns:
-        ``input_ids``, ``attention_mask`` int64 ``[1, S]``; ``pixel_values_videos`` float32
-        ``[1, M, 3, height, width]``.
+        What :meth:`Preparer.__call__` returns.
 
     Raises:
         VideoError: the video cannot be read.

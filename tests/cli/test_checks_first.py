@@ -8,8 +8,8 @@ import intp_video
 import pytest
 import torch
 from huggingface_hub import errors
-from intp_video.frame_processor import FrameProcessor
 from intp_video.preparation import Preparer
+from intp_video.processing.frame_processor import FrameProcessor
 from safetensors.torch import load_file, save_file
 
 

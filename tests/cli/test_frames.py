@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from intp_video.contact_sheet import contact_sheet
-from intp_video.frame_processor import FrameProcessor
 from intp_video.grouping import encoder_order
 from intp_video.lab.random_model import make_random_model
+from intp_video.processing.frame_processor import FrameProcessor
 from intp_video.sampling import sample_indices
 from intp_video.video import read_video
 from PIL import Image

@@ -11,7 +11,7 @@ import intp_video
 import numpy as np
 import pytest
 import torch
-from intp_video.frame_processor import FrameProcessor
+from intp_video.processing.frame_processor import FrameProcessor
 from intp_video.video import Clip
 from PIL import Image
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hf.tiny_model import BOS, TOKENS_PER_FRAME, VIDEO, cache_of
 from intp_video import ModelError, Preparer, Session
+from intp_video.processing.video_llava import VideoLlavaProcessing
 
 TOLERANCE = 1e-5
 
@@ -39,7 +40,10 @@ def preparer():
     def process(frames):  # uint8 [M, 16, 16, 3] -> float [M, 3, 16, 16]
         return frames.permute(0, 3, 1, 2) / 64 - 2
 
-    return Preparer(Tokenizer(), process, VIDEO, TOKENS_PER_FRAME, 8)
+    processing = VideoLlavaProcessing(
+        placeholder_id=VIDEO, frame_processor=process, tokens_per_frame=TOKENS_PER_FRAME
+    )
+    return Preparer(Tokenizer(), processing)
 
 
 def make_frames(count):

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         times = (sample_indices(SHAPES_FRAMES, arm.frames) + 0.5) / SHAPES_FRAMES
         seen.append(int(world.visible(times)[0].any(axis=0).sum()))
         with stages.stage("picture") as stage, write_atomically(picture := _picture(out, arm)) as f:
-            box = preparer.frame_processor.seen(*clip.frames.shape[1:3])
+            box = preparer.processing.seen(*clip.frames.shape[1:3])
             contact_sheet(clip, preparer.frames_per_group, seen=box).save(f, format="PNG")
             stage.detail = picture
     right = [

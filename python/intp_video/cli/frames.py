@@ -150,7 +150,7 @@ def _model(args: argparse.Namespace) -> tuple[int, Callable[[int, int], Box]]:
             "--frames-per-group: expected without --model, which says it "
             f"({preparer.frames_per_group}), got both"
         )
-    return preparer.frames_per_group, preparer.frame_processor.seen
+    return preparer.frames_per_group, preparer.processing.seen
 
 
 def _center_square(height: int, width: int) -> Box:

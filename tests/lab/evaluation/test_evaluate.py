@@ -171,9 +171,8 @@ def test_another_model_of_the_same_weights_is_another_model(model_dir, questions
     elif what == "generation_config":
         model.generation_config.repetition_penalty = 1.5
     elif what == "frame_processor":
-        preparer = replace(
-            preparer, frame_processor=replace(preparer.frame_processor, mean=(0,) * 3)
-        )
+        other = replace(preparer.frame_processor, mean=(0,) * 3)
+        preparer = replace(preparer, processing=replace(preparer.processing, frame_processor=other))
     else:
         preparer.tokenizer.add_tokens(["how many"])
     with pytest.raises(ModelError, match=rf"another run \(other {named}\)"):

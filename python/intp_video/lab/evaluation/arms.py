@@ -101,7 +101,8 @@ class Arm:
             change = _permuted(order)
         elif self.method == "pooled":
             tokens = max(1, per_group * tokens // self.frames)
-            preparer = replace(preparer, tokens_per_frame=tokens)
+            processing = replace(preparer.processing, tokens_per_frame=tokens)
+            preparer = replace(preparer, processing=processing)
             change = _pooled(tokens)
         with extend(model, self.frames, **self._options()):
             features = outer.get_video_features
