@@ -1,8 +1,12 @@
 import pytest
 import torch
-from hf import tiny_model
-from hf.tiny_model import make_model
+from hf.with_torchvision import has_torchvision
 from ops.devices import DEVICES
+
+has_torchvision()  # before transformers finds it: a broken one breaks every model
+
+from hf import tiny_model  # noqa: E402
+from hf.tiny_model import make_model  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

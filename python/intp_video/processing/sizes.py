@@ -84,7 +84,7 @@ def patch_budget_size(height: int, width: int, patch: int, most: int, pool: int)
         pool: patches that become one token, in each direction; sides are whole tokens.
 
     Raises:
-        ValueError: the frame is so narrow that no such size exists.
+        ValueError: no such size exists.
     """
     token = patch * pool
     scale = math.sqrt(most * patch**2 / (height * width))
@@ -95,7 +95,9 @@ def patch_budget_size(height: int, width: int, patch: int, most: int, pool: int)
     elif wide == 0 and high > 0:
         high, wide = min(height // width * token, longest), token
     if not 0 < high * wide <= most * patch**2:
-        raise ValueError(f"frames: expected sides nearer to each other, got {height} x {width}")
+        raise ValueError(
+            f"frames: expected at least a token's patches for {height} x {width}, got {most}"
+        )
     return high, wide
 
 
