@@ -73,6 +73,19 @@ def takes_token_types() -> bool:
     return _release(transformers_version() or "0") >= (5, 3)
 
 
+def gemma4_counts_frames() -> bool:
+    """Whether Gemma 4 takes the frames of all videos in one row, and how many are of each.
+
+    Since a release between 5.17.0 and 5.20.2; before, each video has a dimension of its own:
+    ``test_inputs_are_those_that_transformers_makes``.
+    """
+    try:
+        from transformers.models.gemma4.modeling_gemma4 import Gemma4Model
+    except ImportError:  # a release without it
+        return True
+    return "num_frames_per_video" in inspect.signature(Gemma4Model.forward).parameters
+
+
 # ---- the cache ----
 
 

@@ -85,7 +85,7 @@ class Preparer:
         Raises:
             ModelError: the size of the family's frames depends on the video.
         """
-        return self._fixed_size().frame_processor
+        return self.fixed_size.frame_processor
 
     @property
     def tokens_per_frame(self) -> int:
@@ -94,9 +94,15 @@ class Preparer:
         Raises:
             ModelError: the size of the family's frames depends on the video.
         """
-        return self._fixed_size().tokens_per_frame
+        return self.fixed_size.tokens_per_frame
 
-    def _fixed_size(self) -> FixedSizeProcessing:
+    @property
+    def fixed_size(self) -> FixedSizeProcessing:
+        """The processing of a family with frames of one size.
+
+        Raises:
+            ModelError: the size of the family's frames depends on the video.
+        """
         if not isinstance(self.processing, FixedSizeProcessing):
             raise ModelError(
                 f"{type(self.processing).__name__}: frames have as many tokens as their size and "
@@ -144,7 +150,7 @@ class Preparer:
             ModelError: the size of the family's frames depends on the video.
         """
         question = self.check_question(question)
-        units = self._fixed_size().units_of([float(second) for second in range(frames)])
+        units = self.fixed_size.units_of([float(second) for second in range(frames)])
         return self._with_text(ModelFrames({}, units), question)["input_ids"]
 
     def _with_text(self, made: ModelFrames, question: str) -> dict[str, torch.Tensor]:

@@ -103,7 +103,8 @@ class Checkpoint:
     def processing(self):
         family = processing_for(self.model_type)
         name = f"{family.shown_as}_token_id"
-        config = SimpleNamespace(**{name: token_id(self.placeholder)}, **self.config)
+        placeholder = {name: token_id(self.placeholder)}
+        config = SimpleNamespace(model_type=self.model_type, **placeholder, **self.config)
         return family.from_values({**family.defaults, **self.values}, config)
 
     def tokenizer(self, template: str | None = None) -> PreTrainedTokenizerFast:
@@ -263,7 +264,7 @@ CHECKPOINTS = [
         _SQUARE_28,
         "<IMG_CONTEXT>",
         "<video>",
-        vision(28, [14, 14], downsample_ratio=0.5),
+        vision(28, [14, 14], image_seq_length=1),
         {"image_seq_length": 1},
         {
             "start_image_token": "<img>",
@@ -280,7 +281,7 @@ CHECKPOINTS = [
         {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}},
         "<video>",
         "<video>",
-        vision(56, 14),
+        vision(56, 14, spatial_pool_stride=2),
         {"patch_size": 14},
     ),
     Checkpoint(

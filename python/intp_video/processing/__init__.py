@@ -7,6 +7,7 @@ of patches. The rules of size are in :mod:`.sizes`, the text around a video in :
 from __future__ import annotations
 
 from ..errors import ModelError
+from ..models import WHY_NOT
 from .base import VideoProcessing
 from .gemma4 import Gemma4Processing
 from .glm4v import Glm4vProcessing, Glm46vProcessing
@@ -54,8 +55,10 @@ def processing_for(model_type: str | None) -> type[VideoProcessing]:
     """How the inputs of a model type are made.
 
     Raises:
-        ModelError: a model type that is not known; the message lists those that are.
+        ModelError: a model type that is not known, or known not to work; the message says which.
     """
+    if model_type in WHY_NOT:
+        raise ModelError(f"model type {model_type!r} cannot be extended: {WHY_NOT[model_type]}")
     if model_type not in PROCESSING:
         raise ModelError(
             f"model type {model_type!r} is not known; known: {', '.join(sorted(PROCESSING))}"

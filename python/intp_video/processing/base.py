@@ -18,6 +18,7 @@ from .prompt import chat_prompt, cut_at, token_ids
 from .values import read_chat_template, read_values
 
 Frames = np.ndarray | torch.Tensor  # uint8 [T, H, W, 3], RGB
+Times = Sequence[float] | np.ndarray  # seconds, one for each frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +84,13 @@ class VideoProcessing(ABC):
         count: int,
         height: int,
         width: int,
-        times: Sequence[float],
+        times: Times,
         duration: float | None = None,
     ) -> Units:
         """What :meth:`frames` tells of so many frames of that size, before any is seen."""
 
     @abstractmethod
-    def frames(
-        self, frames: Frames, times: Sequence[float], duration: float | None = None
-    ) -> ModelFrames:
+    def frames(self, frames: Frames, times: Times, duration: float | None = None) -> ModelFrames:
         """The tensors that the model takes.
 
         Args:
@@ -158,11 +157,11 @@ def _placeholder_id(config: Any, shown_as: str) -> int:
     raise ModelError(f"config: expected {shown_as}_token_id, got none")
 
 
-def checked_times(times: Sequence[float], count: int, caller: str) -> list[float]:
+def checked_times(times: Times, count: int, caller: str) -> list[float]:
     """Raises a ValueError unless there is a time for each frame."""
-    times = [float(time) for time in times]
-    if len(times) != count:
+    seconds = [float(time) for time in times]
+    if len(seconds) != count:
         raise ValueError(
-            f"{caller}: times: expected one for each of {count} frames, got {len(times)}"
+            f"{caller}: times: expected one for each of {count} frames, got {len(seconds)}"
         )
-    return times
+    return seconds

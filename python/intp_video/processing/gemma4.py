@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from .base import Frames, VideoProcessing, checked_times
+from .. import compat
+from .base import Frames, Times, VideoProcessing, checked_times
 from .model_frames import ModelFrames, Units
 from .pixels import BICUBIC, PixelValues, checked_frames, chunks
 from .prompt import special_token
@@ -20,7 +21,8 @@ from .values import expect, whole
 class Gemma4Processing(VideoProcessing):
     """``pixel_values_videos`` float32 ``[F, most, 3 * patch * patch]``, zeros after a frame's own
     patches; ``video_position_ids`` int64 ``[F, most, 2]``, column and row, -1 there;
-    ``num_frames_per_video`` int64 ``[1]``. One frame is a unit.
+    ``num_frames_per_video`` int64 ``[1]``. Older releases of transformers take the first two with
+    one more dimension, of videos, and no number. One frame is a unit.
 
     Attributes:
         pixels: what becomes of a pixel.
@@ -66,23 +68,28 @@ class Gemma4Processing(VideoProcessing):
         count: int,
         height: int,
         width: int,
-        times: Sequence[float],
+        times: Times,
         duration: float | None = None,
     ) -> Units:
-        times = checked_times(times, count, type(self).__name__)
-        size = patch_budget_size(
+        seconds = checked_times(times, count, type(self).__name__)
+        high, wide = self._patches(height, width)
+        tokens = high * wide // self.pooling_kernel_size**2
+        return Units(
+            count, 1, (tokens,) * count, tuple(seconds), duration, grid=(count, high, wide)
+        )
+
+    def _patches(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches of a frame of that size."""
+        high, wide = patch_budget_size(
             height, width, self.patch_size, self.most, self.pooling_kernel_size
         )
-        high, wide = (side // self.patch_size for side in size)
-        tokens = high * wide // self.pooling_kernel_size**2
-        return Units(count, 1, (tokens,) * count, tuple(times), duration, grid=(count, high, wide))
+        return high // self.patch_size, wide // self.patch_size
 
-    def frames(
-        self, frames: Frames, times: Sequence[float], duration: float | None = None
-    ) -> ModelFrames:
+    def frames(self, frames: Frames, times: Times, duration: float | None = None) -> ModelFrames:
         frames = checked_frames(frames, type(self).__name__)
-        units = self.units(*frames.shape[:3], times, duration)
-        count, high, wide = units.grid
+        count, height, width, _ = frames.shape
+        units = self.units(count, height, width, times, duration)
+        high, wide = self._patches(height, width)
         patch = self.patch_size
         rows = torch.zeros((count, self.most, 3 * patch**2))
         for start, pixels in chunks(frames):
@@ -92,11 +99,11 @@ class Gemma4Processing(VideoProcessing):
         positions = torch.full((count, self.most, 2), -1)
         row, column = torch.meshgrid(torch.arange(high), torch.arange(wide), indexing="ij")
         positions[:, : high * wide] = torch.stack((column, row), dim=-1).flatten(0, 1)
-        tensors = {
-            "pixel_values_videos": rows,
-            "video_position_ids": positions,
-            "num_frames_per_video": torch.tensor([count]),
-        }
+        tensors = {"pixel_values_videos": rows, "video_position_ids": positions}
+        if compat.gemma4_counts_frames():
+            tensors["num_frames_per_video"] = torch.tensor([count])
+        else:
+            tensors = {name: tensor[None] for name, tensor in tensors.items()}
         return ModelFrames(tensors, units)
 
     def _marker(self, placeholder: str, tokenizer: Any) -> str:

@@ -17,7 +17,7 @@ from .sizes import Size, smart_video_size
 class Glm4vProcessing(GridProcessing):
     """The bounds are of all frames together; the placeholder is that of images."""
 
-    model_types = ("glm4v", "glm4v_moe")
+    model_types: ClassVar[tuple[str, ...]] = ("glm4v", "glm4v_moe")
     shown_as = "image"
     token_types = True
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -55,7 +55,7 @@ class Glm4vProcessing(GridProcessing):
 class Glm46vProcessing(Glm4vProcessing):
     """GLM-4.6V: the same with tenths of a second."""
 
-    model_types = ("glm46v",)
+    model_types: ClassVar[tuple[str, ...]] = ("glm46v",)
 
     def _stamp(self, second: float) -> str:
         return f"{second:.1f} seconds"

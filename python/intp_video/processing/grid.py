@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .base import Frames, VideoProcessing, checked_times
+from .base import Frames, Times, VideoProcessing, checked_times
 from .model_frames import ModelFrames, Units
 from .patches import patchify
 from .pixels import PixelValues, checked_frames, chunks
@@ -67,20 +67,20 @@ class GridProcessing(VideoProcessing):
         count: int,
         height: int,
         width: int,
-        times: Sequence[float],
+        times: Times,
         duration: float | None = None,
     ) -> Units:
-        times = checked_times(times, count, type(self).__name__)
-        times += times[-1:] * (-count % self.temporal_patch_size)
+        seconds = checked_times(times, count, type(self).__name__)
+        seconds += seconds[-1:] * (-count % self.temporal_patch_size)
         high, wide = (side // self.patch_size for side in self.size(count, height, width))
-        deep = len(times) // self.temporal_patch_size
+        deep = len(seconds) // self.temporal_patch_size
         return Units(
-            frames=len(times),
+            frames=len(seconds),
             frames_per_unit=self.temporal_patch_size,
             tokens=(high * wide // self.merge_size**2,) * deep,
             seconds=tuple(
-                self._second(times[start : start + self.temporal_patch_size])
-                for start in range(0, len(times), self.temporal_patch_size)
+                self._second(seconds[start : start + self.temporal_patch_size])
+                for start in range(0, len(seconds), self.temporal_patch_size)
             ),
             duration=duration,
             grid=(deep, high, wide),
@@ -90,16 +90,16 @@ class GridProcessing(VideoProcessing):
         """The time of a unit whose frames have these times."""
         return times[0]
 
-    def frames(
-        self, frames: Frames, times: Sequence[float], duration: float | None = None
-    ) -> ModelFrames:
+    def frames(self, frames: Frames, times: Times, duration: float | None = None) -> ModelFrames:
         frames = checked_frames(frames, type(self).__name__)
-        if len(frames) == 0:
+        count, height, width, _ = frames.shape
+        if count == 0:
             raise ValueError(f"{type(self).__name__}: frames: expected at least one, got none")
-        units = self.units(*frames.shape[:3], times, duration)
-        if missing := units.frames - len(frames):
+        units = self.units(count, height, width, times, duration)
+        if missing := units.frames - count:
             frames = torch.cat((frames, frames[-1:].expand(missing, -1, -1, -1)))
-        deep, high, wide = units.grid
+        high, wide = (side // self.patch_size for side in self.size(count, height, width))
+        deep = len(units.tokens)
         rows = torch.empty((deep * high * wide, 3 * self.temporal_patch_size * self.patch_size**2))
         for start, pixels in chunks(frames, self.temporal_patch_size):
             pixels = self.pixels.resize(pixels, (high * self.patch_size, wide * self.patch_size))
@@ -114,6 +114,6 @@ class GridProcessing(VideoProcessing):
         tensors = {"pixel_values_videos": rows, "video_grid_thw": torch.tensor([units.grid])}
         return self._finished(ModelFrames(tensors, units), times)
 
-    def _finished(self, made: ModelFrames, times: Sequence[float]) -> ModelFrames:
+    def _finished(self, made: ModelFrames, times: Times) -> ModelFrames:
         """With what the family's model takes besides rows and grid."""
         return made

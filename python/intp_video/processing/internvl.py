@@ -27,10 +27,6 @@ class InternvlProcessing(FixedSizeProcessing):
         "do_center_crop": False,
     }
 
-    @staticmethod
-    def _tokens(rows: int, columns: int, config: Any) -> int:
-        return int(rows * config.downsample_ratio) * int(columns * config.downsample_ratio)
-
     def _tensors(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"pixel_values": pixels}
 

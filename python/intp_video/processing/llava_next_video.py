@@ -24,10 +24,6 @@ class LlavaNextVideoProcessing(FixedSizeProcessing):
         "crop_size": {"height": 224, "width": 224},
     }
 
-    @staticmethod
-    def _tokens(rows: int, columns: int, config: Any) -> int:
-        return rows * columns // 4
-
     def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
         if has_template(tokenizer, self.chat_template):
             return super()._prompt(marker, question, tokenizer)

@@ -23,10 +23,6 @@ class LlavaOnevisionProcessing(FixedSizeProcessing):
         "do_center_crop": False,
     }
 
-    @staticmethod
-    def _tokens(rows: int, columns: int, config: Any) -> int:
-        return -(-rows // 2) * -(-columns // 2)
-
     def _video_text(
         self, units: Units, placeholder: str, tokenizer: Any
     ) -> tuple[str, Sequence[int]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
+from .base import Times
 from .grid import GridProcessing
 from .model_frames import ModelFrames
 from .pixels import BICUBIC, CLIP
@@ -60,7 +61,7 @@ class Qwen25VlProcessing(Qwen2VlProcessing):
     model_types = ("qwen2_5_vl",)
     seconds_named: ClassVar[str] = "second_per_grid_ts"
 
-    def _finished(self, made: ModelFrames, times: Sequence[float]) -> ModelFrames:
+    def _finished(self, made: ModelFrames, times: Times) -> ModelFrames:
         seconds = self.temporal_patch_size * _spacing(times, made.units.duration)
         made.tensors[self.seconds_named] = torch.tensor([seconds])
         return made
@@ -98,7 +99,7 @@ class Qwen3OmniProcessing(Qwen25OmniProcessing):
     }
 
 
-def _spacing(times: Sequence[float], duration: float | None) -> float:
+def _spacing(times: Times, duration: float | None) -> float:
     """Seconds from a frame to the next; for one alone it decides nothing."""
     if duration is not None:
         return duration / len(times)

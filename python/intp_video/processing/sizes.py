@@ -63,6 +63,9 @@ def smart_video_size(
 ) -> Size:
     """Qwen3-VL, GLM-4V: as :func:`smart_size`, but the bounds are of all frames together.
 
+    An odd number of frames counts as its neighbour divisible by four. transformers 5.0 to 5.10
+    counted the next even one.
+
     Args:
         frames: of the video; fewer than one temporal patch count as one.
         temporal: frames in a temporal patch.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from .base import Frames
-from .fixed import FixedSizeProcessing, patch_size
+from .fixed import FixedSizeProcessing
 from .model_frames import Units
 from .number_words import number_words
 from .pixels import HALF, LANCZOS, PixelValues, checked_frames, chunks
@@ -41,7 +41,7 @@ class SquaredFrames:
     def __call__(self, frames: Frames) -> torch.Tensor:
         """uint8 ``[T, H, W, 3]`` -> float32 ``[T, 3, side, side]``."""
         frames = checked_frames(frames, type(self).__name__)
-        first = longest_edge_size(*frames.shape[1:3], self.edge)
+        first = longest_edge_size(frames.shape[1], frames.shape[2], self.edge)
         result = torch.empty((len(frames), 3, self.side, self.side))
         for start, pixels in chunks(frames):
             pixels = self.pixels.resize(pixels, first)
@@ -72,7 +72,7 @@ class SmolvlmProcessing(FixedSizeProcessing):
     }
 
     @classmethod
-    def _fields(cls, values: Mapping[str, Any], config: Any, source: str) -> dict[str, Any]:
+    def _frame_processor(cls, values: Mapping[str, Any], source: str) -> SquaredFrames:
         expect(values, "do_resize", True, source)
         sampling = values.get("video_sampling")  # how the published checkpoints tell the size
         if isinstance(sampling, Mapping) and "video_size" in sampling:
@@ -83,11 +83,7 @@ class SmolvlmProcessing(FixedSizeProcessing):
             if edge is None:
                 raise wrong(source, name, "longest_edge", values[name])
             edges.append(edge)
-        patches = edges[1] // patch_size(config)
-        return {
-            "frame_processor": SquaredFrames(PixelValues.from_values(values, source), *edges),
-            "tokens_per_frame": patches**2 // config.scale_factor**2,
-        }
+        return SquaredFrames(PixelValues.from_values(values, source), *edges)
 
     def _tensors(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         mask = torch.ones((1, len(pixels), *pixels.shape[-2:]), dtype=torch.int64)

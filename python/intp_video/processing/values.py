@@ -100,7 +100,7 @@ def channels(
 
 def whole(values: Mapping[str, Any], name: str, source: str) -> int:
     """A whole number, at least 1."""
-    given = values.get(name)
+    given: Any = values.get(name)
     if not is_number(given) or given != int(given) or given < 1:
         raise wrong(source, name, "a whole number, at least 1", given)
     return int(given)

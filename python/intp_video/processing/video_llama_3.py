@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from .base import Times
 from .grid import GridProcessing
 from .model_frames import ModelFrames, Units
 from .pixels import BICUBIC, HALF
@@ -49,7 +50,7 @@ class VideoLlama3Processing(GridProcessing):
         factor = self.patch_size * self.merge_size
         return smart_size(height, width, factor, self.least, self.most // count)
 
-    def _finished(self, made: ModelFrames, times: Sequence[float]) -> ModelFrames:
+    def _finished(self, made: ModelFrames, times: Times) -> ModelFrames:
         units = made.units
         kept = torch.ones((len(units.tokens), units.tokens[0]), dtype=torch.bool)
         if self.compresses:

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from ..models import family_for
 from ..sampling import repeat_to_groups
-from .base import Frames, checked_times
+from .base import Frames, Times, checked_times
 from .fixed import FixedSizeProcessing
 from .model_frames import ModelFrames, Units
 from .pixels import checked_frames
@@ -29,12 +30,8 @@ class VideoLlavaProcessing(FixedSizeProcessing):
 
     @classmethod
     def _fields(cls, values: Mapping[str, Any], config: Any, source: str) -> dict[str, Any]:
-        frames = getattr(config.vision_config, "num_frames", None) or 8
-        return {**super()._fields(values, config, source), "frames_per_group": frames}
-
-    @staticmethod
-    def _tokens(rows: int, columns: int, config: Any) -> int:
-        return rows * columns + 1  # the class token is kept for videos
+        per_group = family_for(config).frames_per_group(config)
+        return {**super()._fields(values, config, source), "frames_per_group": per_group}
 
     @property
     def frames_per_unit(self) -> int:
@@ -53,14 +50,13 @@ class VideoLlavaProcessing(FixedSizeProcessing):
             duration=duration,
         )
 
-    def frames(
-        self, frames: Frames, times: Sequence[float], duration: float | None = None
-    ) -> ModelFrames:
+    def frames(self, frames: Frames, times: Times, duration: float | None = None) -> ModelFrames:
         name = type(self).__name__
         frames = checked_frames(frames, name)
-        times = checked_times(times, len(frames), name)
+        seconds = checked_times(times, len(frames), name)
         shown = repeat_to_groups(len(frames), self.frames_per_group)
-        return super().frames(frames[torch.from_numpy(shown)], [times[i] for i in shown], duration)
+        repeated = frames[torch.from_numpy(shown)]
+        return super().frames(repeated, [seconds[i] for i in shown], duration)
 
     def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
         return VICUNA.format(video=marker, question=question)

@@ -101,7 +101,7 @@ class Arm:
             change = _permuted(order)
         elif self.method == "pooled":
             tokens = max(1, per_group * tokens // self.frames)
-            processing = replace(preparer.processing, tokens_per_frame=tokens)
+            processing = replace(preparer.fixed_size, tokens_per_frame=tokens)
             preparer = replace(preparer, processing=processing)
             change = _pooled(tokens)
         with extend(model, self.frames, **self._options()):
