@@ -196,6 +196,8 @@ def test_sizes():
     assert smart_video_size(16, 240, 320, 2, 28, 112**2, 28**2 * 60000) == (252, 308)
     assert longest_edge_size(240, 320, 1456) == (1092, 1456)
     assert longest_edge_size(320, 241, 99) == (99, 74)
+    assert longest_edge_size(243, 320, 99) == (76, 99)
+    assert longest_edge_size(320, 243, 99) == (99, 76)
     assert longest_edge_size(3000, 6000, 9999) == (2048, 4096)
     high, wide = patch_budget_size(240, 320, 16, 630, 3)
     assert (high // 48) * (wide // 48) == 63 and high % 48 == wide % 48 == 0
@@ -229,7 +231,7 @@ TEXTS = {
     "qwen2_vl": "<|vision_start|>[4]<|vision_end|>",
     "qwen3_vl": (
         "<0.2 seconds><|vision_start|>[2]<|vision_end|>"
-        "<2.0 seconds><|vision_start|>[2]<|vision_end|>"
+        "<2.7 seconds><|vision_start|>[2]<|vision_end|>"
     ),
     "llava_onevision": "[13]",
     "internvl": "Frame1: <img>[1]</img>\nFrame2: <img>[1]</img>\nFrame3: <img>[1]</img>",
@@ -239,11 +241,11 @@ TEXTS = {
         "\nFrame from 00:00:<fake_token_around_image><global-img>[4]<fake_token_around_image>"
         "\nFrame from 00:02:<fake_token_around_image><global-img>[4]<fake_token_around_image>\n\n"
     ),
-    "video_llama_3": "Time 0.0s:[2],Time 0.5s:[1],Time 2.0s:[1]",
+    "video_llama_3": "Time 0.0s:[2],Time 0.5s:[1],Time 2.7s:[1]",
     "glm4v": "<|begin_of_image|>[2]<|end_of_image|>0<|begin_of_image|>[2]<|end_of_image|>2",
     "glm46v": (
         "<|begin_of_image|>[12]<|end_of_image|>0.0 seconds"
-        "<|begin_of_image|>[12]<|end_of_image|>2.0 seconds"
+        "<|begin_of_image|>[12]<|end_of_image|>2.7 seconds"
     ),
     "gemma4": "00:00 <boi>[60]<eoi> 00:00 <boi>[60]<eoi> 00:02 <boi>[60]<eoi>",
 }
@@ -253,7 +255,7 @@ TEXTS = {
 def test_the_text_of_a_video(checkpoint):
     """Three frames; [n] stands for n placeholders."""
     processing = checkpoint.processing
-    made = processing.frames(ODD.frames[:3], [0.0, 0.5, 2.0], 71.9)
+    made = processing.frames(ODD.frames[:3], [0.0, 0.5, 2.7], 71.9)
     tokenizer = checkpoint.tokenizer(TEMPLATE.replace("VIDEO", checkpoint.marker))
     ids, _ = processing.text(made, QUESTION, tokenizer)
     placeholders = re.compile(f"(?:{re.escape(checkpoint.placeholder)})+")
