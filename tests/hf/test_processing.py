@@ -287,9 +287,11 @@ def test_seconds_of_a_patch():
 
     def seconds(frames, times, duration=None):
         made = checkpoint.processing.frames(frames, times, duration)
+        assert made.tensors["second_per_grid_ts"].dtype == torch.float32
         return float(made.tensors["second_per_grid_ts"])
 
     assert seconds(ODD.frames, ODD.times, 10.0) == 4.0
+    assert seconds(ODD.frames, np.arange(5.0)) == 2.0
     assert seconds(ODD.frames, [0, 1, 2, 3, 6]) == 3.0
     assert seconds(ODD.frames[:1], [5.0]) == 2.0
 
@@ -365,6 +367,7 @@ def test_a_tokenizer_without_the_placeholder():
         ("qwen2_vl", {"patch_size": 0}, "patch_size: expected a whole number"),
         ("qwen2_vl", {"merge_size": 1.5}, "merge_size: expected a whole number"),
         ("qwen2_vl", {"size": {"height": 3}}, "size: expected shortest_edge and longest_edge"),
+        ("qwen2_vl", {"size": "big"}, "size: expected pixels by side"),
         ("qwen2_vl", {"min_pixels": "few"}, "size: expected whole pixels"),
         ("qwen2_vl", {"do_resize": False}, "do_resize: expected True, got False"),
         ("qwen3_vl", {"cap_pixels_per_frame": True}, "cap_pixels_per_frame: expected False"),

@@ -13,13 +13,14 @@ from .grid import GridProcessing
 from .model_frames import ModelFrames
 from .pixels import BICUBIC, CLIP
 from .sizes import Size, smart_size
+from .values import sides
 
 
-def with_pixel_bounds(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_pixel_bounds(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """With ``min_pixels`` and ``max_pixels``, as older checkpoints tell them, in ``size``."""
     given = {"shortest_edge": values.get("min_pixels"), "longest_edge": values.get("max_pixels")}
     given = {edge: pixels for edge, pixels in given.items() if pixels is not None}
-    return {**values, "size": {**dict(values["size"]), **given}}
+    return {**values, "size": {**sides(values, "size", source), **given}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Qwen2VlProcessing(GridProcessing):
 
     @classmethod
     def _fields(cls, values: Mapping[str, Any], config: Any, source: str) -> dict[str, Any]:
-        return super()._fields(with_pixel_bounds(values), config, source)
+        return super()._fields(with_pixel_bounds(values, source), config, source)
 
     def size(self, count: int, height: int, width: int) -> Size:
         factor = self.patch_size * self.merge_size
@@ -63,7 +64,7 @@ class Qwen25VlProcessing(Qwen2VlProcessing):
 
     def _finished(self, made: ModelFrames, times: Times) -> ModelFrames:
         seconds = self.temporal_patch_size * _spacing(times, made.units.duration)
-        made.tensors[self.seconds_named] = torch.tensor([seconds])
+        made.tensors[self.seconds_named] = torch.tensor([seconds], dtype=torch.float32)
         return made
 
 

@@ -43,7 +43,7 @@ class VideoLlama3Processing(GridProcessing):
 
     @classmethod
     def _fields(cls, values: Mapping[str, Any], config: Any, source: str) -> dict[str, Any]:
-        fields = super()._fields(with_pixel_bounds(values), config, source)
+        fields = super()._fields(with_pixel_bounds(values, source), config, source)
         return {**fields, "compresses": bool(values["use_token_compression"])}
 
     def size(self, count: int, height: int, width: int) -> Size:
