@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from hf.stock import step_logits
-from hf.tiny_decoders import DECODERS, OWN_MASKS, REFUSED, make_decoder, make_tokens
+from hf.tiny_decoders import DECODERS, OWN_MASKS, make_decoder, make_tokens
 from hf.tiny_families import FAMILIES
 from intp_video import ModelError, compat
 from intp_video.backend import arguments, attention, fallback
@@ -56,6 +56,14 @@ def in_chunks(model):
 WAYS = [prefill, without_a_cache, padded, generated, generated_over_a_static_cache, in_chunks]
 
 
+# 4.57: a static cache has values as wide as keys.
+NOT_IN_STOCK = (
+    {("deepseek_v3", generated_over_a_static_cache)}
+    if transformers.__version__.startswith("4.")
+    else set()
+)
+
+
 @functools.cache
 def decoder(name):
     return make_decoder(DECODERS[name])
@@ -72,6 +80,8 @@ def only_our_kernels(monkeypatch):
 @pytest.mark.parametrize("name", DECODERS)
 def test_equals_eager(name, way, monkeypatch):
     model = decoder(name)
+    if (name, way) in NOT_IN_STOCK:
+        pytest.skip("a stock model fails here in this transformers")
     if name not in OWN_MASKS:
         only_our_kernels(monkeypatch)
     with torch.no_grad():
@@ -233,11 +243,13 @@ def test_a_vision_tower_goes_to_torch(said):
 # -- what is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("named", REFUSED)
-def test_what_is_not_implemented_is_refused_by_name(named):
-    model = make_decoder(REFUSED[named])
-    with torch.no_grad(), pytest.raises(ModelError, match=named):
-        model(make_tokens()["input_ids"])
+@pytest.mark.parametrize(("name", "argument"), [("gemma2", "softcap"), ("gpt_oss", "s_aux")])
+def test_what_torch_would_leave_out_is_refused(name, argument):
+    tokens = make_tokens()
+    tokens["attention_mask"][0, 5:8] = 0
+    model = make_decoder(DECODERS[name])
+    with torch.no_grad(), pytest.raises(ModelError, match=f"takes {argument}: .* an explicit mask"):
+        model(**tokens)
 
 
 def layer(**attributes):

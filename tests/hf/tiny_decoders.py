@@ -40,11 +40,7 @@ DECODERS: dict[str, tuple[str, str, dict[str, object]]] = {
         "Qwen3MoeConfig",
         {**_LLAMA, **_EXPERTS, "head_dim": 16, "num_experts": 4},
     ),
-    "gemma2_without_softcap": (
-        "Gemma2ForCausalLM",
-        "Gemma2Config",
-        {**_GEMMA, "attn_logit_softcapping": None},
-    ),
+    "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", {**_GEMMA, "attn_logit_softcapping": 1.0}),
     "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA),
     "gemma4": (
         "Gemma4ForCausalLM",
@@ -79,6 +75,31 @@ DECODERS: dict[str, tuple[str, str, dict[str, object]]] = {
             "num_experts_per_tok": 1,
         },
     ),
+    "gpt_oss": (
+        "GptOssForCausalLM",
+        "GptOssConfig",
+        {**_LLAMA, **_SLIDING, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
+    "deepseek_v3": (
+        "DeepseekV3ForCausalLM",
+        "DeepseekV3Config",
+        {
+            **_LLAMA,
+            "num_key_value_heads": 4,
+            "q_lora_rank": 24,
+            "kv_lora_rank": 16,
+            "qk_rope_head_dim": 8,
+            "qk_nope_head_dim": 16,
+            "v_head_dim": 16,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_group": 1,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+            "moe_intermediate_size": 32,
+            "n_shared_experts": 1,
+        },
+    ),
     "gpt2": (
         "GPT2LMHeadModel",
         "GPT2Config",
@@ -101,35 +122,6 @@ DECODERS: dict[str, tuple[str, str, dict[str, object]]] = {
 
 # Makes a mask of its own, past the mask interface.
 OWN_MASKS = {"opt"} if transformers.__version__.startswith("4.") else set()
-
-REFUSED: dict[str, tuple[str, str, dict[str, object]]] = {
-    "softcap": ("Gemma2ForCausalLM", "Gemma2Config", _GEMMA),
-    "s_aux": (
-        "GptOssForCausalLM",
-        "GptOssConfig",
-        {**_LLAMA, **_SLIDING, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
-    ),
-    "values of 16 channels": (
-        "DeepseekV3ForCausalLM",
-        "DeepseekV3Config",
-        {
-            **_LLAMA,
-            "num_key_value_heads": 4,
-            "q_lora_rank": 24,
-            "kv_lora_rank": 16,
-            "qk_rope_head_dim": 8,
-            "qk_nope_head_dim": 16,
-            "v_head_dim": 16,
-            "n_routed_experts": 4,
-            "num_experts_per_tok": 2,
-            "n_group": 1,
-            "topk_group": 1,
-            "first_k_dense_replace": 1,
-            "moe_intermediate_size": 32,
-            "n_shared_experts": 1,
-        },
-    ),
-}
 
 
 def make_decoder(row: tuple[str, str, dict[str, object]], attention: str = "intp"):

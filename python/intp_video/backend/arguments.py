@@ -14,6 +14,8 @@ USED = {
     "scaling": "the factor on the scores",
     "is_causal": "where there is no mask",
     "sliding_window": "must be the window that the mask has",
+    "softcap": "our kernels only; refused where torch's attention computes",
+    "s_aux": "attention sinks; our kernels only, likewise",
     "dropout": "torch's attention only; our kernels refuse it: call `model.eval()`",
 }
 
@@ -34,8 +36,6 @@ _PACKED = "sequences packed in a row are told apart by position_ids alone"
 REFUSED = {
     "output_attentions": 'attention weights are never built; use attn_implementation="eager" (an '
     "extended model: restore() first)",
-    "softcap": "the scores are not capped",
-    "s_aux": "there are no attention sinks of this kind",
     "sinks": "there are no attention sinks of this kind",
     "position_bias": "nothing is added to the scores",
     "cu_seq_lens_q": _PACKED,
@@ -48,15 +48,15 @@ REFUSED = {
 }
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any], where: str = "") -> None:
     """Raise ModelError for an argument that is not ignored, by its name; a value that says "no" is
-    no argument."""
+    no argument. ``where`` says where it is not implemented."""
     if IGNORED.keys() >= arguments.keys():
         return  # the usual case, in every layer
     for name, value in arguments.items():
         if name in IGNORED or value is None or value is False:
             continue
-        why = REFUSED.get(name, "intp_video does not know it")
+        why = REFUSED.get(name, f"it is not implemented{where or ' here'}")
         raise ModelError(
             f"the attention of this model takes {name}: {why}. The answer would be wrong, so there "
             "is none"

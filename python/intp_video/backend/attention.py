@@ -25,6 +25,8 @@ def intp_attention(
     dropout: float = 0.0,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of rotated q and k, as ``attn_implementation="sdpa"`` computes it.
@@ -32,17 +34,19 @@ def intp_attention(
     Args:
         module: the layer.
         query: ``[B, Hq, Sq, D]``.
-        key, value: ``[B, Hkv, Skv, D]``.
+        key, value: ``[B, Hkv, Skv, D]``; values may have fewer channels.
         attention_mask: our carrier; or None, or a bool or float ``[B, 1, Sq, Skv]``, which go to
             torch's attention unless the layer is causal and Sq is Skv or 1.
         scaling: factor on the scores; None for ``D ** -0.5``.
         dropout: 0 with our kernels.
         is_causal: whether no mask means causal; None: as the layer says.
         sliding_window: of the layer.
+        softcap: of the scores, with our kernels.
+        s_aux: attention sinks ``[Hq]``, with our kernels.
         **others: see :mod:`.arguments`.
 
     Returns:
-        ``[B, Sq, Hq, D]``, and no attention weights.
+        ``[B, Sq, Hq, Dv]``, and no attention weights.
 
     Raises:
         ModelError: an argument would change the result and is not implemented, or the mask is not
@@ -67,20 +71,17 @@ def intp_attention(
         )
     else:
         what = "attention both ways" if attention_mask is None else "an explicit mask"
+        check_arguments({"softcap": softcap, "s_aux": s_aux}, f" for {what}")
         say_instead(f"{what} is computed by torch's attention")
         return sdpa_attention(
             module, query, key, value, attention_mask, scaling, dropout, is_causal
-        )
-    if value.shape[-1] != key.shape[-1]:
-        raise ModelError(
-            f"this model has values of {value.shape[-1]} channels and keys of {key.shape[-1]}, "
-            "which our kernels do not take"
         )
     if dropout:
         raise ModelError(f"attention dropout {dropout} is not supported: call model.eval()")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key, value = (as_autocast(x) for x in (query, key, value))
-    output = attend(query, key, value, bounds, scaling)
+    sinks = None if s_aux is None else s_aux.float().contiguous()
+    output = attend(query, key, value, bounds, scaling, softcap, sinks)
     return output.transpose(1, 2).contiguous(), None
 
 
