@@ -8,6 +8,7 @@ from intp_video.errors import ModelError
 from intp_video.lab.model_directory import EOS
 from intp_video.lab.shapes import KINDS
 from intp_video.lab.shapes.questions import all_questions
+from intp_video.lab.training import run
 from intp_video.lab.training import train as training
 from intp_video.lab.training.batches import NOTHING, make_clips, pack_questions
 from intp_video.lab.training.recipe import TRAINED_CONTEXT, untrained_model, write_directory
@@ -125,7 +126,7 @@ def test_each_stage_trains_its_own_part(tmp_path):
 
 
 def test_the_log_says_how_it_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "LOG_EVERY", 2)
+    monkeypatch.setattr(run, "LOG_EVERY", 2)
     train(tmp_path, Recipe(tower_steps=2, answer_steps=2, clips=1), quiet=True)
     tower, answers = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert (tower["stage"], tower["step"]) == ("tower", 2) and 0 <= tower["color"] <= 1

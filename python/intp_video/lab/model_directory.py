@@ -5,9 +5,10 @@ Every model that this package makes is written here. transformers 4.57 and 5 loa
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..model_files import write_json, write_processors
 
 if TYPE_CHECKING:
     import torch
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOS",
-    "CLIP_MEAN",
-    "CLIP_STD",
     "EOS",
     "FRAMES",
     "IMAGE",
@@ -31,10 +30,6 @@ __all__ = [
 FRAMES = 8  # that one clip of the training has
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>", "<video>")  # the first tokens of every vocabulary
 PAD, BOS, EOS, IMAGE, VIDEO = range(len(SPECIAL))
-
-CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
-CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
-_BICUBIC = 3
 
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -130,14 +125,14 @@ def write_model_directory(
 
     directory.mkdir(parents=True, exist_ok=True)
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    _write_json(directory / "config.json", config)
-    _write_json(
+    write_json(directory / "config.json", config)
+    write_json(
         directory / "generation_config.json",
         {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD},
     )
     _write_tokenizer(directory, tokenizer, config["text_config"]["max_position_embeddings"])
     vision = config["vision_config"]
-    _write_processors(directory, vision["image_size"], vision["patch_size"])
+    write_processors(directory, vision["image_size"], vision["patch_size"])
 
 
 def _write_tokenizer(directory: Path, tokenizer: Tokenizer, context: int) -> None:
@@ -150,8 +145,8 @@ def _write_tokenizer(directory: Path, tokenizer: Tokenizer, context: int) -> Non
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     if tokenizer.model.unk_token is not None:
         names["unk_token"] = tokenizer.model.unk_token
-    _write_json(directory / "special_tokens_map.json", names)
-    _write_json(
+    write_json(directory / "special_tokens_map.json", names)
+    write_json(
         directory / "tokenizer_config.json",
         names
         | {
@@ -162,44 +157,3 @@ def _write_tokenizer(directory: Path, tokenizer: Tokenizer, context: int) -> Non
         },
     )
     (directory / "chat_template.jinja").write_text(_CHAT_TEMPLATE)
-
-
-def _write_processors(directory: Path, image: int, patch: int) -> None:
-    """The values of the published Video-LLaVA, at an image size (pixels, square) of our own."""
-    values = {
-        "do_resize": True,
-        "size": {"shortest_edge": image},
-        "resample": _BICUBIC,
-        "do_center_crop": True,
-        "crop_size": {"height": image, "width": image},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": CLIP_MEAN,
-        "image_std": CLIP_STD,
-        "do_convert_rgb": True,
-        "processor_class": "VideoLlavaProcessor",
-    }
-    _write_json(
-        directory / "preprocessor_config.json",
-        values | {"image_processor_type": "VideoLlavaImageProcessor"},
-    )
-    _write_json(
-        directory / "video_preprocessor_config.json",
-        values | {"video_processor_type": "VideoLlavaVideoProcessor"},
-    )
-    _write_json(
-        directory / "processor_config.json",
-        {
-            "processor_class": "VideoLlavaProcessor",
-            "patch_size": patch,
-            "vision_feature_select_strategy": "default",
-            "num_additional_image_tokens": 1,
-            "image_token": "<image>",
-            "video_token": "<video>",
-        },
-    )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import VideoLlavaConfig
@@ -11,29 +11,26 @@ from transformers import VideoLlavaConfig
 from ...towers import TemporalVideoLlava
 from ..model_directory import (
     FRAMES,
-    SPECIAL,
     tokens_per_frame,
     video_llava_config,
     write_model_directory,
 )
 from ..shapes import COLORS, SHAPES
 from ..shapes.worlds import MAX_EVENTS
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from .vocabulary import Vocabulary
 
 IMAGE_SIZE, PATCH_SIZE = 24, 8
 TOKENS_PER_FRAME = tokens_per_frame(IMAGE_SIZE, PATCH_SIZE)
 
-_UNKNOWN = "<unk>"
-WORDS = (
-    *("user:", "assistant:", "what", "color", "was", "the", "which", "shape", "shapes", "came"),
-    *("first", "last", "how", "many", "were", "there", "a", "yes", "no"),
-    *COLORS,
-    *SHAPES,
-    *(str(number) for number in range(MAX_EVENTS + 1)),
+VOCABULARY = Vocabulary(
+    (
+        *("user:", "assistant:", "what", "color", "was", "the", "which", "shape", "shapes", "came"),
+        *("first", "last", "how", "many", "were", "there", "a", "yes", "no"),
+        *COLORS,
+        *SHAPES,
+        *(str(number) for number in range(MAX_EVENTS + 1)),
+    )
 )
-TOKEN_OF = {token: number for number, token in enumerate((*SPECIAL, _UNKNOWN, *WORDS))}
 
 # <s> user: [video] [the longest question] assistant: [answer] </s>
 TRAINED_CONTEXT = 2 + FRAMES * TOKENS_PER_FRAME + 6 + 3
@@ -53,7 +50,7 @@ def config() -> dict[str, Any]:
         "projection_dim": 96,
     }
     text = {
-        "vocab_size": len(TOKEN_OF),
+        "vocab_size": len(VOCABULARY),
         "hidden_size": 160,
         "intermediate_size": 448,
         "num_hidden_layers": 4,
@@ -73,29 +70,8 @@ def untrained_model(seed: int) -> TemporalVideoLlava:
     return TemporalVideoLlava(VideoLlavaConfig.from_dict(config()))
 
 
-def token_ids(text: str) -> list[int]:
-    """What the tokenizer makes of a question or an answer, without the ``<s>``.
-
-    Raises:
-        KeyError: a word that the model does not know.
-    """
-    return [TOKEN_OF[word] for word in text.lower().replace("?", " ").split()]
-
-
 def write_directory(directory: Path, model: TemporalVideoLlava) -> None:
     """Weights, config, tokenizer and preprocessor values, in the format of the Hugging Face hub."""
     # while training, both tables of words are one
     weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
-    write_model_directory(directory, config(), weights, _tokenizer())
-
-
-def _tokenizer() -> Tokenizer:
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-
-    tokenizer = Tokenizer(models.WordLevel(TOKEN_OF, unk_token=_UNKNOWN))
-    tokenizer.add_special_tokens([*SPECIAL, _UNKNOWN])
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), normalizers.Replace(Regex("[?.!,]"), " ")]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return tokenizer
+    write_model_directory(directory, config(), weights, VOCABULARY.tokenizer())
