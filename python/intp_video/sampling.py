@@ -5,6 +5,10 @@ in the middle of each segment is taken. No segment is favored, the first and the
 black) are not forced in, and a video with fewer frames than asked for simply repeats some.
 
     12 frames, 4 wanted      |. x .|. x .|. x .|. x .|      indices 1 4 7 10
+
+To reproduce the original Video-LLaVA there is ``"ends"``: by count, from the first to the last.
+
+    12 frames, 4 wanted      x . . x . . . x . . . x        indices 0 3 7 11
 """
 
 from numbers import Integral
@@ -13,10 +17,12 @@ import numpy as np
 
 __all__ = [
     "MAX_FRAMES",
+    "SAMPLINGS",
     "check_frames",
     "has_constant_rate",
     "repeat_to_groups",
     "round_up_to_groups",
+    "sample_ends",
     "sample_indices",
     "sample_on_screen",
     "sample_times",
@@ -25,6 +31,9 @@ __all__ = [
 MAX_FRAMES = 100_000
 """More frames than this is taken for a mistake: at 257 tokens each they are 25 million tokens."""
 
+
+SAMPLINGS = ("centers", "ends")
+"""Ways of choosing frames, the default first."""
 
 _CLOCK = 1.1e-3  # seconds: Matroska and FLV round to milliseconds, on both ends of a distance
 _LAST = 0.1  # seconds: many files tell the length of their last frame wrongly, by a frame or so
@@ -58,11 +67,23 @@ def sample_indices(count: int, frames: int) -> np.ndarray:
         TypeError, ValueError: `frames` or `count` is not a positive integer.
     """
     frames = check_frames(frames, function="sample_indices")
-    if isinstance(count, bool) or not isinstance(count, Integral):
-        raise TypeError(f"sample_indices: count: expected an int, got {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"sample_indices: count: expected at least 1, got {count}")
+    _check_count(count, "sample_indices")
     return (2 * np.arange(frames, dtype=np.int64) + 1) * int(count) // (2 * frames)
+
+
+def sample_ends(count: int, frames: int) -> np.ndarray:
+    """The frames that the original Video-LLaVA reads: by count, the first, the last, and even steps
+    between, rounded down: ``numpy.linspace(0, count - 1, frames, dtype=int)``.
+
+    Returns:
+        int64 ``[frames]``, never decreasing.
+
+    Raises:
+        TypeError, ValueError: `frames` or `count` is not a positive integer.
+    """
+    frames = check_frames(frames, function="sample_ends")
+    _check_count(count, "sample_ends")
+    return np.linspace(0, int(count) - 1, frames, dtype=np.int64)
 
 
 def sample_times(duration: float, frames: int) -> np.ndarray:
@@ -125,6 +146,13 @@ def has_constant_rate(starts: np.ndarray, duration: float) -> bool:
 def _single_precision(seconds: float) -> float:
     """How far a float32 may be from a time in seconds: some decoders store times that way."""
     return seconds * 2.0**-23
+
+
+def _check_count(count: int, function: str) -> None:
+    if isinstance(count, bool) or not isinstance(count, Integral):
+        raise TypeError(f"{function}: count: expected an int, got {type(count).__name__}")
+    if count < 1:
+        raise ValueError(f"{function}: count: expected at least 1, got {count}")
 
 
 def _check_duration(duration: float, function: str) -> None:

@@ -37,6 +37,17 @@ def test_a_clip(plain, backend):
     assert clip.notes == () and len(clip) == 8
 
 
+def test_ends(plain, backend):
+    clip = read_video(plain, 8, backend, sampling="ends")
+    assert numbers_of(clip.frames) == [0, 8, 16, 25, 33, 42, 50, 59]
+    np.testing.assert_allclose(clip.timestamps, clip.indices / 10, atol=1e-5)
+
+
+def test_unknown_samplings(plain):
+    with pytest.raises(ValueError, match="sampling must be centers or ends, got 'middle'"):
+        read_video(plain, 8, sampling="middle")
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     {

@@ -8,6 +8,7 @@ from intp_video.sampling import (
     MAX_FRAMES,
     repeat_to_groups,
     round_up_to_groups,
+    sample_ends,
     sample_indices,
     sample_times,
 )
@@ -16,8 +17,22 @@ counts = st.integers(1, 10_000_000)
 frame_numbers = st.integers(1, 500)
 
 
-def test_the_picture_of_the_docstring():
+def test_the_pictures_of_the_docstring():
     assert sample_indices(12, 4).tolist() == [1, 4, 7, 10]
+    assert sample_ends(12, 4).tolist() == [0, 3, 7, 11]
+
+
+@given(counts, frame_numbers)
+def test_ends_are_those_of_the_original(count, frames):
+    indices = sample_ends(count, frames)
+    assert indices.tolist() == np.linspace(0, count - 1, frames, dtype=int).tolist()
+    assert indices.dtype == np.int64 and indices[0] == 0
+    assert frames == 1 or indices[-1] == count - 1
+
+
+def test_ends_need_a_frame():
+    with pytest.raises(ValueError, match="sample_ends: count: expected at least 1, got 0"):
+        sample_ends(0, 8)
 
 
 @given(counts, frame_numbers)

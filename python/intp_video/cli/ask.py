@@ -4,7 +4,7 @@ import argparse
 import logging
 from typing import Any
 
-from ..sampling import round_up_to_groups
+from ..sampling import SAMPLINGS, round_up_to_groups
 from ..video import BACKENDS, check_video_file, read_video
 from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say, say_rounding
 from .model_arguments import (
@@ -70,6 +70,13 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
     )
     parser.add_argument(
+        "--sampling",
+        choices=SAMPLINGS,
+        default=SAMPLINGS[0],
+        help="centers of equal segments of time, or ends: by count from the first frame to the "
+        "last, as the original Video-LLaVA (default: centers)",
+    )
+    parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
     )
     add_model_arguments(parser)
@@ -99,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint.check_options(frames, **options)
         checkpoint.check_weights()
     with stages.stage("decode") as stage:
-        clip = read_video(args.video, frames, args.backend)
+        clip = read_video(args.video, frames, args.backend, sampling=args.sampling)
         stage.detail = f"{len(clip)} frames of {clip.duration:.1f} s, with {clip.backend}"
     for note in clip.notes:
         say(f"note: {note}", quiet=args.quiet)

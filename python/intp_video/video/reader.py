@@ -9,7 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import VideoError
-from ..sampling import check_frames, has_constant_rate, sample_indices, sample_on_screen
+from ..sampling import (
+    SAMPLINGS,
+    check_frames,
+    has_constant_rate,
+    sample_ends,
+    sample_indices,
+    sample_on_screen,
+)
 from .backend import (
     BACKENDS,
     BackendFailure,
@@ -31,6 +38,7 @@ def read_video(
     frames: int,
     backend: str = "auto",
     *,
+    sampling: str = "centers",
     num_threads: int | None = None,
 ) -> Clip:
     """Reads `frames` frames, spread evenly over the time of a video, in presentation order.
@@ -48,6 +56,8 @@ def read_video(
             the one that loses the fewest. `Clip.notes` says which was used and why no earlier one.
             decord returns wrong frames where frames are stored out of order (HEVC with open GOPs,
             MPEG-4 with B-frames, MPEG-TS), so it comes last.
+        sampling: ``"centers"``, as above, or ``"ends"``, as the original Video-LLaVA: by count, the
+            first frame, the last, and even steps between.
         num_threads: decoding threads; by default one per CPU, at most 8.
 
     Returns:
@@ -59,7 +69,7 @@ def read_video(
         VideoError: no such file, not a video, no frame that can be decoded, no decoder installed,
             more frames than fit into memory.
         TypeError: `path`, `frames` or `num_threads` has the wrong type.
-        ValueError: `frames`, `num_threads` or `backend` is out of range.
+        ValueError: `frames`, `num_threads`, `sampling` or `backend` is out of range.
     """
     path = _check_path(path)
     frames = check_frames(frames, function="read_video")
@@ -70,6 +80,8 @@ def read_video(
         raise ValueError(
             f"read_video: backend must be auto, {', '.join(BACKENDS)}, got {backend!r}"
         )
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"read_video: sampling must be {' or '.join(SAMPLINGS)}, got {sampling!r}")
     check_video_file(path)
 
     best: Clip | None = None
@@ -77,7 +89,7 @@ def read_video(
     unusable: dict[str, Exception] = {}
     for name in BACKENDS if backend == "auto" else (backend,):
         try:
-            clip, lost[name] = _decode(name, path, frames, threads)
+            clip, lost[name] = _decode(name, path, frames, sampling, threads)
         except (BackendMissing, BackendFailure) as error:
             unusable[name] = error
             continue
@@ -100,12 +112,12 @@ def read_video(
     return replace(best, notes=(*notes, *best.notes))
 
 
-def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, int]:
+def _decode(name: str, path: str, frames: int, sampling: str, num_threads: int) -> tuple[Clip, int]:
     """The clip as one backend reads it, and how many of its frames that backend has lost."""
     # An absolute path: in any other, FFmpeg takes what is before a colon for a protocol.
     stream = load_backend(name).open_stream(os.path.abspath(path), num_threads)
     try:
-        indices = _sample(stream, frames)  # [T]
+        indices = _sample(stream, frames, sampling)  # [T]
         # Each frame is decoded once and stands in the slots first[k]:last[k] of the clip.
         wanted, first = np.unique(indices, return_index=True)
         last = np.append(first[1:], frames)
@@ -155,8 +167,10 @@ def _decode(name: str, path: str, frames: int, num_threads: int) -> tuple[Clip, 
         stream.close()
 
 
-def _sample(stream: VideoStream, frames: int) -> np.ndarray:
-    """int64 ``[frames]``: by time, or by count where the decoder tells no times."""
+def _sample(stream: VideoStream, frames: int, sampling: str) -> np.ndarray:
+    """int64 ``[frames]``: by time, or by count where that is asked or no times are told."""
+    if sampling == "ends":
+        return sample_ends(stream.count, frames)
     if stream.starts is None:
         return sample_indices(stream.count, frames)
     return sample_on_screen(stream.starts, stream.duration, frames)
