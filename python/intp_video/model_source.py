@@ -11,7 +11,14 @@ from typing import Any
 from .errors import ModelError
 from .reasons import in_one_line
 
-__all__ = ["check_folder", "check_source", "check_weights", "folder_of", "load_config"]
+__all__ = [
+    "check_folder",
+    "check_source",
+    "check_weights",
+    "folder_of",
+    "indexed_files",
+    "load_config",
+]
 
 _SECONDS = 10  # for the hub to answer
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -98,7 +105,7 @@ def check_weights(source: str | Path) -> None:
     if (folder / _WEIGHTS).is_file():
         _tensors(folder / _WEIGHTS)
     elif (folder / _INDEX).is_file():
-        for name, expected in _shards(folder / _INDEX):
+        for name, expected in indexed_files(folder / _INDEX):
             if (folder / name).is_file():
                 missing = expected - _tensors(folder / name)
                 if missing:
@@ -141,7 +148,7 @@ def _cached(source: str | Path) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _shards(index: Path) -> Iterator[tuple[str, set[str]]]:
+def indexed_files(index: Path) -> Iterator[tuple[str, set[str]]]:
     """Each file that an index names, and the tensors it is to hold."""
     try:
         files: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]

@@ -5,7 +5,7 @@ embedding of the frame's number and, before the spatial attention, one over the 
 place:
 
     x [B, N, P, D]    N frames of P tokens
-    x = x + temporal_embedding                          [N, D], of this layer
+    x = x + temporal_embedding                          [N, D], of this layer; not if N = 1
     x = x + temporal_attn(temporal_layer_norm1(x))      B * P sequences of N
     x = x + self_attn(layer_norm1(x))                   B * N sequences of P
     x = x + mlp(layer_norm2(x))
@@ -57,7 +57,8 @@ class TemporalClipLayer(nn.Module):
         rows, tokens, size = hidden.shape
         groups = rows // self.num_frames
         hidden = hidden.view(groups, self.num_frames, tokens, size)
-        hidden = hidden + self.temporal_embedding[:, :, None]
+        if self.num_frames > 1:  # as the original does: a frame alone gets no number
+            hidden = hidden + self.temporal_embedding[:, :, None]
         over_time = hidden.transpose(1, 2).reshape(groups * tokens, self.num_frames, size)
         over_time = self.temporal_attn(hidden_states=self.temporal_layer_norm1(over_time))[0]
         over_time = over_time.view(groups, tokens, self.num_frames, size).transpose(1, 2)
