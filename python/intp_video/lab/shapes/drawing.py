@@ -31,9 +31,9 @@ def draw(worlds: Worlds, times: np.ndarray, size: int) -> np.ndarray:
         phase = wander[:, None, :2] + wander[:, None, 2:4] * times[:, None]  # [W, T, 2]
         centre = (0.5 + 0.42 * np.sin(2 * np.pi * phase)).astype(np.float32)
         half = wander[:, 4].astype(np.float32)[:, None, None]
-        across = _covered(np.abs(x[0] - centre[..., :1]) - half, size)  # [W, T, size]
-        down = _covered(np.abs(y[:, 0] - centre[..., 1:]) - half, size)
-        _blend(frames, down[..., :, None] * across[..., None, :], _GREY)
+        across = covered(np.abs(x[0] - centre[..., :1]) - half, size)  # [W, T, size]
+        down = covered(np.abs(y[:, 0] - centre[..., 1:]) - half, size)
+        blend(frames, down[..., :, None] * across[..., None, :], _GREY)
 
     world, frame, slot = worlds.visible(times).nonzero()  # one row for each shape on a frame
     start, length = worlds.start[world, slot], worlds.length[world, slot]
@@ -47,23 +47,23 @@ def draw(worlds: Worlds, times: np.ndarray, size: int) -> np.ndarray:
     for shape, name in enumerate(SHAPES):
         rows = kind == shape
         if rows.any():
-            cover = _covered(_distance(name, u[rows], v[rows]) * radius[rows], size)
+            cover = covered(distance(name, u[rows], v[rows]) * radius[rows], size)
             picture = frames[world[rows], frame[rows]]
-            _blend(picture, cover, _PALETTE[color[rows]][:, None, None])
+            blend(picture, cover, _PALETTE[color[rows]][:, None, None])
             frames[world[rows], frame[rows]] = picture
     return frames
 
 
-def _blend(picture: np.ndarray, cover: np.ndarray, color: np.ndarray | np.float32) -> None:
+def blend(picture: np.ndarray, cover: np.ndarray, color: np.ndarray | np.float32) -> None:
     picture += cover[..., None] * (color - picture)
 
 
-def _covered(distance: np.ndarray, size: int) -> np.ndarray:
+def covered(distance: np.ndarray, size: int) -> np.ndarray:
     """How much of a pixel lies inside an edge at this signed distance (in sides of the frame)."""
     return np.clip(0.5 - distance * size, 0, 1)
 
 
-def _distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Signed distance to the edge (negative inside), in radii; ``u`` to the right, ``v`` down."""
     au, av = np.abs(u), np.abs(v)
     if shape == "circle":
