@@ -61,7 +61,7 @@ def test_logits_of_the_stock_model(model, bits):
             torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
-def over_dequantized(q, cache, bounds, scale):
+def over_dequantized(q, cache, bounds, scale, softcap=None, sinks=None):
     """cached_attention's definition: over keys and values in float32, unpacked."""
     k, v = cache.dequantize()
     rows, length = q.shape[2], cache.length
@@ -70,7 +70,7 @@ def over_dequantized(q, cache, bounds, scale):
         q, _ = reference.apply_rope(q, None, positions[..., length - rows :], cache.rope)
         if cache.rotate == "on_read":
             _, k = reference.apply_rope(None, k, positions, cache.rope)
-    return reference.attention_core(q, k, v, *core_arguments(bounds, scale))
+    return reference.attention_core(q, k, v, *core_arguments(bounds, scale, softcap, sinks))
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

@@ -3,6 +3,7 @@
 import intp_video
 import pytest
 import torch
+from intp_video import compat
 from intp_video.errors import ModelError
 from intp_video.lab.model_directory import FRAMES
 from intp_video.lab.training.recipe import IMAGE_SIZE, untrained_model, write_directory
@@ -127,10 +128,10 @@ def test_load_finds_the_tower(directory):
 def test_extended_it_gets_interleaved_groups(directory):
     model = directory[1]
     pixels = torch.randn(1, 16, 3, IMAGE_SIZE, IMAGE_SIZE)
-    with intp_video.extend(model, frames=16) as handle:
+    with intp_video.extend(model, frames=16):
         output = model.model.get_video_features(pixels)
-        extended = handle.family.features_of(output)
+        extended = compat.pooled_features(output)
     for group in range(2):
         output = model.model.get_video_features(pixels[:, group::2])
-        alone = handle.family.features_of(output)
+        alone = compat.pooled_features(output)
         torch.testing.assert_close(extended[group::2], alone)
