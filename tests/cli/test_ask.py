@@ -30,7 +30,10 @@ def test_the_answer_is_on_stdout_and_the_rest_on_stderr(ask):
     assert outcome.out.strip() and outcome.out.count("\n") == 1
     for stage in [*STAGES, "total"]:
         assert f"\n  {stage} " in "\n" + outcome.err
-    assert "16 frames in groups of 8 (interleaved), rope yarn x1.531" in outcome.err
+    assert (
+        "16 frames in groups of 8 (interleaved), rearranged in features, rope yarn x1.531"
+        in outcome.err
+    )
 
 
 def test_quiet_means_quiet(ask):
@@ -145,14 +148,14 @@ def test_python_gives_the_same_answer_and_leaves_the_model_as_it_was(ask, video,
             ["ask", "VIDEO", "What?", "--model", "nobody/nothing"],
             "no such folder, and HF_HUB_OFFLINE forbids to ask the hub",
         ),
-        (["ask", "VIDEO", "What?", "--model", "llama"], "'llama' is not known; known: video_llava"),
+        (["ask", "VIDEO", "What?", "--model", "llama"], "'llama' is not known; known: internvl"),
         (["ask", "VIDEO", "What?", "--model", "no-weights"], "no weights"),
         (["ask", "VIDEO", "What?", "--model", "broken-weights"], "no weights"),
         (["ask", "VIDEO", "What?", "--model", "broken-config"], "not a valid JSON file"),
         (["plan"], "arguments are required: --model"),
         (["plan", "--model", "MODEL", "--frames", "0"], "--frames: expected 1 to"),
         (["plan", "--model", "."], "no config.json there"),
-        (["plan", "--model", "llama"], "'llama' is not known; known: video_llava"),
+        (["plan", "--model", "llama"], "'llama' is not known; known: internvl"),
         (["demo", "--out", "text.mp4"], "File exists: 'text.mp4'"),
         (
             ["demo", "--out", "out", "--model", "nobody/nothing"],

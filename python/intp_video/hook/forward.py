@@ -270,8 +270,7 @@ class ProvenForward:
     @torch.compiler.disable
     def _see_video(self, now: ForwardPass, ids: torch.Tensor, arguments: dict[str, Any]) -> None:
         if now.has_pixels:  # encoded in this pass, and otherwise by the last call before it
-            sizes = self._family.tokens_per_unit(self._config, arguments)
-            self._decoder.tokens_per_unit = sizes
+            self._decoder.tokens_per_unit = self._family.tokens_per_unit(self._config, arguments)
         past = 0 if now.cache is None else int(now.cache.get_seq_length())
         is_visual = ids == self._family.placeholder_id(self._config)
         before = now.sequence.visual

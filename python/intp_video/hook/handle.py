@@ -118,11 +118,15 @@ class Handle:
         if options.window is not None:
             sink = "one frame" if options.sink is None else f"{options.sink} tokens"
             window = f"{options.window} frames, sink {sink}"
-        groups = f"{self.frames} frames, {self.frames_per_group} at a time"
         if self.family.groups_are_real:
-            groups += f" ({options.grouping}), rearranged in {options.rearrange}"
+            groups = (
+                f"{self.frames} frames in groups of {self.frames_per_group} ({options.grouping}), "
+                f"rearranged in {options.rearrange}"
+            )
+        else:
+            groups = f"{self.frames} frames, encoded {self.frames_per_group} at a time"
         rope = f"rope {options.rope} x{self.factor:.3f} over {options.span}"
-        if self.factor == 1:
+        if self.factor == 1 and options.rope != "dynamic_ntk":
             rope = "RoPE as trained"
         return (
             f"{self.family.model_type}: {groups}, {rope}, window {window}, "
@@ -305,10 +309,15 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
 
 
 def _attention_layers(text: PreTrainedModel) -> list[Any]:
-    """Those that attend; a layer of another kind (recurrent, say) is left as it is."""
-    layers = [getattr(layer, "self_attn", None) for layer in getattr(text, "layers", [])]
-    layers = [layer for layer in layers if layer is not None]
-    if not layers or not hasattr(text, "rotary_emb"):
+    """Those that attend; a layer that its config says has linear attention is left as it is."""
+    kinds = getattr(text.config, "layer_types", None) or []
+    linear = {index for index, kind in enumerate(kinds) if kind == "linear_attention"}
+    layers = [
+        getattr(layer, "self_attn", None)
+        for index, layer in enumerate(getattr(text, "layers", []))
+        if index not in linear
+    ]
+    if not layers or None in layers or not hasattr(text, "rotary_emb"):
         raise ModelError(
             f"{type(text).__name__} is not a decoder of layers with self_attn and a rotary_emb "
             "they share: such a text model cannot be extended"

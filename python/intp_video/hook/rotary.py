@@ -119,7 +119,7 @@ def with_frequencies(rotary: nn.Module, rope: intp_ext.Rope) -> nn.Module:
     twin = copy.copy(rotary)
     vars(twin).pop("forward", None)  # of accelerate, which would call the module it was made for
     twin._buffers = {**rotary._buffers, "inv_freq": rope.inv_freq}
-    twin.attention_scaling = rope.attention_scaling
+    twin.attention_scaling = rope.attention_scaling  # type: ignore[assignment]
     return twin
 
 
