@@ -31,7 +31,7 @@ def generate(
         int64 ``[T]``: the tokens of the answer.
     """
     moved = {
-        name: x.to(model.device, model.dtype if x.is_floating_point() else None)
+        name: x.to(model.device, model.dtype if name.startswith("pixel_values") else None)
         for name, x in inputs.items()
     }
     prompt = moved["input_ids"].shape[1]

@@ -17,6 +17,7 @@ KV_BITS = (2, 4, 8, 16)
 KV_ROTATE = ("on_write", "on_read")
 
 SPANS = ("all", "visual")
+POSITIONS = ("stock", "after")
 ROUTES = ("features", "attention")
 
 
@@ -53,6 +54,9 @@ class Options:
             dynamic_ntk takes its stretch from the length of each sequence, and 1 by default.
         span: "all" stretches every position; "visual" stretches only the video's, and text keeps
             unit steps (rope="linear" only).
+        positions: "stock" lets text go on after a video where transformers does; "after" lets it go
+            on after the last frame, which releases from 5.3 on do not do for Qwen2-VL and
+            Qwen2.5-VL (docs/models.md).
         window: frames a visual token attends to, its own included; None for all. Text after the
             video attends to everything.
         sink: first tokens of the row that every token attends to besides its window; None for as
@@ -84,6 +88,12 @@ class Options:
         "all",
         "stretch every position, or the video's alone, with rope linear",
         choices=SPANS,
+    )
+    positions: str = _option(
+        "stock",
+        "where text goes on after a video, in Qwen2-VL and Qwen2.5-VL: as transformers has it, or "
+        "after the last frame",
+        choices=POSITIONS,
     )
     window: int | None = _option(
         None,

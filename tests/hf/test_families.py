@@ -352,3 +352,47 @@ def test_cache_argument_is_known(family):
     model = family.make_model()
     module = SUPPORTED[family.name].multimodal_module(model)
     assert compat.cache_argument(module.forward) is not None
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_text_after_the_last_frame(name):
+    """positions="after": each text begins after the largest position before it, in every release,
+    and the answer goes on from there."""
+    family = next(family for family in FAMILIES if family.name == name)
+    model = family.make_model()
+    inputs = family.make_inputs(40, TEXTS)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+
+    def positions_of(**options):
+        seen = []
+        hook = text_model(model).register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append(kwargs["position_ids"][-3:]), with_kwargs=True
+        )
+        with intp_video.extend(model, 40, rope="none", **options):
+            tokens = answer(model, inputs, tokens=3)
+        hook.remove()
+        return seen, tokens
+
+    stock, _ = positions_of()
+    after, tokens = positions_of(positions="after")
+    for row in range(2):
+        kept = mask[row]
+        visual = (ids[row] == family.placeholder)[kept]
+        mine, theirs = after[0][:, row, kept], stock[0][:, row, kept]
+        assert torch.equal(mine[:, visual], theirs[:, visual])
+        last = int(visual.nonzero()[-1])
+        text = mine[:, last + 1 :]
+        first = int(mine[:, : last + 1].max()) + 1
+        assert torch.equal(text[0], torch.arange(first, first + text.shape[1]))
+        assert torch.equal(after[1][:, row, 0], text[:, -1] + 1)  # the first token of the answer
+    with torch.no_grad():
+        forget(model)
+        model.set_attn_implementation("eager")
+        expected = model(**inputs, position_ids=after[0]).logits[:, -1].argmax(-1)
+    assert torch.equal(tokens[:, -3], expected)
+
+
+def test_positions_after_are_refused_where_stock_has_them():
+    family = FAMILIES[0]
+    with pytest.raises(ValueError, match="positions: expected 'stock' for video_llava"):
+        intp_video.extend(family.make_model(), 8, positions="after")

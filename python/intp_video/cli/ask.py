@@ -83,7 +83,18 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     add_talk_arguments(parser)
 
 
-METHOD = ("rope", "factor", "span", "window", "sink", "grouping", "rearrange", "fused", "kv_bits")
+METHOD = (
+    "rope",
+    "factor",
+    "span",
+    "positions",
+    "window",
+    "sink",
+    "grouping",
+    "rearrange",
+    "fused",
+    "kv_bits",
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from .cache import holds_packed, sequence_of
 from .encoder import GroupedEncoder
 from .forward import ProvenForward
 from .passes import DecoderState
+from .positions import text_after_the_video
 from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation, trained_rope
 from .stretch import Stretch
 
@@ -250,6 +251,10 @@ class Handle:
         name = self.family.encoder
         _set_attribute(undo, outer, name, self._encoder.around(getattr(outer, name)))
 
+        if self.options.positions == "after":
+            placeholder = self.family.placeholder_id(model.config)
+            moved = text_after_the_video(outer.get_rope_index, placeholder)
+            _set_attribute(undo, outer, "get_rope_index", moved)
         for name in compat.mask_makers(model):
             _set_attribute(undo, model, name, _padding_mask_as_it_is)
 
@@ -295,6 +300,11 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
                     f"extend: {option}: {value!r} counts positions by tokens, and those of {name} "
                     "(M-RoPE) do not follow them"
                 )
+    if options.positions == "after" and (family.mrope is None or family.text_between_frames):
+        raise ValueError(
+            f"extend: positions: expected 'stock' for {name}, where text stands after the last "
+            "frame as it is, got 'after'"
+        )
     if options.kv_rotate == "on_read" and (family.mrope or family.rotation != "half"):
         raise ValueError(
             f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn by three axes of "
