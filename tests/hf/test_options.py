@@ -67,8 +67,8 @@ def test_a_command_without_options_takes_the_defaults():
 
 def test_a_command_takes_every_option():
     words = (
-        "--rope linear --factor 2.5 --span visual --positions after --window 4 --sink 3 --grouping contiguous "
-        "--rearrange attention --no-fused --kv-bits 4"
+        "--rope linear --factor 2.5 --span visual --positions after --window 4 --sink 3 "
+        "--grouping contiguous --rearrange attention --no-fused --kv-bits 4"
     )
     found = parse(*words.split())
     expected = {"rope": "linear", "factor": 2.5, "span": "visual", "window": 4, "sink": 3}

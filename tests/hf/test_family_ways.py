@@ -1,0 +1,170 @@
+"""Ways to run an extended model that its family must not notice: several videos, frames of several
+sizes, gradients, a compiled decoder, an assistant, LoRA, layers on several devices."""
+
+from __future__ import annotations
+
+import intp_video
+import pytest
+import torch
+from hf.test_families import (
+    ORDINARY,
+    TEXTS,
+    TOLERANCE,
+    answer,
+    forget,
+    logits,
+    stock_with,
+    text_model,
+    visible_by_definition,
+)
+from hf.tiny_families import FAMILIES, SIDE, TinyFamily
+from intp_video.hook.rotary import trained_rope
+from intp_video.models import FAMILIES as SUPPORTED
+
+by_name = {family.name: family for family in FAMILIES}
+# One of each base, and of each kind of positions.
+SOME = ("llava_onevision", "internvl", "smolvlm", "qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.fixture(params=SOME)
+def family(request) -> TinyFamily:
+    return by_name[request.param]
+
+
+def joined(family: TinyFamily, frames: int = ORDINARY) -> dict[str, torch.Tensor]:
+    """One row with two videos and some words between them."""
+    first, second = family.make_inputs(frames, ((5, 0),)), family.make_inputs(frames, ((3, 6),))
+    rows = {}
+    for name, one in first.items():
+        two = second[name]
+        along = 1 if name in ("input_ids", "attention_mask", "mm_token_type_ids") else 0
+        if family.pixels == "padded images" and name == "pixel_values":
+            along = 1
+        rows[name] = torch.cat((one, two), dim=along)
+    return rows
+
+
+def test_two_videos_in_a_row(family):
+    model = family.make_model()
+    inputs = joined(family)
+    stock = logits(model, inputs)
+    with intp_video.extend(model, 2 * ORDINARY, rope="none"):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+    visible = visible_by_definition(family, inputs, window=2, sink=3)
+    with stock_with(model, trained_rope(text_model(model), SUPPORTED[family.name]), visible):
+        stock = logits(model, inputs)
+    with intp_video.extend(model, 2 * ORDINARY, rope="none", window=2, sink=3):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
+def test_frames_of_several_sizes(name):
+    """Two rows whose videos have grids of their own."""
+    family = by_name[name]
+    model = family.make_model()
+    inputs = joined(family)
+    grid = inputs["video_grid_thw"].clone()
+    grid[1, 2] = SIDE // 2  # half as wide, so half the tokens
+    begin = int(grid[0].prod())
+    inputs["pixel_values_videos"] = inputs["pixel_values_videos"][: begin + int(grid[1].prod())]
+    inputs["video_grid_thw"] = grid
+    ids = inputs["input_ids"][0]
+    visual = (ids == family.placeholder).nonzero()[:, 0]
+    units = visual[len(visual) // 2 :].view(-1, family.tokens)
+    drop = units[:, family.tokens // 2 :].flatten()
+    keep = torch.ones_like(ids, dtype=torch.bool)
+    keep[drop] = False
+    for key in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        if key in inputs:
+            inputs[key] = inputs[key][:, keep]
+    stock = logits(model, inputs)
+    with intp_video.extend(model, 2 * ORDINARY, rope="none"):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    with intp_video.extend(model, 2 * ORDINARY, rope="none", window=64):
+        ours = logits(model, inputs)  # a window that sees everything, found by frames
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+def test_a_gradient_step(family):
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY, TEXTS)
+
+    def gradients():
+        forget(model)
+        model.zero_grad()
+        kept = inputs["attention_mask"].bool()  # what stands at padding is nobody's business
+        model(**inputs, use_cache=False).logits[kept].square().mean().backward()
+        return [p.grad.clone() for p in text_model(model).layers[0].parameters()]
+
+    model.set_attn_implementation("eager")
+    stock = gradients()
+    with intp_video.extend(model, ORDINARY, rope="none"):
+        ours = gradients()
+    for mine, theirs in zip(ours, stock, strict=True):
+        scale = theirs.abs().max().clamp(min=1e-3)
+        assert (mine - theirs).abs().max() < 1e-4 * scale
+
+
+def test_an_assistant_guesses(family):
+    model, assistant = family.make_model(), family.make_model(seed=1)
+    inputs = family.make_inputs(ORDINARY)
+    try:
+        stock = answer(model, inputs, assistant_model=assistant)
+    except Exception as error:
+        pytest.skip(f"the stock model cannot: {type(error).__name__}: {error}")
+    with intp_video.extend(model, ORDINARY, rope="none"):
+        forget(assistant)
+        ours = answer(model, inputs, assistant_model=assistant)
+    assert torch.equal(ours, stock)
+
+
+def test_a_compiled_decoder(family):
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    stock = answer(model, inputs)
+    torch._dynamo.reset()
+    with intp_video.extend(model, ORDINARY, rope="none"):
+        text = text_model(model)
+        text.forward = torch.compile(text.forward, backend="eager")
+        try:
+            ours = answer(model, inputs)
+        finally:
+            del text.forward
+    assert torch.equal(ours, stock)
+
+
+def test_lora(family):
+    peft = pytest.importorskip("peft")
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    tuned = peft.get_peft_model(model, config)
+    stock = answer(model, inputs)
+    with intp_video.extend(tuned, ORDINARY, rope="none"):
+        ours = answer(model, inputs)
+        forget(model)
+        tuned(**inputs).logits.mean().backward()
+    assert torch.equal(ours, stock)
+    trained = [p for name, p in tuned.named_parameters() if "lora" in name and "text" not in name]
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained)
+
+
+def test_layers_that_are_offloaded(family, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    model.save_pretrained(tmp_path / "model")
+    loaded = type(model).from_pretrained(tmp_path / "model", dtype=torch.float32)
+    accelerate.cpu_offload(loaded, execution_device=torch.device("cpu"))
+    loaded.generation_config = model.generation_config
+    try:
+        stock = answer(loaded, inputs)
+    except NotImplementedError as error:  # its newline is a parameter that nobody brings back
+        pytest.skip(f"the stock model cannot: {error}")
+    with intp_video.extend(loaded, ORDINARY, rope="none"):
+        ours = answer(loaded, inputs)
+    assert torch.equal(ours, stock)
