@@ -3,6 +3,8 @@ sizes, gradients, a compiled decoder, an assistant, LoRA, layers on several devi
 
 from __future__ import annotations
 
+import inspect
+
 import intp_video
 import pytest
 import torch
@@ -168,3 +170,25 @@ def test_layers_that_are_offloaded(family, tmp_path):
     with intp_video.extend(loaded, ORDINARY, rope="none"):
         ours = answer(loaded, inputs)
     assert torch.equal(ours, stock)
+
+
+def test_features_that_were_kept(family):
+    """Features of one video, given to a pass after another video was encoded."""
+    model = family.make_model()
+    mine = SUPPORTED[family.name]
+    module = mine.multimodal_module(model)
+    inputs = family.make_inputs(ORDINARY)
+    names = (mine.pixels, "video_grid_thw", "video_merge_sizes")
+    given = {name: inputs[name] for name in names if name in inputs}
+    if "mm_encoder_outputs" not in inspect.signature(module.forward).parameters:
+        pytest.skip("this transformers encodes a video in the pass alone")
+    with torch.no_grad(), intp_video.extend(model, 4 * ORDINARY, rope="none", window=2):
+        whole = logits(model, inputs)
+        kept = getattr(module, mine.encoder)(**given)
+        if "video_grid_thw" in inputs:  # the same patches as twice as many frames, half as wide
+            units, rows, columns = inputs["video_grid_thw"][0].tolist()
+            grid = torch.tensor([[2 * units, rows, columns // 2]])
+            getattr(module, mine.encoder)(**{**given, "video_grid_thw": grid})
+        rest = {name: x for name, x in inputs.items() if name != mine.pixels}
+        again = logits(model, {**rest, "mm_encoder_outputs": {mine.modality: kept}})
+    torch.testing.assert_close(again, whole, rtol=0, atol=TOLERANCE)

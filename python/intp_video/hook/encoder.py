@@ -108,7 +108,10 @@ class GroupedEncoder:
         self._decoder.tokens_per_unit = tokens
         added = 0 if tail else self._surplus * len(videos)  # by forward, up to 5.17
         saw_features(sum(len(rows[0]) for rows in videos) + added)
-        return self._family.output_like(output, videos)
+        output = self._family.output_like(output, videos)
+        if hasattr(output, "__dict__"):  # whoever keeps it may give it to any later pass
+            output.intp_tokens_per_unit = tokens
+        return output
 
     def _order(self, units: int) -> torch.Tensor:
         if not self._family.groups_are_real:

@@ -142,7 +142,7 @@ class ProvenForward:
                 "video by its tokens: pass input_ids, not inputs_embeds"
             )
         if has_video and self._decoder.needs_visual:
-            self._see_video(now, ids, kwargs)
+            self._see_video(now, ids, encoded, kwargs)
         CURRENT.now = now
         return kwargs
 
@@ -268,8 +268,13 @@ class ProvenForward:
             )
 
     @torch.compiler.disable
-    def _see_video(self, now: ForwardPass, ids: torch.Tensor, arguments: dict[str, Any]) -> None:
-        if now.has_pixels:  # encoded in this pass, and otherwise by the last call before it
+    def _see_video(
+        self, now: ForwardPass, ids: torch.Tensor, encoded: Any, arguments: dict[str, Any]
+    ) -> None:
+        sizes = getattr(encoded, "intp_tokens_per_unit", None)
+        if sizes is not None:
+            self._decoder.tokens_per_unit = sizes
+        elif now.has_pixels:  # encoded in this pass, and otherwise by the last call before it
             self._decoder.tokens_per_unit = self._family.tokens_per_unit(self._config, arguments)
         past = 0 if now.cache is None else int(now.cache.get_seq_length())
         is_visual = ids == self._family.placeholder_id(self._config)
