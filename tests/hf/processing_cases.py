@@ -125,6 +125,10 @@ class Checkpoint:
             extra_special_tokens=self.names,
         )
 
+    def template(self) -> str | None:
+        """None for Video-LLaVA, whose prompt without one is that of Vicuna v1."""
+        return None if self.model_type == "video_llava" else TEMPLATE.replace("VIDEO", self.marker)
+
     def prompt(self) -> str:
         """The text before the video is put into it."""
         if self.model_type == "video_llava":
@@ -136,7 +140,7 @@ class Checkpoint:
     def ours(self, shown: Shown) -> dict[str, torch.Tensor]:
         processing = self.processing
         made = processing.frames(shown.frames, shown.times, shown.duration)
-        tokenizer = self.tokenizer(TEMPLATE.replace("VIDEO", self.marker))
+        tokenizer = self.tokenizer(self.template())
         ids, more = processing.text(made, QUESTION, tokenizer)
         return {"input_ids": ids, **made.tensors, **more}
 

@@ -256,7 +256,7 @@ def test_the_text_of_a_video(checkpoint):
     """Three frames; [n] stands for n placeholders."""
     processing = checkpoint.processing
     made = processing.frames(ODD.frames[:3], [0.0, 0.5, 2.7], 71.9)
-    tokenizer = checkpoint.tokenizer(TEMPLATE.replace("VIDEO", checkpoint.marker))
+    tokenizer = checkpoint.tokenizer(checkpoint.template())
     ids, _ = processing.text(made, QUESTION, tokenizer)
     placeholders = re.compile(f"(?:{re.escape(checkpoint.placeholder)})+")
     written = placeholders.sub(

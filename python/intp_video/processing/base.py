@@ -14,7 +14,7 @@ import torch
 from .. import compat
 from ..errors import ModelError
 from .model_frames import ModelFrames, Units
-from .prompt import chat_prompt, cut_at, token_ids
+from .prompt import chat_prompt, cut_at, has_template, token_ids
 from .values import read_chat_template, read_values
 
 Frames = np.ndarray | torch.Tensor  # uint8 [T, H, W, 3], RGB
@@ -36,6 +36,7 @@ class VideoProcessing(ABC):
     model_types: ClassVar[tuple[str, ...]]  # as in config.json
     defaults: ClassVar[Mapping[str, Any]] = {}  # of values that a checkpoint may leave out
     shown_as: ClassVar[str] = "video"  # "image": frames are images to the model
+    prompt_without_template: ClassVar[str | None] = None  # of checkpoints that have no template
     token_types: ClassVar[bool] = False  # whether positions need mm_token_type_ids
 
     @classmethod
@@ -137,6 +138,8 @@ class VideoProcessing(ABC):
         return placeholder
 
     def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
+        if self.prompt_without_template and not has_template(tokenizer, self.chat_template):
+            return self.prompt_without_template.format(video=marker, question=question)
         return chat_prompt(tokenizer, question, self.chat_template)
 
     def _around(self, prompt: str, marker: str, tokenizer: Any) -> tuple[str, str]:

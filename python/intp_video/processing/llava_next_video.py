@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 
 from .fixed import FixedSizeProcessing
 from .pixels import BICUBIC, CLIP
-from .prompt import VICUNA, has_template
+from .prompt import VICUNA
 
 
 @dataclass(frozen=True, kw_only=True)
 class LlavaNextVideoProcessing(FixedSizeProcessing):
-    """Without a chat template the prompt is that of Vicuna v1, which the published models have."""
-
     model_types = ("llava_next_video",)
+    prompt_without_template = VICUNA  # which the published models have
     defaults: ClassVar[Mapping[str, Any]] = {
         **CLIP,
         "resample": BICUBIC,
@@ -23,8 +22,3 @@ class LlavaNextVideoProcessing(FixedSizeProcessing):
         "do_center_crop": True,
         "crop_size": {"height": 224, "width": 224},
     }
-
-    def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
-        if has_template(tokenizer, self.chat_template):
-            return super()._prompt(marker, question, tokenizer)
-        return VICUNA.format(video=marker, question=question)

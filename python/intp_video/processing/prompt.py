@@ -40,7 +40,7 @@ def chat_prompt(tokenizer: Any, question: str, template: str | None) -> str:
 
 
 def has_template(tokenizer: Any, template: str | None) -> bool:
-    return (template or tokenizer.chat_template) is not None
+    return (template or getattr(tokenizer, "chat_template", None)) is not None
 
 
 def special_token(tokenizer: Any, name: str, default: str) -> str:

@@ -27,6 +27,7 @@ class VideoLlavaProcessing(FixedSizeProcessing):
 
     frames_per_group: int = 8
     model_types = ("video_llava",)
+    prompt_without_template = VICUNA
 
     @classmethod
     def _fields(cls, values: Mapping[str, Any], config: Any, source: str) -> dict[str, Any]:
@@ -57,6 +58,3 @@ class VideoLlavaProcessing(FixedSizeProcessing):
         shown = repeat_to_groups(len(frames), self.frames_per_group)
         repeated = frames[torch.from_numpy(shown)]
         return super().frames(repeated, [seconds[i] for i in shown], duration)
-
-    def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
-        return VICUNA.format(video=marker, question=question)
