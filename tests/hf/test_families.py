@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import intp_video
 import pytest
 import torch
+import transformers
 from hf.test_kv_bits import over_dequantized
 from hf.test_restore import assert_same, everything
 from hf.tiny_families import FAMILIES, TRAINED, TinyFamily
@@ -242,6 +243,9 @@ WAYS = {
     "no cache": {"use_cache": False},
 }
 
+# Stock 5.0 to 5.3 shows it to the first token alone, and answers on.
+SMOLVLM_LOSES_VIDEOS = transformers.__version__.startswith(("5.0.", "5.1.", "5.2.", "5.3."))
+
 
 @pytest.mark.parametrize("way", WAYS)
 def test_ways_to_generate(family, way):
@@ -254,6 +258,10 @@ def test_ways_to_generate(family, way):
     except Exception as error:
         pytest.skip(f"the stock model cannot: {type(error).__name__}: {error}")
     with intp_video.extend(model, ORDINARY, rope="none"):
+        if (family.name, way) == ("smolvlm", "no cache") and SMOLVLM_LOSES_VIDEOS:
+            with pytest.raises(ModelError, match="visual tokens came without a video"):
+                answer(model, inputs, **WAYS[way])
+            return
         ours = answer(model, inputs, **WAYS[way])
     assert torch.equal(ours, stock)
 

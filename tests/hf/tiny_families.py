@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from intp_video import compat
 
 VIDEO, IMAGE, START, END, VOCAB = 99, 98, 97, 96, 120
 TRAINED = 64  # positions
@@ -121,7 +122,7 @@ class TinyFamily:
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
         inputs = {"input_ids": ids, "attention_mask": mask}
         inputs |= self.make_pixels(frames, len(rows), generator)
-        if self.types and not IS_4:
+        if self.types and compat.takes_token_types():
             inputs["mm_token_type_ids"] = (ids == self.placeholder).int() * 2
         if self.extra is not None:
             inputs |= self.extra(self.units(frames), len(rows))
