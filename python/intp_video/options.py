@@ -47,18 +47,20 @@ class Options:
     """How a Video-LLM is extended.
 
     Attributes:
-        frames: M, the most frames a video will have; rounded up to whole groups of N.
+        frames: M, the most frames a video will have; rounded up to whole groups of N, or to whole
+            units of time (a frame, or the two frames of a patch) where groups bound memory alone.
         rope: how RoPE is stretched: "none", "linear", "ntk", "dynamic_ntk" or "yarn"
             (:func:`intp_ext.rope_frequencies`). docs/method.md says why "yarn".
-        factor: s, at least 1; None for what the frames and some text need (docs/method.md).
+        factor: s, at least 1; None for what the positions of the frames and of some text need
+            (docs/method.md).
             dynamic_ntk takes its stretch from the length of each sequence, and 1 by default.
         span: "all" stretches every position; "visual" stretches only the video's, and text keeps
             unit steps (rope="linear" only).
         positions: "stock" lets text go on after a video where transformers does; "after" lets it go
             on after the last frame, which releases from 5.3 on do not do for Qwen2-VL and
             Qwen2.5-VL (docs/models.md).
-        window: frames a visual token attends to, its own included; None for all. Text after the
-            video attends to everything.
+        window: units of time (frames, or the two frames of a patch) a visual token attends to, its
+            own included; None for all. Text after the video attends to everything.
         sink: first tokens of the row that every token attends to besides its window; None for as
             many as one frame has.
         grouping: which frames one call of the encoder sees: "interleaved" (spread over the video)
@@ -72,7 +74,8 @@ class Options:
             grows in steps; 8, 4 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
         kv_rotate: "on_write" rotates keys once; "on_read" caches them unrotated, so that positions
             can change later, and rotates them at every read.
-        frames_per_group: N; None for what the encoder was trained on.
+        frames_per_group: N, in whole units of time; None for what the encoder was trained on, or 8
+            where groups bound memory alone.
         groups_per_chunk: groups encoded at once: more is faster on a GPU and takes more memory.
 
     Raises:

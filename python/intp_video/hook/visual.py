@@ -117,7 +117,7 @@ def first_keys(visual: VisualTokens, past: int, window: int) -> torch.Tensor:
     A visual token of frame f sees the ``window`` frames f - window + 1 to f, and text between
     them; a frame begins with the text that stands between it and the frame before. That text sees
     what its frame sees. Text before the first frame and after the last one sees everything, and so
-    do the frames that have fewer than ``window`` before them.
+    do the frames that have fewer than ``window - 1`` before them.
     """
     frame = visual.frame.long()  # [B, L]
     is_visual = frame != TEXT
