@@ -7,7 +7,8 @@ A page says where a figure stands, and under which name it is made:
     <!-- end -->
 
 or inside a line: took <!-- results: NAME -->...<!-- end --> a pass. What is between the marks comes
-from benchmarks/results/ and the JSON files of docs/; never change it by hand:
+from benchmarks/results/, the JSON files of docs/, or, for families and options, the package itself;
+never change it by hand:
 
     python benchmarks/tables.py --check         # exit code 1 if a block or an SVG is stale, named
     python benchmarks/tables.py --write         # fills the blocks, draws the SVGs
@@ -26,6 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import tables_accuracy
+import tables_models
 import tables_pictures
 import tables_speed
 import tables_summary
@@ -34,7 +36,11 @@ from tables_common import ROOT
 
 Blocks = Mapping[str, Callable[[], str]]
 BLOCKS: Blocks = (
-    tables_speed.BLOCKS | tables_accuracy.BLOCKS | tables_summary.BLOCKS | tables_tests.BLOCKS
+    tables_speed.BLOCKS
+    | tables_accuracy.BLOCKS
+    | tables_summary.BLOCKS
+    | tables_models.BLOCKS
+    | tables_tests.BLOCKS
 )
 PAGES = (
     ROOT / "README.md",
