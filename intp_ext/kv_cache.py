@@ -232,11 +232,6 @@ class KVCache:
             if positions is None:
                 positions = torch.arange(begin, begin + count, dtype=torch.float32, device=k.device)
             _checks.positions(where, positions, k.shape[0], count, rope, "k", k)
-            if positions.dim() == 3 and self.rotate == "on_read":
-                raise ValueError(
-                    f'{where}: positions: expected one axis with rotate="on_read", got '
-                    f'{list(positions.shape)}; use rotate="on_write" for M-RoPE'
-                )
         bounds = self._next_bounds(where, kv_bounds, k, count)
         end = begin + count
         if self.capacity is not None and end > self.capacity:
@@ -357,7 +352,8 @@ class KVCache:
 
         Raises:
             TypeError: not a Rope.
-            ValueError: keys were rotated when they were written.
+            ValueError: keys were rotated when they were written, or the cached positions have three
+                axes and the rope no sections.
         """
         if self.rotate == "on_write" and self.length:
             raise ValueError(
@@ -366,13 +362,22 @@ class KVCache:
             )
         if rope is None:
             raise TypeError("KVCache.set_rope: rope: expected a Rope, got None")
+        kept = self._memory.positions
+        if kept is not None and kept.dim() == 3 and getattr(rope, "sections", ()) is None:
+            if self.length:
+                raise ValueError(
+                    "KVCache.set_rope: rope: expected one with sections for cached positions "
+                    f"[3, {kept.shape[1]}, {self.length}], got sections None"
+                )
+            self._memory = replace(self._memory, positions=None)
         self._set_rope(rope)
 
     def set_positions(self, positions: torch.Tensor) -> None:
         """Set other positions for all cached tokens (``rotate="on_read"``).
 
         Args:
-            positions: int32, int64 or float32 ``[length]`` or ``[1 or B, length]``.
+            positions: int32, int64 or float32 ``[length]``, ``[1 or B, length]`` or, with sections,
+                ``[3, 1 or B, length]``.
 
         Raises:
             TypeError, ValueError: wrong dtype or shape, or keys that were rotated when written.
@@ -389,8 +394,9 @@ class KVCache:
         _checks.positions(
             where, positions, rows.shape[0], self.length, self.rope, "the cache", rows
         )
-        moved = torch.empty_like(memory.positions)
-        moved[:, : self.length] = positions
+        lead = (3, rows.shape[0]) if positions.dim() == 3 else memory.positions.shape[:-1]
+        moved = memory.positions.new_empty((*lead, memory.positions.shape[-1]))
+        moved[..., : self.length] = positions
         self._memory = replace(memory, positions=moved)
 
     # ---- saving and loading ----
@@ -516,10 +522,10 @@ class KVCache:
         if self.rotate == "on_read":
             if rope is None:
                 raise ValueError('KVCache: rope: expected a Rope with rotate="on_read", got None')
-            if rope.sections is not None or rope.rotary_dim % 4:
+            if rope.rotary_dim % 4:
                 raise ValueError(
-                    'KVCache: rope: rotate="on_read" expects one axis and a rotary_dim that is a '
-                    f"multiple of 4, got sections {rope.sections}, rotary_dim {rope.rotary_dim}"
+                    'KVCache: rope: rotate="on_read" expects a rotary_dim that is a multiple of 4, '
+                    f"got {rope.rotary_dim}"
                 )
         # a copy: cached keys were rotated by these frequencies, whatever happens to the caller's
         self.rope = None if rope is None else replace(rope, inv_freq=rope.inv_freq.clone())

@@ -6,10 +6,12 @@
 
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "attention/params.h"
 #include "torch/check.h"
 #include "torch/kv_cache.h"
+#include "torch/rope_sections.h"
 
 namespace intp {
 
@@ -152,14 +154,18 @@ Tensor attention_core(Tensor q, Tensor k, Tensor v, INTP_ATTENTION_PARAMETERS) {
   return out;
 }
 
-// Rotation of packed keys as they are read, of positions float32 [B, R] and inv_freq [F].
+// Rotation of packed keys as they are read, of positions float32 [B, R] or [3, B, R] and
+// inv_freq [F].
 inline void add_rotation(const Tensor& q, const Tensor& positions, const Tensor& inv_freq,
-                         double attention_scaling, PackedKeys& packed) {
+                         double attention_scaling,
+                         const std::optional<std::vector<int64_t>>& sections,
+                         bool interleaved_sections, PackedKeys& packed) {
   const KvCache& cache = packed.cache;
-  check(positions.dim() == 2 && positions.size(0) == cache.batch &&
-            positions.size(1) >= packed.tokens && positions.stride(1) == 1 &&
-            positions.scalar_type() == ScalarType::Float,
-        kPackedAttention, ": positions: expected float32 [B, R] for every token");
+  const int64_t dim = positions.dim();
+  check((dim == 2 || (dim == 3 && positions.size(0) == 3)) &&
+            positions.size(dim - 2) == cache.batch && positions.size(dim - 1) >= packed.tokens &&
+            positions.stride(dim - 1) == 1 && positions.scalar_type() == ScalarType::Float,
+        kPackedAttention, ": positions: expected float32 [B, R] or [3, B, R] for every token");
   check(inv_freq.dim() == 1 && inv_freq.scalar_type() == ScalarType::Float &&
             inv_freq.is_contiguous() && inv_freq.size(0) % 2 == 0 &&
             2 * inv_freq.size(0) <= cache.head_dim,
@@ -167,10 +173,14 @@ inline void add_rotation(const Tensor& q, const Tensor& positions, const Tensor&
   check_same_device(kPackedAttention, q, positions);
   check_same_device(kPackedAttention, q, inv_freq);
   packed.positions = positions.const_data_ptr<float>();
-  packed.position_stride = positions.stride(0);
+  packed.axes = dim == 3 ? 3 : 1;
+  packed.position_stride_a = dim == 3 ? positions.stride(0) : 0;
+  packed.position_stride_b = positions.stride(dim - 2);
   packed.inv_freq = inv_freq.const_data_ptr<float>();
   packed.frequencies = inv_freq.size(0);
   packed.scaling = static_cast<float>(attention_scaling);
+  packed.sections = rope_sections(kPackedAttention, sections, interleaved_sections, packed.axes,
+                                  packed.frequencies);
 }
 
 template <RunAttention* run>
@@ -178,6 +188,7 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
                     Tensor k_ranges, Tensor v_ranges, int64_t length, int64_t bits,
                     int64_t key_group, int64_t value_group, std::optional<Tensor> positions,
                     std::optional<Tensor> inv_freq, double attention_scaling,
+                    std::optional<std::vector<int64_t>> sections, bool interleaved_sections,
                     INTP_ATTENTION_PARAMETERS) {
   check(bits != 16, kPackedAttention, ": bits: expected 2, 4 or 8, got 16");
   const KvCacheArgs cache_args{kPackedAttention, bits, key_group, value_group};
@@ -191,7 +202,10 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
         " tokens of the unfinished group, got ", k_tail.size(2));
   check(positions.has_value() == inv_freq.has_value(), kPackedAttention,
         ": positions: expected together with inv_freq");
-  if (positions) add_rotation(q, *positions, *inv_freq, attention_scaling, packed);
+  if (positions) {
+    add_rotation(q, *positions, *inv_freq, attention_scaling, sections, interleaved_sections,
+                 packed);
+  }
 
   check(v_tail.dim() == 4 && v_tail.size(3) == q.size(3), kPackedAttention,
         ": v_tail: expected q's head_dim");

@@ -4,6 +4,7 @@
 
 #include "common/dtype.h"
 #include "common/kv_page.h"
+#include "common/rope.h"
 #include "common/tiles.h"
 #include "common/visibility.h"
 
@@ -15,12 +16,24 @@ struct PackedKeys {
   int64_t tokens;  // in whole groups: a multiple of key_group
 
   // Keys that are rotated while they are read, by position * inv_freq; no frequencies: as they are.
-  const float* positions;  // [B, position_stride]
-  int64_t position_stride;
+  const float* positions;  // [A, B, R], strides in elements, unit stride in R
+  int64_t position_stride_a, position_stride_b;
+  int axes;               // A: 1, or 3 for M-RoPE
+  RopeSections sections;  // read when A = 3
   const float* inv_freq;  // [F]
   int64_t frequencies;    // F, even
   float scaling;          // on cos and sin
 };
+
+// Axis of positions by which packed keys are rotated at frequency f.
+INTP_HD int key_axis(const PackedKeys& keys, int64_t f) {
+  return keys.axes == 1 ? 0 : rope_axis(keys.sections, f);
+}
+
+// Of the tokens of batch row b.
+INTP_HD const float* key_positions(const PackedKeys& keys, int64_t b, int axis) {
+  return keys.positions + axis * keys.position_stride_a + b * keys.position_stride_b;
+}
 
 // [B, H, S, D], strides in elements, unit stride in D
 template <class Data>

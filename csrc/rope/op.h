@@ -9,6 +9,7 @@
 
 #include "rope/params.h"
 #include "torch/order.h"
+#include "torch/rope_sections.h"
 
 namespace intp {
 
@@ -101,14 +102,8 @@ inline RopeParams rope_params(const Tensor& x, const RopeArgs& args) {
   p.scaling = static_cast<float>(args.attention_scaling);
 
   rope_positions(args.positions, p);
-  if (args.sections) {
-    const std::vector<int64_t>& count = *args.sections;
-    check(count.size() == 3 && count[0] >= 0 && count[1] >= 0 && count[2] >= 0 &&
-              count[0] + count[1] + count[2] == p.frequencies,
-          kRope, ": sections: expected three counts that sum to D_rot/2");
-    p.sections = {{count[0], count[1], count[2]}, args.interleaved_sections};
-  }
-  check(p.axes == 1 || args.sections, kRope, ": positions: [3, B, S] needs sections");
+  p.sections =
+      rope_sections(kRope, args.sections, args.interleaved_sections, p.axes, p.frequencies);
 
   check_same_device(kRope, x, args.positions);
   check_same_device(kRope, x, args.inv_freq);

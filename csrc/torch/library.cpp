@@ -51,10 +51,11 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
       "Tensor(f!) v_rows) -> ()");
 
   // Over the whole groups of a cache, and then its rows k_tail, v_tail [B, Hkv, T, D], `length`
-  // tokens in all. With positions float32 [B, R] and inv_freq, packed keys are rotated when read.
+  // tokens in all. With positions float32 [B, R] or [3, B, R] and inv_freq, packed keys are rotated
+  // when read.
   m.def(
       "kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes, "
       "Tensor k_ranges, Tensor v_ranges, int length, int bits, int key_group, int value_group, "
-      "Tensor? positions, Tensor? inv_freq, float attention_scaling, " INTP_ATTENTION
-      ") -> Tensor");
+      "Tensor? positions, Tensor? inv_freq, float attention_scaling, int[]? sections, "
+      "bool interleaved_sections, " INTP_ATTENTION ") -> Tensor");
 }

@@ -117,6 +117,7 @@ def attend_cached(
         k = rotate(k, positions[..., packed:], turn)
     if packed == 0:
         return attend(q, k, v, bounds, scale, softcap, sinks)
+    sections = None if turn is None or turn.sections is None else list(turn.sections)
     return torch.ops.intp_ext.kv_attention(
         q,
         k,
@@ -129,6 +130,8 @@ def attend_cached(
         None if turn is None else positions,
         None if turn is None else turn.inv_freq.contiguous(),
         1.0 if turn is None else turn.attention_scaling,
+        sections,
+        turn is not None and turn.interleaved_sections,
         *core_arguments(bounds, scale, softcap, sinks),
     )
 

@@ -167,6 +167,7 @@ class CachedCase:
     rope: Rope | None = None
     rotate: str = "on_write"
     uneven: bool = False  # positions in no even steps
+    axes: int = 1  # of the positions
     window: Window | None = None
     pad: int = 0  # batch row b begins with b times so many tokens of padding
     key_group: int = 64
@@ -217,6 +218,8 @@ class CachedCase:
             positions = (torch.arange(self.length) - lo[:, None]).clamp(min=0) * 0.8
             if self.uneven:
                 positions = torch.rand(self.batch, self.length).cumsum(1) * 3
+            if self.axes == 3:
+                positions = torch.rand(3, self.batch, self.length) * 900
         cache.append(k, v, positions, kv_bounds=bounds if self.pad else None)
         return cache
 

@@ -89,6 +89,7 @@ ROTATED = AppendCase(rope=ROPE_32, pieces=(40, 110))
 PADDED = AppendCase(batch=2, bounds=((0, 150), (70, 150)))
 PAGES = CachedCase(kv_heads=2, group=7, length=450)
 ROTATED_ON_READ = CachedCase(rope=rope_frequencies("none", 64), rotate="on_read", length=450)
+BY_AXES = replace(ROTATED_ON_READ, rope=rope_frequencies("none", 64, sections=(8, 11, 13)), axes=3)
 
 # Wrong results, within the memory of the tensors.
 WRONG_RESULT = [
@@ -499,6 +500,13 @@ WRONG_RESULT = [
         (ROTATED_ON_READ,),
     ),
     Bug(
+        "packed: rotated by the axis of the frequency before",
+        PACKED,
+        "key_axis(packed_, at)",
+        "key_axis(packed_, f)",
+        (BY_AXES,),
+    ),
+    Bug(
         "packed: results over stages that are still read",
         PACKED,
         "__syncthreads();  // stages and rows become results",
@@ -511,6 +519,20 @@ WRONG_RESULT = [
         "rotate(x, partner, at.cos, at.sin).first",
         "rotate(x, partner, at.cos, -at.sin).first",
         (replace(ROTATED_ON_READ, dtype=torch.float32),),
+    ),
+    Bug(
+        "packed, simt: every frequency by the first axis",
+        PACKED_SIMT,
+        "key_axis(packed_, f)",
+        "0",
+        (replace(BY_AXES, dtype=torch.float32),),
+    ),
+    Bug(
+        "packed: the axes of the first batch row for all",
+        PACKED,
+        "key_positions(packed_, task_.b, ",
+        "key_positions(packed_, 0, ",
+        (replace(BY_AXES, batch=2),),
     ),
     Bug(
         "packed, simt: a value's scale is its neighbor's",

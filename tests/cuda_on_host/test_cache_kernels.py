@@ -109,6 +109,11 @@ HALVES = [torch.bfloat16, torch.float16]
 ROPE_64 = intp_ext.rope_frequencies("ntk", 64, factor=4.0)
 ROPE_16 = intp_ext.rope_frequencies("none", 64, rotary_dim=16)
 ROPE_20 = intp_ext.rope_frequencies("none", 64, rotary_dim=20)
+AXES_64 = intp_ext.rope_frequencies("ntk", 64, factor=4.0, sections=(8, 11, 13))
+MIXED_64 = intp_ext.rope_frequencies("none", 64, sections=(12, 10, 10), interleaved_sections=True)
+MIXED_20 = intp_ext.rope_frequencies(
+    "none", 64, rotary_dim=20, sections=(4, 3, 3), interleaved_sections=True
+)
 FRAMES = Window(2, 51, 5, 9, 430)
 
 CACHED = {
@@ -152,6 +157,13 @@ CACHED = {
     "in uneven steps": CachedCase(rope=ROPE_64, rotate="on_read", uneven=True, batch=2, rows=30),
     "a quarter of the head turned": CachedCase(rope=ROPE_16, rotate="on_read"),
     "no multiple of 16 turned": CachedCase(rope=ROPE_20, rotate="on_read", length=200),
+    "by three axes": CachedCase(rope=AXES_64, rotate="on_read", axes=3, batch=2, rows=3),
+    "by axes that alternate": CachedCase(rope=MIXED_64, rotate="on_read", axes=3, batch=2),
+    "by axes of a part of the head": CachedCase(rope=AXES, rotate="on_read", axes=3, length=200),
+    "by three axes, plain": CachedCase(
+        rope=MIXED_20, rotate="on_read", axes=3, batch=2, length=200
+    ),
+    "sections, but one axis": CachedCase(rope=AXES_64, rotate="on_read", length=200),
     "not on 16 bytes": CachedCase(shifted=True),
     "a wide head": CachedCase(dim=144, length=200),
     "a scale of zero": CachedCase(scale=0.0),

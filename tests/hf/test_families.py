@@ -214,23 +214,44 @@ def test_span_visual(family):
         torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("bits", [16, 8])
+def test_keys_that_turn_when_they_are_read(family, bits):
+    """As those that were rotated when they were written: the same frequencies and positions."""
+    model = family.make_model()
+    inputs = family.make_inputs(LONG, TEXTS)
+    found = {}
+    for rotate in ("on_write", "on_read"):
+        options = {"rope": "yarn", "factor": 4.0, "window": 2, "kv_bits": bits}
+        with intp_video.extend(model, LONG, kv_rotate=rotate, **options):
+            found[rotate] = logits(model, inputs), answer(model, inputs)
+    (written, tokens), (read, read_tokens) = found["on_write"], found["on_read"]
+    if bits != 16:  # other codes: rotated keys have other ranges
+        assert (read - written).abs().max() < 0.1 * written.abs().max()
+        return
+    torch.testing.assert_close(read, written, rtol=0, atol=TOLERANCE)
+    assert torch.equal(read_tokens, tokens)
+
+
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
 @pytest.mark.parametrize("bits", [2, 4])
-def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits):
+def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits, rotate):
     """Prefill and a few tokens over packed keys, with a window; in every layer by itself, as a
     rounding to a neighboring code would show in all that follow."""
     model = family.make_model()
     inputs = family.make_inputs(LONG, TEXTS)
     attend_cached, compared = hook_attention.attend_cached, []
+    # angles of keys that turn when they are read are rounded twice, at 700 positions
+    tolerance = 2e-4 if rotate == "on_read" else TOLERANCE
 
     def both(q, cache, bounds, scale):
         ours = attend_cached(q, cache, bounds, scale)
         defined = over_dequantized(q, cache, bounds, scale)
-        torch.testing.assert_close(ours, defined, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(ours, defined, rtol=0, atol=tolerance)
         compared.append(cache.packed)
         return ours
 
     monkeypatch.setattr(hook_attention, "attend_cached", both)
-    with intp_video.extend(model, LONG, kv_bits=bits, window=2):
+    with intp_video.extend(model, LONG, kv_bits=bits, kv_rotate=rotate, window=2):
         answer(model, inputs, tokens=3)
     assert len(compared) == 9 and min(compared) >= 128
 

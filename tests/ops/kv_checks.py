@@ -62,7 +62,7 @@ def expected_attention(
     for queries, (k, v) in ((q.double(), dequantized(cache)), (q, cache.dequantize())):
         if rope is not None:
             at = cache.positions
-            queries, _ = reference.apply_rope(queries, None, at[:, length - rows :], rope)
+            queries, _ = reference.apply_rope(queries, None, at[..., length - rows :], rope)
             if cache.rotate == "on_read":
                 _, k = reference.apply_rope(None, k, at, rope)
         found.append((queries, k, v))

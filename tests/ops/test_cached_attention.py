@@ -24,8 +24,23 @@ from intp_ext import Bounds, KVCache, Window, attention, cached_attention, refer
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
-def make_rope(dim, factor=4.0):
-    return intp_ext.rope_frequencies("ntk", dim, factor=factor)
+def make_rope(dim, factor=4.0, **axes):
+    return intp_ext.rope_frequencies("ntk", dim, factor=factor, **axes)
+
+
+AXES = {  # of 32 channels
+    "one after another": {"sections": (4, 6, 6)},
+    "alternating": {"sections": (6, 5, 5), "interleaved_sections": True},
+    "none of time": {"sections": (0, 9, 7)},
+}
+
+
+def grid_positions(length, rows=6, columns=7, text=40):
+    """``[3, 1, length]`` of text, then frames of rows x columns patches: those of M-RoPE."""
+    patch = torch.arange(length - text)
+    axes = (patch // (rows * columns), patch // columns % rows, patch % columns)
+    video = torch.stack(axes) + text
+    return torch.cat((torch.arange(text).expand(3, text), video), dim=1)[:, None]
 
 
 def make_cache(
@@ -205,6 +220,67 @@ def test_positions_that_are_not_evenly_spaced():
     check(cache, make_queries(cache, 2, 40), last=(1,))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("device", DEVICES)
+def test_three_axes_are_as_good_as_eager(axes, bits, dtype, device):
+    """Of two videos whose frames have other sizes, so that no page is like the next one."""
+    k, v = make_states(2, 2, 700, 32, dtype)
+    k[..., 1:3] /= 10
+    rope = make_rope(32, **AXES[axes])
+    positions = torch.cat((grid_positions(700), grid_positions(700, 8, 8, 64)), dim=1)
+    k, v, positions = to_device((k, v, positions), device)
+    cache = KVCache(bits, rope=rope.to(device), rotate="on_read")
+    cache.append(k, v, positions)
+    check(cache, make_queries(cache, 3, 40), last=(1,))
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_three_axes_that_agree_are_one(bits):
+    """To the bit, whether text alone is cached or a video comes later."""
+    k, v = make_states(1, 2, 300, 32, torch.float32)
+    one, three = (
+        KVCache(bits, rope=make_rope(32, **axes), rotate="on_read")
+        for axes in ({}, AXES["alternating"])
+    )
+    for cache, positions in ((one, torch.arange(300)), (three, torch.arange(300).expand(3, 1, -1))):
+        cache.append(k, v, positions)
+    for rows in (1, 40):
+        q = make_queries(one, 2, rows)
+        assert torch.equal(cached_attention(q, one), cached_attention(q, three))
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+@pytest.mark.parametrize("axes", AXES)
+def test_a_new_rope_and_new_positions_of_three_axes(axes, bits):
+    """Of one axis at first: as if they had been there from the start."""
+    k, v = make_states(2, 2, 500, 32, torch.float32)
+    k[..., 1:3] /= 10
+    new = make_rope(32, **AXES[axes])
+    positions = grid_positions(500).float() * 0.5
+    grown = KVCache(bits, rope=make_rope(32, 1.0), rotate="on_read")
+    grown.append(k, v)
+    grown.set_rope(new)
+    grown.set_positions(positions)
+    fresh = KVCache(bits, rope=new, rotate="on_read")
+    fresh.append(k, v, positions)
+    assert torch.equal(grown.positions, fresh.positions)
+    for rows in (1, 40):
+        q = make_queries(grown, 2, rows)
+        check(grown, q)
+        assert torch.equal(cached_attention(q, grown), cached_attention(q, fresh))
+    grown.set_positions(torch.arange(500))  # one stands for three
+    assert torch.equal(grown.positions, torch.arange(500.0).expand(3, 2, -1))
+    with pytest.raises(ValueError, match=r"sections for cached positions \[3, 2, 500\]"):
+        grown.set_rope(make_rope(32))
+    assert grown.rope.sections == new.sections
+    grown.reset()
+    grown.set_rope(make_rope(32))
+    grown.append(k, v)
+    assert grown.positions.shape == (2, 500)
+
+
 EVERY = torch.arange(700.0)
 UNEVEN = torch.randint(0, 3, (700,), generator=torch.Generator().manual_seed(0)).cumsum(0)
 # name -> (positions, largest difference of a weighted sum of values)
@@ -245,6 +321,28 @@ def test_decode_turns_keys_as_prefill_does(case, fastest):
     torch.testing.assert_close(decode, definition, rtol=0, atol=most)
 
 
+@pytest.mark.parametrize("case", TURNS)
+def test_decode_turns_keys_by_every_axis_for_itself(case):
+    """Pages that share the sines of an axis, and not those of another one; 9e6 steps of the slow
+    frequencies of the last axis are not far yet."""
+    positions, most = TURNS[case]
+    k, v = make_states(1, 1, 700, 32, torch.float32)
+    k[..., 1:3] /= 10
+    q = make_queries(fill(KVCache(8), k, v), 2, 1)
+    for at in range(3):
+        axes = [EVERY, UNEVEN.float(), EVERY // 64]
+        axes[at] = positions.float()
+        rope = make_rope(32, **AXES["one after another"])
+        cache = KVCache(8, rope=rope, rotate="on_read")
+        cache.append(k, v, torch.stack(axes)[:, None])
+        found_k, found_v = cache.dequantize()
+        options = {"positions": cache.positions, "rope": rope, "q_offset": 699}
+        definition = reference.attention(q, found_k, found_v, **options)
+        torch.testing.assert_close(
+            cached_attention(q, cache), definition, rtol=0, atol=max(most, 1e-4)
+        )
+
+
 def test_the_number_of_threads_changes_no_bit():
     cache = make_cache(4, torch.bfloat16, length=2300, dim=32)
     before = torch.get_num_threads()
@@ -265,31 +363,39 @@ def test_operator_passes_opcheck(rotate):
     q, (k, v) = make_queries(cache, 2, 2), cache.rows()
     bounds = Bounds.of(None, batch=1, queries=2, keys=150, device=q.device, q_offset=148).rows
     rope = (cache.positions, cache.rope.inv_freq) if rotate == "on_read" else (None, None)
-    torch.library.opcheck(
-        torch.ops.intp_ext.kv_attention,
-        (q, k, v, *cache.pages(), 150, 4, 64, 64, *rope, 1.0, bounds, None, 1, 0, 0.2),
-    )
+    turns = [(*rope, 1.0, None, False)]
+    if rotate == "on_read":
+        turns.append((rope[0].repeat(3, 1, 1), rope[1], 1.0, [4, 6, 6], True))
+    for turn in turns:
+        torch.library.opcheck(
+            torch.ops.intp_ext.kv_attention,
+            (q, k, v, *cache.pages(), 150, 4, 64, 64, *turn, bounds, None, 1, 0, 0.2),
+        )
 
 
+@pytest.mark.parametrize("axes", [1, 3])
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
 @pytest.mark.parametrize("bits", [4, 16])
-def test_compiles_once_for_the_prompt_and_once_for_every_token(bits, rotate):
+def test_compiles_once_for_the_prompt_and_once_for_every_token(bits, rotate, axes):
     """Append and attend in one graph, over the ends of groups; then the eager calls go on."""
     window = Window(64, sink=4)
 
-    def step(cache, q, k, v, kv_bounds=None):
-        cache.append(k, v, kv_bounds=kv_bounds)
+    def step(cache, q, k, v, positions=None, kv_bounds=None):
+        cache.append(k, v, positions, kv_bounds=kv_bounds)
         return cached_attention(q, cache, window=window)
 
     torch._dynamo.reset()
     graphs = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(step, fullgraph=True, backend=graphs)
-    caches = [KVCache(bits, rope=make_rope(32), rotate=rotate, capacity=256) for _ in range(2)]
+    rope = make_rope(32, **(AXES["alternating"] if axes == 3 else {}))
+    caches = [KVCache(bits, rope=rope, rotate=rotate, capacity=256) for _ in range(2)]
     generator = torch.Generator().manual_seed(5)
 
     def check(count, function, **options):
         shapes = [(2, heads, count, 32) for heads in (4, 2, 2)]
         new = [torch.randn(shape, generator=generator).bfloat16() for shape in shapes]
+        if axes == 3:
+            new.append(torch.rand(3, 2, count, generator=generator) * 50)
         out = [f(c, *new, **options) for f, c in zip((step, function), caches, strict=True)]
         assert torch.equal(*out)
 

@@ -49,6 +49,12 @@ CHANGES = {
     "growth of 16 bits": (16, {}, None, lambda c: c.append(*MANY)),
     "on read": (2, {"rotate": "on_read"}, None, lambda c: c.append(*MANY)),
     "three axes": (4, {}, SECTIONS, lambda c: c.append(*MANY, torch.rand(3, 1, 200))),
+    "positions of three axes": (
+        4,
+        {"rotate": "on_read"},
+        SECTIONS,
+        lambda c: c.set_positions(torch.rand(3, 1, 100)),
+    ),
     "order": (4, {}, None, lambda c: c.append(*MANY, order=torch.randperm(200))),
     "crop": (4, {}, None, lambda c: c.crop(70)),
     "reorder": (4, {}, None, lambda c: c.reorder(torch.tensor([1, 0]))),
@@ -95,9 +101,10 @@ def test_a_failure_while_rewinding_leaves_the_cache_as_it_was():
     assert_is(cache, at_mark)
 
 
+@pytest.mark.parametrize("rotate", ["on_write", "on_read"])
 @pytest.mark.parametrize("bits", [4, 16])
 @pytest.mark.parametrize("axes", [(3, None), (3, 1), (None, 3), (1, 3), (3, 3)])
-def test_positions_of_one_axis_and_of_three_in_one_cache(axes, bits):
+def test_positions_of_one_axis_and_of_three_in_one_cache(axes, bits, rotate):
     """One axis stands for three that agree, in whatever order they come."""
 
     def positions(axes, begin, count):
@@ -110,7 +117,7 @@ def test_positions_of_one_axis_and_of_three_in_one_cache(axes, bits):
             given = torch.arange(begin, begin + count)
         return given if given.dim() == 3 else given.expand(3, 2, count)
 
-    caches = [KVCache(bits, rope=make_rope(SECTIONS)) for _ in range(2)]
+    caches = [KVCache(bits, rope=make_rope(SECTIONS), rotate=rotate) for _ in range(2)]
     begin, q = 0, make_states(2, 4, 2, 32, torch.float32)[0]
     for kind, count in zip((*axes, *axes), (70, 90, 1, 40), strict=True):
         k, v = make_states(2, 2, count, 32, torch.float32, begin)
@@ -120,6 +127,39 @@ def test_positions_of_one_axis_and_of_three_in_one_cache(axes, bits):
         begin += count
     assert torch.equal(caches[0].positions.expand(3, 2, begin), caches[1].positions)
     assert torch.equal(*(cached_attention(q, cache) for cache in caches))
+
+
+@pytest.mark.parametrize("bits", [2, 16])
+@pytest.mark.parametrize("capacity", [None, 700])
+def test_unrotated_keys_of_three_axes_keep_their_positions(bits, capacity):
+    """Through a crop, a rewind, other rows of a batch, and a state that is saved and loaded."""
+    options = {"rope": make_rope(SECTIONS), "rotate": "on_read", "capacity": capacity}
+    k, v = make_states(2, 2, 500, 32, torch.float32)
+    positions = torch.rand(3, 2, 500, generator=torch.Generator().manual_seed(1)) * 50
+    q = make_states(2, 4, 3, 32, torch.float32)[0]
+
+    def put(cache, begin, end):
+        cache.append(k[:, :, begin:end], v[:, :, begin:end], positions[..., begin:end])
+
+    cache = KVCache(bits, **options)
+    put(cache, 0, 150)
+    mark = cache.mark()
+    put(cache, 200, 400)
+    cache.rewind(mark)
+    put(cache, 150, 300)
+    cache.crop(192)  # whole groups
+    put(cache, 192, 500)
+    whole = KVCache(bits, **options)
+    put(whole, 0, 500)
+    assert torch.equal(cache.positions, positions)
+    assert torch.equal(*(cached_attention(q, each) for each in (cache, whole)))
+    loaded = KVCache(bits, **options)
+    loaded.load_state_dict(cache.state_dict())
+    for each in (cache, loaded):
+        each.reorder(torch.tensor([1, 0]))
+        assert torch.equal(each.positions, positions.flip(1))
+        out = cached_attention(q.flip(0), each)
+        assert torch.equal(out.flip(0), cached_attention(q, whole))
 
 
 @pytest.mark.parametrize("bits", [4, 16])

@@ -215,11 +215,9 @@ class PackedDecode {
   }
 
   void score_rotated(int64_t page, const uint8_t* codes, float* scores) {
-    const float* positions = keys_.positions + head_.b * keys_.position_stride + page * kPageTokens;
-    const bool has_next = (page + 2) * kPageTokens <= keys_.tokens;
-    const float origin = sines_.move_to(positions, has_next);
+    sines_.move_to(head_.b, page);
     for (int64_t row = 0; row < rows_; ++row) {
-      rotate_back(keys_, origin, queries_ + row * dim_, dim_, rotated_ + row * dim_);
+      rotate_back(keys_, sines_.origins(), queries_ + row * dim_, dim_, rotated_ + row * dim_);
     }
     for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
       with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {

@@ -39,9 +39,10 @@ void unpack_keys_of(const PackedKeys& keys, int64_t head, int page, int64_t pane
   float* sin = cos + kPageTokens * keys.frequencies;
   load_qparams(key_qparams<T>(cache, head, page), dim, kCenter<kBits>, scale, center);
   if (keys.frequencies > 0) {
-    const float* positions =
-        keys.positions + head / cache.heads * keys.position_stride + page * kPageTokens;
-    fill_page_sines(keys, positions, cos, sin);
+    for (int axis = 0; axis < keys.axes; ++axis) {
+      const float* positions = key_positions(keys, head / cache.heads, axis) + page * kPageTokens;
+      fill_page_sines(keys, axis, positions, cos, sin);
+    }
   }
 
   const uint8_t* codes = cache.k_codes + page_offset(cache, head, page);

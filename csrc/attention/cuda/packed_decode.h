@@ -305,8 +305,9 @@ class PackedBlock {
 #pragma unroll 1
     for (int i = 0; i < 2 * kSlots; ++i) {
       const int key = begin + token_of(lane, i / 2);
-      const float position = packed_.positions[task_.b * packed_.position_stride + key];
-      sines[i][lane_] = sincos(rope_angle(position, packed_.inv_freq[f + i % 2])) * packed_.scaling;
+      const int at = f + i % 2;
+      const float position = key_positions(packed_, task_.b, key_axis(packed_, at))[key];
+      sines[i][lane_] = sincos(rope_angle(position, packed_.inv_freq[at])) * packed_.scaling;
     }
   }
 

@@ -25,7 +25,7 @@ class PackedElements {
     const bool is_first = channel < frequencies;
     const int f = is_first ? channel : channel - frequencies;
     const float partner = unrotated_key(task, key, is_first ? f + frequencies : f);
-    const float position = packed_.positions[task.b * packed_.position_stride + key];
+    const float position = key_positions(packed_, task.b, key_axis(packed_, f))[key];
     const SinCos at = sincos(rope_angle(position, packed_.inv_freq[f]));
     return packed_.scaling * (is_first ? rotate(x, partner, at.cos, at.sin).first
                                        : rotate(partner, x, at.cos, at.sin).second);

@@ -305,10 +305,10 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
             f"extend: positions: expected 'stock' for {name}, where text stands after the last "
             "frame as it is, got 'after'"
         )
-    if options.kv_rotate == "on_read" and (family.mrope or family.rotation != "half"):
+    if options.kv_rotate == "on_read" and family.rotation != "half":
         raise ValueError(
-            f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn by three axes of "
-            "positions or in pairs, got 'on_read'"
+            f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn in pairs of "
+            "neighboring channels, got 'on_read'"
         )
     per_unit, per_group = family.frames_per_unit(config), options.frames_per_group
     if per_group is not None and per_group % per_unit:
