@@ -101,6 +101,17 @@ def cache_argument(forward: Callable[..., Any]) -> str | None:
     return next((name for name in _CACHE_ARGUMENTS if name in names), None)
 
 
+def caches_recurrent_layers() -> bool:
+    """Whether a ``DynamicCache`` has layers for recurrent states, too.
+
+    Since a release between 5.4.0 and 5.10.4; before, Qwen3.5 has a cache of its own, without layers
+    that could be replaced: ``test_a_cache_without_layers_is_refused``.
+    """
+    from transformers import cache_utils
+
+    return hasattr(cache_utils, "LinearAttentionLayer")
+
+
 def take_cache(arguments: dict[str, Any]) -> Any:
     """Remove the cache from the arguments of a forward pass, whichever name it has.
 

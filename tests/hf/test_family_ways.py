@@ -11,7 +11,6 @@ import torch
 from hf.test_families import (
     ORDINARY,
     TEXTS,
-    TOLERANCE,
     answer,
     forget,
     logits,
@@ -52,14 +51,14 @@ def test_two_videos_in_a_row(family):
     stock = logits(model, inputs)
     with intp_video.extend(model, 2 * ORDINARY, rope="none"):
         ours = logits(model, inputs)
-    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
 
     visible = visible_by_definition(family, inputs, window=2, sink=3)
     with stock_with(model, trained_rope(text_model(model), SUPPORTED[family.name]), visible):
         stock = logits(model, inputs)
     with intp_video.extend(model, 2 * ORDINARY, rope="none", window=2, sink=3):
         ours = logits(model, inputs)
-    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
@@ -85,10 +84,10 @@ def test_frames_of_several_sizes(name):
     stock = logits(model, inputs)
     with intp_video.extend(model, 2 * ORDINARY, rope="none"):
         ours = logits(model, inputs)
-    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
     with intp_video.extend(model, 2 * ORDINARY, rope="none", window=64):
         ours = logits(model, inputs)  # a window that sees everything, found by frames
-    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
 
 
 def test_a_gradient_step(family):
@@ -191,4 +190,4 @@ def test_features_that_were_kept(family):
             getattr(module, mine.encoder)(**{**given, "video_grid_thw": grid})
         rest = {name: x for name, x in inputs.items() if name != mine.pixels}
         again = logits(model, {**rest, "mm_encoder_outputs": {mine.modality: kept}})
-    torch.testing.assert_close(again, whole, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(again, whole, rtol=0, atol=family.tolerance)

@@ -17,7 +17,11 @@ from intp_video.processing.pixels import CLIP
 from intp_video.video import Clip
 
 CHECKPOINT_OF = {checkpoint.model_type: checkpoint for checkpoint in CHECKPOINTS}
-CHECKPOINT_OF["qwen3_vl_moe"] = CHECKPOINT_OF["qwen3_vl"]
+for name, like in (
+    ("qwen3_vl_moe", "qwen3_vl"),
+    ("qwen3_5_moe", "qwen3_5"),
+):
+    CHECKPOINT_OF[name] = CHECKPOINT_OF[like]
 OTHERS = {
     "image": "<pad>",
     "video": "<pad>",

@@ -57,7 +57,10 @@ class TinyFamily:
         behind: the tokens around each unit.
         newline: placeholders behind the video.
         placeholder: the token.
-        extra: more arguments of ``forward``, by (units, input_ids).
+        types: positions are found by ``mm_token_type_ids``.
+        extra: more arguments of ``forward``, by (units, rows).
+        tolerance: of float32 logits of size 1 to 5 through three layers.
+        needs: what else a release must have.
     """
 
     name: str
@@ -72,9 +75,12 @@ class TinyFamily:
     placeholder: int = VIDEO
     types: bool = False
     extra: Callable[[int, int], dict[str, Any]] | None = None
+    tolerance: float = 3e-5
+    needs: Callable[[], bool] | None = None
 
     def available(self) -> bool:
-        return hasattr(transformers, self.classes[1])
+        known = hasattr(transformers, self.classes[1])
+        return known and (self.needs is None or self.needs())
 
     def make_model(self, seed: int = 0) -> Any:
         if not self.available():
@@ -310,6 +316,34 @@ def _qwen3_vl_moe() -> dict[str, Any]:
     )
 
 
+def _qwen3_5(**text: Any) -> dict[str, Any]:
+    types = ["linear_attention", "full_attention"] * 2
+    text = {
+        **TEXT,
+        "num_hidden_layers": len(types),
+        "layer_types": types,
+        "head_dim": 32,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "linear_conv_kernel_dim": 4,
+        **mrope([2, 1, 1], interleaved=True, partial=0.25),
+        **text,
+    }
+    vision = _qwen_vision(num_position_embeddings=64)
+    return {"vision_config": vision, "text_config": text, **_ids()}
+
+
+def _qwen3_5_moe() -> dict[str, Any]:
+    return _qwen3_5(
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=32,
+    )
+
+
 FAMILIES = [
     TinyFamily(
         "video_llava",
@@ -411,5 +445,31 @@ FAMILIES = [
         side=4,
         between=_number,
         types=True,
+    ),
+    TinyFamily(
+        "qwen3_5",
+        ("Qwen3_5Config", "Qwen3_5ForConditionalGeneration"),
+        _qwen3_5,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number,
+        types=True,
+        tolerance=1.5e-4,  # recurrent layers pass rounding on: eager and sdpa differ by 1e-4
+        needs=compat.caches_recurrent_layers,
+    ),
+    TinyFamily(
+        "qwen3_5_moe",
+        ("Qwen3_5MoeConfig", "Qwen3_5MoeForConditionalGeneration"),
+        _qwen3_5_moe,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number,
+        types=True,
+        tolerance=1.5e-4,  # recurrent layers pass rounding on: eager and sdpa differ by 1e-4
+        needs=compat.caches_recurrent_layers,
     ),
 ]

@@ -157,6 +157,11 @@ class ProvenForward:
     def _take_cache(self, kwargs: dict[str, Any], replayed: bool) -> Cache | None:
         """The cache that was given, or the one that the decoder would make, in the arguments."""
         cache = compat.take_cache(kwargs)
+        if (spoiled := getattr(cache, "intp_spoiled", None)) is not None:
+            raise ModelError(
+                f"{self.cache_argument}: a pass over it failed, and its {spoiled} cannot go back "
+                "to what it held before: begin with an empty cache"
+            )
         use_cache = kwargs.get("use_cache")
         if use_cache is None:
             use_cache = self._config.get_text_config().use_cache

@@ -298,10 +298,17 @@ class ForwardPass:
         return False
 
     def undo(self) -> None:
-        """The sequence and our cache layers as they were before this pass, which failed."""
+        """The sequence and our cache layers as they were before this pass, which failed.
+
+        Other layers (a sliding window, a recurrent state) keep what the pass did to them, so that
+        their cache is of no use any more.
+        """
         self.sequence.set_state(self._before)
         for layer in self._layers:
             layer.undo(self.past)
+        others = [layer for layer in getattr(self.cache, "layers", ()) if layer not in self._layers]
+        if self._layers and others and self._rotary_calls:  # the first layer has begun
+            self.cache.intp_spoiled = type(others[0]).__name__
 
     # ---- the proof ----
 

@@ -14,6 +14,7 @@ from .llava_next_video import LlavaNextVideo
 from .llava_onevision import LlavaOnevision
 from .qwen2_5_vl import Qwen2_5VL
 from .qwen2_vl import Qwen2VL
+from .qwen3_5 import Qwen3_5, Qwen3_5Moe
 from .qwen3_vl import Qwen3VL, Qwen3VLMoe
 from .smolvlm import SmolVLM
 from .unsupported import WHY_NOT
@@ -35,6 +36,8 @@ FAMILIES: dict[str, VideoFamily] = {
         Qwen2_5VL(),
         Qwen3VL(),
         Qwen3VLMoe(),
+        Qwen3_5(),
+        Qwen3_5Moe(),
     )
 }
 
