@@ -11,7 +11,7 @@ import torch
 import transformers
 from hf.test_kv_bits import over_dequantized
 from hf.test_restore import assert_same, everything
-from hf.tiny_families import FAMILIES, TRAINED, TinyFamily
+from hf.tiny_families import END, FAMILIES, IMAGE, IS_4, START, TRAINED, TinyFamily
 from intp_video import ModelError, compat
 from intp_video.hook import attention as hook_attention
 from intp_video.hook.rotary import trained_rope, with_frequencies
@@ -348,6 +348,28 @@ def test_a_cache_without_layers_is_refused(monkeypatch):
     monkeypatch.setattr(compat, "caches_recurrent_layers", lambda: False)
     with pytest.raises(ModelError, match="'qwen3_5' needs a newer transformers"):
         intp_video.extend(model, ORDINARY)
+
+
+@pytest.mark.parametrize("name", ["glm4v", "glm4v_moe", "glm46v"])
+def test_an_image_may_stand_where_a_video_would(name):
+    """The placeholder is that of both: an extended model takes an image as the stock one does."""
+    family = family_of(name)
+    model = family.make_model()
+    ids = torch.tensor([[5, 6, START, *[IMAGE] * family.tokens, END, 7, 8]])
+    video = family.make_pixels(2, 1, torch.Generator().manual_seed(0))
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": video["pixel_values_videos"],
+        "image_grid_thw": video["video_grid_thw"],
+    }
+    if not IS_4:
+        inputs["mm_token_type_ids"] = (ids == IMAGE).int()
+    model.set_attn_implementation("eager")
+    stock, tokens = logits(model, inputs), answer(model, inputs)
+    with intp_video.extend(model, ORDINARY, rope="none", window=2):
+        torch.testing.assert_close(logits(model, inputs), stock, rtol=0, atol=family.tolerance)
+        assert torch.equal(answer(model, inputs), tokens)
 
 
 def test_layout_is_what_the_prompt_takes(family):

@@ -20,6 +20,7 @@ CHECKPOINT_OF = {checkpoint.model_type: checkpoint for checkpoint in CHECKPOINTS
 for name, like in (
     ("qwen3_vl_moe", "qwen3_vl"),
     ("qwen3_5_moe", "qwen3_5"),
+    ("glm4v_moe", "glm4v"),
 ):
     CHECKPOINT_OF[name] = CHECKPOINT_OF[like]
 OTHERS = {
@@ -27,6 +28,10 @@ OTHERS = {
     "video": "<pad>",
     "vision_start": "<|vision_start|>",
     "vision_end": "<|vision_end|>",
+    "image_start": "<|begin_of_image|>",
+    "image_end": "<|end_of_image|>",
+    "video_start": "<|begin_of_video|>",
+    "video_end": "<|end_of_video|>",
 }
 RELEASE = tuple(map(int, transformers.__version__.split(".")[:2]))
 BYTES = 300  # tokens, more than the tokenizer of bytes has

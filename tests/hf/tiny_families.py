@@ -15,6 +15,7 @@ import transformers
 from intp_video import compat
 
 VIDEO, IMAGE, START, END, VOCAB = 99, 98, 97, 96, 120
+WHOLE_START, WHOLE_END = 95, 94  # around all frames of a video
 TRAINED = 64  # positions
 SIDE = 8  # patches along a side of a grid, of which 2 x 2 become a token
 TEXT = {
@@ -155,6 +156,10 @@ class TinyFamily:
 def _number(unit: int) -> list[int]:
     """A timestamp: one token more from the tenth unit on, as a number has one digit more."""
     return [40, 41, 42] if unit < 9 else [40, 41, 42, 43]
+
+
+def _number_in_video(unit: int) -> list[int]:
+    return [WHOLE_START] * (unit == 0) + _number(unit)
 
 
 def _clip(**more: Any) -> dict[str, Any]:
@@ -344,6 +349,41 @@ def _qwen3_5_moe() -> dict[str, Any]:
     )
 
 
+def _glm(**text: Any) -> dict[str, Any]:
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "patch_size": 4,
+        "image_size": 32,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": 64,
+    }
+    return {
+        "vision_config": vision,
+        "text_config": {**TEXT, **mrope([2, 1, 1], partial=0.5), **text},
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+        "image_start_token_id": START,
+        "image_end_token_id": END,
+        "video_start_token_id": WHOLE_START,
+        "video_end_token_id": WHOLE_END,
+    }
+
+
+def _glm_moe(**text: Any) -> dict[str, Any]:
+    return _glm(
+        head_dim=16,
+        moe_intermediate_size=32,
+        num_experts_per_tok=4,  # all: a cache of 8 bits must not choose others
+        n_routed_experts=4,
+        first_k_dense_replace=1,
+        **text,
+    )
+
+
 FAMILIES = [
     TinyFamily(
         "video_llava",
@@ -471,5 +511,53 @@ FAMILIES = [
         types=True,
         tolerance=1.5e-4,  # recurrent layers pass rounding on: eager and sdpa differ by 1e-4
         needs=compat.caches_recurrent_layers,
+    ),
+    TinyFamily(
+        "glm4v",
+        ("Glm4vConfig", "Glm4vForConditionalGeneration"),
+        _glm,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number_in_video,
+        placeholder=IMAGE,
+        types=True,
+    ),
+    TinyFamily(
+        "glm4v_moe",
+        ("Glm4vMoeConfig", "Glm4vMoeForConditionalGeneration"),
+        _glm_moe,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number_in_video,
+        placeholder=IMAGE,
+        types=True,
+    ),
+    TinyFamily(
+        "glm46v",
+        ("Glm46VConfig", "Glm46VForConditionalGeneration"),
+        _glm,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number_in_video,
+        placeholder=IMAGE,
+        types=True,
+    ),
+    TinyFamily(
+        "glm46v",
+        ("Glm46VConfig", "Glm46VForConditionalGeneration"),
+        lambda: _glm_moe(model_type="glm4v_moe_text"),
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        between=_number_in_video,
+        placeholder=IMAGE,
+        types=True,
     ),
 ]

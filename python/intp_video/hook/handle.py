@@ -55,7 +55,7 @@ class Handle:
         check_options(family, config, options)
         self._per_group = options.frames_per_group or family.frames_per_group(config)
         self._frames = round_up_to_groups(options.frames, frames_per_step(family, config, options))
-        self._fused = options.fused and family.rotation == "half"
+        self._fused = options.fused and not family.rotates_pairs(config)
 
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
@@ -305,7 +305,7 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
             f"extend: positions: expected 'stock' for {name}, where text stands after the last "
             "frame as it is, got 'after'"
         )
-    if options.kv_rotate == "on_read" and family.rotation != "half":
+    if options.kv_rotate == "on_read" and family.rotates_pairs(config):
         raise ValueError(
             f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn in pairs of "
             "neighboring channels, got 'on_read'"

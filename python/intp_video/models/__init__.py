@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from .family import Layout, VideoFamily
+from .glm4v import Glm4v, Glm4vMoe, Glm46v
 from .internvl import InternVL
 from .llava_next_video import LlavaNextVideo
 from .llava_onevision import LlavaOnevision
@@ -38,6 +39,9 @@ FAMILIES: dict[str, VideoFamily] = {
         Qwen3VLMoe(),
         Qwen3_5(),
         Qwen3_5Moe(),
+        Glm4v(),
+        Glm4vMoe(),
+        Glm46v(),
     )
 }
 

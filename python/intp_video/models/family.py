@@ -54,8 +54,6 @@ class VideoFamily(ABC):
         frames_are_of_one_video: a call tells which video a frame is of.
         text_between_frames: each unit stands in a run of placeholders of its own.
         mrope: positions have three axes; "contiguous" or "interleaved" sections. None: one axis.
-        rotation: "half" is rotate_half, which the fused kernels do; "pairs" is left to the model's
-            own module, with our frequencies.
     """
 
     model_type: str
@@ -67,7 +65,6 @@ class VideoFamily(ABC):
     frames_are_of_one_video = True
     text_between_frames = False
     mrope: str | None = None
-    rotation = "half"
 
     # ---- where its parts are ----
 
@@ -104,6 +101,11 @@ class VideoFamily(ABC):
     def text_model(self, model: PreTrainedModel) -> PreTrainedModel:
         """The decoder: embeddings in, hidden states out; owns ``layers`` and ``rotary_emb``."""
         return uncompiled(self.multimodal_module(model).language_model)
+
+    def rotates_pairs(self, config: Any) -> bool:
+        """Whether neighboring channels of a head turn together. The fused kernels turn halves
+        (rotate_half); pairs are left to the model's own module, with our frequencies."""
+        return False
 
     # ---- time ----
 
