@@ -206,6 +206,16 @@ def mask_rows(arguments: dict[str, Any]) -> MaskRows | None:
 # ---- video features ----
 
 
+def merges_features_itself(model: Any, encoder: str) -> bool:
+    """Whether the whole model merges features into embeddings, and not its ``model``.
+
+    So do the thinkers of Qwen Omni up to 5.20; in 5.23 they have a part that does it:
+    tests/hf/test_families.py.
+    """
+    inner = getattr(model, "model", None)
+    return hasattr(model, "lm_head") and hasattr(model, encoder) and not hasattr(inner, encoder)
+
+
 def pooled_features(output: Any) -> Any:
     """Features in what ``get_video_features`` returned: (features, frames) in 4.57, an output
     object from 5.0 on. tests/hf/test_grouping.py."""

@@ -11,7 +11,7 @@ import torch
 import transformers
 from hf.test_kv_bits import over_dequantized
 from hf.test_restore import assert_same, everything
-from hf.tiny_families import END, FAMILIES, IMAGE, IS_4, START, TRAINED, TinyFamily
+from hf.tiny_families import END, FAMILIES, IMAGE, IS_4, SIDE, START, TRAINED, TinyFamily
 from intp_video import ModelError, compat
 from intp_video.hook import attention as hook_attention
 from intp_video.hook.rotary import trained_rope, with_frequencies
@@ -36,8 +36,9 @@ def family_of(name: str) -> TinyFamily:
 
 def forget(model) -> None:
     """The offset of M-RoPE is state that a stock model keeps from one call to the next."""
-    if hasattr(model.model, "rope_deltas"):
-        model.model.rope_deltas = None
+    module = family_for(model.config).multimodal_module(model)
+    if hasattr(module, "rope_deltas"):
+        module.rope_deltas = None
 
 
 @torch.no_grad()
@@ -316,7 +317,8 @@ def test_restore_leaves_no_trace(family):
     forget(model)
     after = everything(model, text_model(model))
     for state in (before, after):
-        state.pop("model.rope_deltas", None)  # of the stock model
+        for name in ("model.rope_deltas", ".rope_deltas"):  # of the stock model
+            state.pop(name, None)
     assert_same(after, before)
 
 
@@ -376,7 +378,7 @@ def test_layout_is_what_the_prompt_takes(family):
     """``plan`` and the default factor go by it: real tokens, and at least as many positions."""
     model = family.make_model()
     mine = SUPPORTED[family.name]
-    side = 32  # of the frames of the tests that have a grid
+    side = family.side * SIDE  # of a frame that is cut into a grid
     frames = 16
     layout = mine.layout(model.config, frames, side, side)
     ids = family.make_inputs(frames)["input_ids"]

@@ -15,6 +15,7 @@ from intp_video import ModelError, Preparer
 from intp_video.processing import processing_for
 from intp_video.processing.pixels import CLIP
 from intp_video.video import Clip
+from transformers import CONFIG_MAPPING
 
 CHECKPOINT_OF = {checkpoint.model_type: checkpoint for checkpoint in CHECKPOINTS}
 for name, like in (
@@ -123,7 +124,8 @@ def test_whole_directories(family, loaded, tmp_path):
     values = make_values(family)
     (tmp_path / "video_preprocessor_config.json").write_text(json.dumps(values))
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": template}))
-    read = Preparer.from_pretrained(tmp_path)
+    known = family.name in CONFIG_MAPPING  # early releases do not know the thinkers of Qwen Omni
+    read = Preparer.from_pretrained(tmp_path, None if known else model.config)
     assert read.frames_per_group == preparer.frames_per_group
     inputs = read(make_clip(), QUESTION)
     preparer.tokenizer.chat_template = template

@@ -58,6 +58,7 @@ class TinyFamily:
         behind: the tokens around each unit.
         newline: placeholders behind the video.
         placeholder: the token.
+        enclosed: a token stands before all units, and one behind them.
         types: positions are found by ``mm_token_type_ids``.
         extra: more arguments of ``forward``, by (units, rows).
         tolerance: of float32 logits of size 1 to 5 through three layers.
@@ -74,6 +75,7 @@ class TinyFamily:
     between: Callable[[int], list[int]] | None = None
     newline: int = 0
     placeholder: int = VIDEO
+    enclosed: bool = False
     types: bool = False
     extra: Callable[[int, int], dict[str, Any]] | None = None
     tolerance: float = 3e-5
@@ -111,7 +113,7 @@ class TinyFamily:
         row = words(before)
         if self.between is None:
             video = [self.placeholder] * (self.units(frames) * self.tokens + self.newline)
-            row += [START, *video, END] if self.types else video
+            row += [START, *video, END] if self.enclosed else video
         else:
             for unit in range(self.units(frames)):
                 visual = [self.placeholder] * self.tokens
@@ -384,6 +386,50 @@ def _glm_moe(**text: Any) -> dict[str, Any]:
     )
 
 
+def _omni(vision: dict[str, Any], text: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
+    audio = {
+        "num_mel_bins": 8,
+        "d_model": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 16,
+        "output_dim": 64,
+        **audio,
+    }
+    return {
+        "vision_config": vision,
+        "text_config": {**TEXT, **text},
+        "audio_config": audio,
+        "audio_start_token_id": 93,
+        "audio_end_token_id": 92,
+        "position_id_per_seconds": 2,
+        "vision_start_token_id": START,
+        "vision_end_token_id": END,
+    }
+
+
+def _qwen2_5_omni() -> dict[str, Any]:
+    vision = _qwen_vision(patch_size=14, window_size=56, fullatt_block_indexes=[1])
+    ids = {"audio_token_index": 91, "image_token_index": IMAGE, "video_token_index": VIDEO}
+    return {**_omni(vision, mrope([2, 3, 3]), {}), **ids}
+
+
+def _qwen3_omni() -> dict[str, Any]:
+    vision = _qwen_vision(
+        patch_size=14, num_position_embeddings=64, deepstack_visual_indexes=[0, 1], depth=3
+    )
+    text = {
+        "head_dim": 16,
+        "num_experts": 4,
+        "num_experts_per_tok": 4,  # all, as above
+        "moe_intermediate_size": 32,
+        **mrope([4, 2, 2], interleaved=True),
+    }
+    audio = {"downsample_hidden_size": 8}
+    ids = {"audio_token_id": 91, "image_token_id": IMAGE, "video_token_id": VIDEO}
+    return {**_omni(vision, text, audio), **ids}
+
+
 FAMILIES = [
     TinyFamily(
         "video_llava",
@@ -451,6 +497,7 @@ FAMILIES = [
         tokens=16,
         frames_per_unit=2,
         side=4,
+        enclosed=True,
         types=True,
     ),
     TinyFamily(
@@ -461,6 +508,7 @@ FAMILIES = [
         tokens=16,
         frames_per_unit=2,
         side=4,
+        enclosed=True,
         types=True,
         extra=lambda units, rows: {"second_per_grid_ts": torch.tensor([1.0] * rows)},
     ),
@@ -559,5 +607,27 @@ FAMILIES = [
         between=_number_in_video,
         placeholder=IMAGE,
         types=True,
+    ),
+    TinyFamily(
+        "qwen2_5_omni_thinker",
+        ("Qwen2_5OmniThinkerConfig", "Qwen2_5OmniThinkerForConditionalGeneration"),
+        _qwen2_5_omni,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=14,  # their rule of size is fixed, and would make thousands of small patches
+        enclosed=True,
+        extra=lambda units, rows: {"video_second_per_grid": torch.tensor([1.0] * rows)},
+    ),
+    TinyFamily(
+        "qwen3_omni_moe_thinker",
+        ("Qwen3OmniMoeThinkerConfig", "Qwen3OmniMoeThinkerForConditionalGeneration"),
+        _qwen3_omni,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=14,  # their rule of size is fixed, and would make thousands of small patches
+        enclosed=True,
+        extra=lambda units, rows: {"video_second_per_grid": torch.tensor([1.0] * rows)},
     ),
 ]

@@ -179,7 +179,7 @@ def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., A
 def rotation_function(text_model: PreTrainedModel) -> Callable[..., Any]:
     """The rotation ``(q, k, cos, sin) -> (q, k)`` of a decoder's own module."""
     module = sys.modules[type(text_model).__module__]
-    if hasattr(module, ROTATIONS[0]):
+    if not hasattr(module, ROTATIONS[1]):
         return getattr(module, ROTATIONS[0])
     sections = compat.mrope_section(text_model)
     return functools.partial(getattr(module, ROTATIONS[1]), mrope_section=list(sections or ()))

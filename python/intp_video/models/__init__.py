@@ -17,6 +17,7 @@ from .qwen2_5_vl import Qwen2_5VL
 from .qwen2_vl import Qwen2VL
 from .qwen3_5 import Qwen3_5, Qwen3_5Moe
 from .qwen3_vl import Qwen3VL, Qwen3VLMoe
+from .qwen_omni import Qwen2_5OmniThinker, Qwen3OmniThinker
 from .smolvlm import SmolVLM
 from .unsupported import WHY_NOT
 from .video_llama_3 import VideoLlama3
@@ -42,6 +43,8 @@ FAMILIES: dict[str, VideoFamily] = {
         Glm4v(),
         Glm4vMoe(),
         Glm46v(),
+        Qwen2_5OmniThinker(),
+        Qwen3OmniThinker(),
     )
 }
 

@@ -7,6 +7,7 @@ _RECURRENT = (
     "most of its layers are recurrent or convolutional: a window over frames has no meaning"
 )
 _ONE_PAGE = "it reads pages, not videos"
+_TALKS = "it hears and talks, too; its thinker sees: extend model.thinker"
 
 WHY_NOT: dict[str, str] = {
     "dots3_note": _SPARSE,
@@ -23,5 +24,7 @@ WHY_NOT: dict[str, str] = {
     "nemotron_h_omni": _RECURRENT,
     "paddleocr_vl": _ONE_PAGE,
     "perception_lm": "its encoder comes from timm, which is not among our packages",
+    "qwen2_5_omni": _TALKS,
+    "qwen3_omni_moe": _TALKS,
     "qwen4_exp": _SPARSE,
 }
