@@ -222,6 +222,10 @@ def test_span_visual(family):
 def test_keys_that_turn_when_they_are_read(family, bits):
     """As those that were rotated when they were written: the same frequencies and positions."""
     model = family.make_model()
+    if SUPPORTED[family.name].rotates_pairs(model.config):
+        with pytest.raises(ValueError, match="whose keys turn in pairs"):
+            intp_video.extend(model, LONG, kv_rotate="on_read")
+        return
     inputs = family.make_inputs(LONG, TEXTS)
     found = {}
     for rotate in ("on_write", "on_read"):
@@ -242,6 +246,8 @@ def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits, 
     """Prefill and a few tokens over packed keys, with a window; in every layer by itself, as a
     rounding to a neighboring code would show in all that follow."""
     model = family.make_model()
+    if rotate == "on_read" and SUPPORTED[family.name].rotates_pairs(model.config):
+        return
     inputs = family.make_inputs(LONG, TEXTS)
     attend_cached, compared = hook_attention.attend_cached, []
     # angles of keys that turn when they are read are rounded twice, at 700 positions
