@@ -61,6 +61,44 @@ def test_two_videos_in_a_row(family):
     torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
 
 
+def test_a_row_without_a_video(family):
+    """Beside one that has a video, as a batch of questions may have."""
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    length = inputs["input_ids"].shape[1]
+    words = torch.arange(10, 19)
+    for name, row in (("input_ids", words), ("attention_mask", torch.ones_like(words))):
+        padded = torch.cat((torch.zeros(length - len(row), dtype=torch.long), row))
+        inputs[name] = torch.cat((inputs[name], padded[None]))
+    if "mm_token_type_ids" in inputs:
+        types = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat((types, torch.zeros_like(types)))
+    if family.pixels == "padded images":
+        pixels = inputs["pixel_values"]
+        inputs["pixel_values"] = torch.cat((pixels, torch.zeros_like(pixels)))
+    stock = logits(model, inputs)
+    for options in ({}, {"window": 64}):  # that window sees everything
+        with intp_video.extend(model, ORDINARY, rope="none", **options):
+            ours = logits(model, inputs)
+        torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+def test_no_frames_are_refused(family):
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    name = SUPPORTED[family.name].pixels
+    if family.pixels == "frames":
+        inputs[name] = inputs[name][:, :0]
+    elif family.pixels == "padded images":
+        pytest.skip("the stock model keeps one frame of those that are all padding")
+    else:
+        inputs[name] = inputs[name][:0]
+    if family.pixels == "grid":
+        inputs["video_grid_thw"] = inputs["video_grid_thw"][:0]
+    with intp_video.extend(model, ORDINARY), pytest.raises(ValueError, match="got no frames"):
+        logits(model, inputs)
+
+
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 def test_frames_of_several_sizes(name):
     """Two rows whose videos have grids of their own."""

@@ -57,6 +57,8 @@ class GroupedEncoder:
         def encode_video(*args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
             arguments = _by_name(signature, args, kwargs)
             units = self._family.units(arguments)
+            if not any(units):
+                raise ValueError(f"{self._family.pixels}: expected a video, got no frames")
             for count in units:
                 self._check_units(count)
             if return_dict is not None:
@@ -82,6 +84,8 @@ class GroupedEncoder:
 
         videos, tokens = [], []
         for video, count in enumerate(units):
+            if not count:
+                continue  # a row of a batch that shows no video
 
             def encode(groups: torch.Tensor, video: int = video) -> list[torch.Tensor]:
                 nonlocal output, tail
