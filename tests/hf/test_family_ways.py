@@ -4,6 +4,7 @@ sizes, gradients, a compiled decoder, an assistant, LoRA, layers on several devi
 from __future__ import annotations
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 
 import intp_video
 import pytest
@@ -19,6 +20,7 @@ from hf.test_families import (
     visible_by_definition,
 )
 from hf.tiny_families import FAMILIES, SIDE, TinyFamily
+from intp_video import ModelError
 from intp_video.hook.rotary import trained_rope
 from intp_video.models import FAMILIES as SUPPORTED
 
@@ -80,7 +82,7 @@ def test_a_row_without_a_video(family):
     for options in ({}, {"window": 64}):  # that window sees everything
         with intp_video.extend(model, ORDINARY, rope="none", **options):
             ours = logits(model, inputs)
-        torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
 
 
 def test_no_frames_are_refused(family):
@@ -126,6 +128,103 @@ def test_frames_of_several_sizes(name):
     with intp_video.extend(model, 2 * ORDINARY, rope="none", window=64):
         ours = logits(model, inputs)  # a window that sees everything, found by frames
     torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
+
+
+def two_sizes(family: TinyFamily) -> dict[str, torch.Tensor]:
+    """Two rows; the frames of the second are half as wide, so they have half the tokens."""
+    inputs = family.make_inputs(ORDINARY, (TEXTS[0], TEXTS[0]))
+    ids, half = inputs["input_ids"], family.tokens // 2
+    visual = (ids[1] == family.placeholder).nonzero()[:, 0]
+    drop = visual.view(-1, family.tokens)[:, half:].flatten()
+    keep = torch.ones_like(ids[1], dtype=torch.bool)
+    keep[drop] = False
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        if name in inputs:
+            row = inputs[name][1, keep]
+            inputs[name][1] = torch.cat((torch.zeros(len(drop), dtype=row.dtype), row))
+    grid = inputs["video_grid_thw"].clone()
+    grid[1, 2] = SIDE // 2
+    inputs["video_grid_thw"] = grid
+    pixels = inputs["pixel_values_videos"]
+    inputs["pixel_values_videos"] = pixels[: int(grid.prod(-1).sum())]
+    return inputs
+
+
+def one_row(inputs: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
+    """A row of :func:`two_sizes` without its padding."""
+    kept = inputs["attention_mask"][row].bool()
+    grid = inputs["video_grid_thw"]
+    begin = int(grid[:row].prod(-1).sum())
+    patches = slice(begin, begin + int(grid[row].prod()))
+    return {
+        name: value[row, kept][None]
+        if value.shape[-1] == len(kept)
+        else value[patches if name == "pixel_values_videos" else slice(row, row + 1)]
+        for name, value in inputs.items()
+    }
+
+
+def test_beams_over_frames_of_several_sizes():
+    """Each beam is the row that it comes from, under a window too."""
+    family = by_name["qwen2_5_vl"]
+    model = family.make_model()
+    inputs = two_sizes(family)
+    with intp_video.extend(model, ORDINARY, rope="none", window=2, sink=3):
+        together = answer(model, inputs, tokens=4, num_beams=3)
+        apart = [answer(model, one_row(inputs, row), tokens=4, num_beams=3) for row in (0, 1)]
+    for row, alone in enumerate(apart):
+        assert torch.equal(together[row, -4:], alone[0, -4:])
+
+
+def test_features_that_were_encoded_before():
+    """They keep the size of their frames, whatever was encoded after them."""
+    family = by_name["qwen2_5_vl"]
+    model = family.make_model()
+    if "mm_encoder_outputs" not in inspect.signature(model.model.forward).parameters:
+        pytest.skip("this transformers takes no features that were encoded before")
+    inputs = two_sizes(family)
+    wide, narrow = one_row(inputs, 0), one_row(inputs, 1)
+    with intp_video.extend(model, ORDINARY, rope="none", window=1):
+        expected = logits(model, wide)
+        pixels = wide.pop("pixel_values_videos")
+        with torch.no_grad():
+            encoded = model.model.get_video_features(pixels, wide["video_grid_thw"])
+        logits(model, narrow)
+        ours = logits(model, {**wide, "mm_encoder_outputs": {"video": encoded}})
+    torch.testing.assert_close(ours, expected, rtol=0, atol=family.tolerance)
+
+
+def test_a_chunk_of_frames_of_several_sizes_is_refused():
+    family = by_name["qwen2_5_vl"]
+    model = family.make_model()
+    if "mm_encoder_outputs" not in inspect.signature(model.model.forward).parameters:
+        pytest.skip("this transformers does not cut features into chunks")
+    with (
+        intp_video.extend(model, ORDINARY, rope="none", window=2),
+        pytest.raises(ModelError, match="frames of 8, 16 tokens came in a chunk"),
+    ):
+        answer(model, two_sizes(family), prefill_chunk_size=25)
+
+
+def test_another_thread_shows_frames_of_another_size():
+    """Between the encoder and the decoder of this thread's pass."""
+    family = by_name["qwen2_5_vl"]
+    model = family.make_model()
+    inputs = two_sizes(family)
+    wide, narrow = one_row(inputs, 0), one_row(inputs, 1)
+    with (
+        intp_video.extend(model, ORDINARY, rope="none", window=1),
+        ThreadPoolExecutor(1) as other,
+    ):
+        expected = logits(model, wide)
+
+        def meanwhile(module, args):
+            hook.remove()
+            other.submit(logits, model, narrow).result()
+
+        hook = text_model(model).register_forward_pre_hook(meanwhile)
+        ours = logits(model, wide)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=family.tolerance)
 
 
 def test_a_gradient_step(family):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,7 @@ class GroupedEncoder:
         self._per_frame = family.tokens_per_frame(config)
         self._surplus = family.surplus_tokens(config)
         self.on_encode = on_encode
+        self._last = _Last()
 
     def around(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The model's own method, called with groups of frames."""
@@ -109,13 +111,32 @@ class GroupedEncoder:
             videos.append(rows)
             tokens.append(per_unit)
         self._decoder.encoded += len(units)
-        self._decoder.tokens_per_unit = tokens
+        self._last.tokens_per_unit = tokens
         added = 0 if tail else self._surplus * len(videos)  # by forward, up to 5.17
         saw_features(sum(len(rows[0]) for rows in videos) + added)
         output = self._family.output_like(output, videos)
-        if hasattr(output, "__dict__"):  # whoever keeps it may give it to any later pass
+        if not isinstance(output, tuple):  # of 4.57, whose forward takes no output
             output.intp_tokens_per_unit = tokens
         return output
+
+    def tokens_per_unit(self, output: Any) -> list[int]:
+        """Tokens of a unit of time of each video of an output.
+
+        One that ``generate`` cut into chunks is of the last call of this thread.
+
+        Raises:
+            ModelError: a chunk of videos of several sizes, where a run must be told from another.
+        """
+        known = getattr(output, "intp_tokens_per_unit", None)
+        if known is not None:
+            return known
+        last = self._last.tokens_per_unit
+        if len(set(last)) > 1 and not self._family.text_between_frames:
+            raise ModelError(
+                f"frames of {', '.join(map(str, sorted(set(last))))} tokens came in a chunk of the "
+                "prompt, where they cannot be told apart: leave out prefill_chunk_size"
+            )
+        return last
 
     def _order(self, units: int) -> torch.Tensor:
         if not self._family.groups_are_real:
@@ -195,6 +216,12 @@ class GroupedEncoder:
                 f"{name}: expected at most the {self._most * self._per_unit} frames the model was "
                 f"extended to, got {frames}; restore() and extend(frames={frames})"
             )
+
+
+class _Last(threading.local):
+    """What this thread encoded last."""
+
+    tokens_per_unit: list[int] = []  # noqa: RUF012 - replaced, never changed
 
 
 def _by_name(

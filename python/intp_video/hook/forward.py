@@ -274,13 +274,12 @@ class ProvenForward:
 
     @torch.compiler.disable
     def _see_video(
-        self, now: ForwardPass, ids: torch.Tensor, encoded: Any, arguments: dict[str, Any]
+        self, now: ForwardPass, ids: torch.Tensor, encoded: Any | None, arguments: dict[str, Any]
     ) -> None:
-        sizes = getattr(encoded, "intp_tokens_per_unit", None)
-        if sizes is not None:
-            self._decoder.tokens_per_unit = sizes
-        elif now.has_pixels:  # encoded in this pass, and otherwise by the last call before it
-            self._decoder.tokens_per_unit = self._family.tokens_per_unit(self._config, arguments)
+        if now.has_pixels:
+            now.tokens_per_unit = self._family.tokens_per_unit(self._config, arguments)
+        else:
+            now.tokens_per_unit = self._encoder.tokens_per_unit(encoded)
         past = 0 if now.cache is None else int(now.cache.get_seq_length())
         is_visual = ids == self._family.placeholder_id(self._config)
         before = now.sequence.visual
@@ -291,7 +290,7 @@ class ProvenForward:
                     'no video in a later turn); use rearrange="features"'
                 )
             now.bring_in_order(self._encoder.residual_order(is_visual))
-        sizes = None if self._family.text_between_frames else self._decoder.tokens_per_unit
+        sizes = None if self._family.text_between_frames else now.tokens_per_unit
         visual = number_frames(is_visual, past, before, sizes)
         now.sequence.visual = visual
         now.visual_before = visual_tokens_before(visual, past)

@@ -42,7 +42,6 @@ class DecoderState:
         needs_sequence: the whole model must be called, not the decoder alone.
         layers: the attention modules, in the order in which a pass calls them.
         encoded: videos that the grouped encoder has encoded so far.
-        tokens_per_unit: tokens of a unit of time of each video that it encoded last.
     """
 
     window: int | None
@@ -51,7 +50,6 @@ class DecoderState:
     needs_sequence: bool
     layers: list[Any]
     encoded: int = 0
-    tokens_per_unit: list[int] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -83,6 +81,7 @@ class ForwardPass:
     Attributes:
         past: tokens in our cache layers before this pass; 0 in a cache without any.
         first_key: int32 ``[B, S]``, the first key each row sees beside the sink, or None.
+        tokens_per_unit: tokens of a unit of time of each of its videos, where they must be known.
         visual_before: int64 ``[B, S]``, visual tokens before each row; None where all stand before.
         order: int32 ``[B, S]``: time -> row of the residual stream, or None; ``inverse`` is the way
             back.
@@ -119,6 +118,7 @@ class ForwardPass:
         self.past = int(self._layers[0].get_seq_length()) if self._layers else 0
         self.rope = sequence.rope
         self.first_key: torch.Tensor | None = None
+        self.tokens_per_unit: list[int] = []
         self.visual_before: torch.Tensor | None = None
         self.order: torch.Tensor | None = None
         self.inverse: torch.Tensor | None = None
@@ -147,7 +147,7 @@ class ForwardPass:
             return None  # text after the video sees everything
         sink = self.decoder.sink
         if sink is None:
-            sink = max(self.decoder.tokens_per_unit, default=0)
+            sink = max(self.tokens_per_unit, default=0)
         return intp_ext.Window(first_key=self.first_key, sink=sink)
 
     def bring_in_order(self, order: torch.Tensor) -> None:

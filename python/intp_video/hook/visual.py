@@ -53,8 +53,9 @@ def number_frames(
         is_visual: bool ``[B, S]``: which of the new tokens stand for a video.
         past: tokens before them.
         before: what was visual among those.
-        tokens_per_frame: of each video of the pass, in the order of the prompt; None where text
-            stands between frames, so that each run of visual tokens is a frame.
+        tokens_per_frame: of each video of the pass, in the order of the prompt, before each row
+            was repeated (beams, several answers); None where text stands between frames, so that
+            each run of visual tokens is a frame.
 
     Raises:
         ModelError: frames of several sizes that cannot be told apart.
@@ -95,14 +96,24 @@ def _sizes(begins: torch.Tensor, tokens_per_frame: list[int]) -> int | torch.Ten
     if len(sizes) == 1:
         return sizes[0]
     runs = int(begins.sum())
-    if runs != len(tokens_per_frame):
+    repeats, rest = divmod(runs, len(tokens_per_frame))
+    if rest or not repeats or not _is_repeated(begins.sum(-1), repeats):
         raise ModelError(
             f"frames of {', '.join(map(str, sizes))} tokens stand in {runs} runs, not in one for "
             f"each of the {len(tokens_per_frame)} videos; pass videos of several sizes with text "
             "between them, in one pass"
         )
-    run = begins.flatten().cumsum(0).view_as(begins) - 1
+    of_row = begins[::repeats]
+    run = (of_row.flatten().cumsum(0).view_as(of_row) - 1).repeat_interleave(repeats, dim=0)
     return torch.tensor(tokens_per_frame, device=begins.device)[run.clamp(min=0)]
+
+
+def _is_repeated(runs: torch.Tensor, repeats: int) -> bool:
+    """Whether each row has as many runs as the others that it was repeated to."""
+    if len(runs) % repeats:
+        return False
+    by_row = runs.view(-1, repeats)
+    return bool((by_row == by_row[:, :1]).all())
 
 
 def visual_tokens_before(visual: VisualTokens, past: int) -> torch.Tensor:
