@@ -1,7 +1,8 @@
 """A question about a video, stage by stage: an extended model against the stock model.
 
-A Video-LLaVA with random weights (about 100 M parameters, 257 tokens a frame) is shown a rendered
-video. Every arm gets the same pixels, prompt and RoPE frequencies and generates greedily:
+A model with random weights (about 100 to 150 M parameters) is shown a rendered video: a Video-LLaVA
+(257 tokens a frame), or one with the heads and patches of Qwen2.5-VL-3B or InternVL3-1B (--shape).
+Every arm gets the same pixels, prompt and RoPE frequencies and generates greedily:
 
   intp_ext             intp_video.extend(model): groups of frames, our cache layer and attention
   intp_ext, attention  the same, rearrange="attention"
@@ -10,14 +11,16 @@ video. Every arm gets the same pixels, prompt and RoPE frequencies and generates
   stock sdpa           transformers, attn_implementation="sdpa", all frames encoded at once
   stock eager          transformers, attn_implementation="eager", likewise
 
-The window and the packed cache are other computations: their tokens may differ. An arm that would
-not fit into memory is not run, and the JSON says so. Arms take turns; the figures are medians over
-the rounds.
+Where the encoder never looks across frames, "intp_ext, attention" is left out: it has nothing to
+rearrange. The window and the packed cache are other computations: their tokens may differ. An arm
+that would not fit into memory is not run, and the JSON says so. Arms take turns; the figures are
+medians over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -31,7 +34,9 @@ import intp_video
 import machine
 import psutil
 import torch
+from ask_models import SHAPES, SIZES, Asked
 from intp_video.lab.shapes import held_out_world, write_world
+from intp_video.models import family_for
 from torch import nn
 from tqdm import tqdm
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -39,7 +44,6 @@ from transformers.utils import logging
 
 import intp_ext
 
-QUESTION = "Which shapes appear, and in what order?"
 STAGES = ("encode", "prefill", "token")
 OURS: dict[str, dict[str, object]] = {
     "intp_ext": {},
@@ -63,13 +67,14 @@ class FirstToken(StoppingCriteria):
 
 
 @contextmanager
-def stock(model: nn.Module, implementation: str, rope: intp_ext.Rope) -> Iterator[None]:
-    """The model as transformers runs it, at these frequencies."""
-    text = model.model.language_model
+def stock(model: nn.Module, implementation: str, rope: intp_ext.Rope | None) -> Iterator[None]:
+    """The model as transformers runs it, at these frequencies, or at its own."""
+    text = family_for(model.config).text_model(model)
     rotary, before = text.rotary_emb, text.config._attn_implementation
     frequencies, scaling = rotary.inv_freq.clone(), rotary.attention_scaling
-    rotary.inv_freq.copy_(rope.inv_freq)
-    rotary.attention_scaling = rope.attention_scaling
+    if rope is not None:
+        rotary.inv_freq.copy_(rope.inv_freq)
+        rotary.attention_scaling = rope.attention_scaling
     text.set_attn_implementation(implementation)
     try:
         yield
@@ -81,37 +86,42 @@ def stock(model: nn.Module, implementation: str, rope: intp_ext.Rope) -> Iterato
 
 @contextmanager
 def encoding_timed(model: nn.Module, ended: Callable[[], None]) -> Iterator[None]:
-    """Calls ``ended`` when ``get_video_features`` returns."""
-    outer = model.model
-    own = vars(outer).get("get_video_features")
-    original = outer.get_video_features
+    """Calls ``ended`` when the family's encoder returns."""
+    family = family_for(model.config)
+    outer, name = family.multimodal_module(model), family.encoder
+    own = vars(outer).get(name)
+    original = getattr(outer, name)
 
-    def get_video_features(pixel_values_videos, *args, **kwargs):
-        output = original(pixel_values_videos, *args, **kwargs)
+    @functools.wraps(original)
+    def encoder(*args, **kwargs):
+        output = original(*args, **kwargs)
         ended()
         return output
 
-    outer.get_video_features = get_video_features
+    setattr(outer, name, encoder)
     try:
         yield
     finally:
         if own is None:
-            del outer.get_video_features
+            delattr(outer, name)
         else:
-            outer.get_video_features = own
+            setattr(outer, name, own)
 
 
 def run_arm(
-    arm: str, model: nn.Module, inputs: dict[str, torch.Tensor], frames: int, tokens: int
+    arm: str, asked: Asked, inputs: dict[str, torch.Tensor], frames: int, tokens: int
 ) -> tuple[dict[str, float], list[int]]:
     """Seconds of each stage (of one token for "token"), and the tokens."""
+    model = asked.model
     if arm in OURS:
-        context = intp_video.extend(model, frames, rope="ntk", **OURS[arm])
+        context = intp_video.extend(model, frames, rope=asked.rope, **OURS[arm])
+    elif asked.rope == "none":
+        context = stock(model, arm.split()[1], None)
     else:
         plan = intp_video.plan(model, frames)
         text = model.config.text_config
         head_dim = text.hidden_size // text.num_attention_heads
-        rope = intp_ext.rope_frequencies("ntk", head_dim, factor=plan.factor)
+        rope = intp_ext.rope_frequencies(asked.rope, head_dim, factor=plan.factor)
         context = stock(model, arm.split()[1], rope)
     encoded, first = [], FirstToken()
     with context, encoding_timed(model, lambda: encoded.append(time.perf_counter())):
@@ -141,6 +151,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="video_llava", help="of the model (default: video_llava)"
+    )
     parser.add_argument("--size", default="medium", help="of the random model (default: medium)")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and cache"
@@ -157,23 +170,32 @@ def main(argv: list[str] | None = None) -> int:
     if options.tokens < 2 or options.rounds < 1 or options.threads < 1:
         parser.error("expected at least 2 tokens, 1 round and 1 thread")
 
+    if options.shape != "video_llava" and options.size not in SIZES:
+        parser.error(f"--size: expected {' or '.join(SIZES)} for {options.shape}")
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     report = {"benchmark": "ask", "machine": machine.describe(torch.device("cpu"))}
-    report |= {"size": options.size, "dtype": options.dtype, "threads": options.threads}
+    report |= {
+        "shape": options.shape,
+        "size": options.size,
+        "dtype": options.dtype,
+        "threads": options.threads,
+    }
     report |= {"results": []}
     with tempfile.TemporaryDirectory() as folder:
-        directory = intp_video.make_random_model(Path(folder) / "model", options.size)
         video = Path(folder) / "video.mp4"
         write_world(video, held_out_world(0, 1 / 32)[0], frames=576, fps=12, size=272)
         dtype = getattr(torch, options.dtype)
-        model, preparer = intp_video.load(directory, dtype=dtype)
+        asked = SHAPES[options.shape](options.size, dtype)
+        report["parameters"] = sum(p.numel() for p in asked.model.parameters())
+        pixels = family_for(asked.model.config).pixels
         for frames in options.frames:
             clip = intp_video.read_video(video, frames)
-            inputs = preparer(clip, QUESTION)
-            inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(dtype)
-            report["results"].append(measure(model, inputs, frames, options))
+            inputs = asked.inputs(clip)
+            inputs[pixels] = inputs[pixels].to(dtype)
+            report["results"].append(measure(asked, inputs, frames, options))
             print(table(report["results"][-1]), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -181,11 +203,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(
-    model: nn.Module, inputs: dict[str, torch.Tensor], frames: int, options: argparse.Namespace
+    asked: Asked, inputs: dict[str, torch.Tensor], frames: int, options: argparse.Namespace
 ) -> dict:
     prompt = inputs["input_ids"].shape[1]
     arms, left_out = list(options.arms), {}
-    need, have = eager_bytes(model, prompt), psutil.virtual_memory().available
+    if "intp_ext, attention" in arms and not family_for(asked.model.config).groups_are_real:
+        arms.remove("intp_ext, attention")
+        left_out["intp_ext, attention"] = "has nothing to rearrange"
+    need, have = eager_bytes(asked.model, prompt), psutil.virtual_memory().available
     if "stock eager" in arms and need > 0.8 * have:
         arms.remove("stock eager")
         left_out["stock eager"] = f"needs {need / 1e9:.0f} GB, {have / 1e9:.0f} GB are free"
@@ -196,7 +221,7 @@ def measure(
         for offset in range(len(arms)):
             arm = arms[(number + offset) % len(arms)]
             turns.set_postfix_str(arm)
-            seconds, answers[arm] = run_arm(arm, model, inputs, frames, options.tokens)
+            seconds, answers[arm] = run_arm(arm, asked, inputs, frames, options.tokens)
             taken[arm].append(seconds)
             turns.update()
     turns.close()

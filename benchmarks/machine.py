@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -49,7 +49,7 @@ def describe(device: torch.device) -> dict:
             key: build[key] for key in ("version", "commit", "cpu_level", "compiler", "nvcc")
         },
         "commit": commit(),
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "command": command(sys.argv),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "load_at_start": os.getloadavg()[0],
     }
@@ -65,6 +65,19 @@ def describe(device: torch.device) -> dict:
             "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         }
     return facts
+
+
+def command(arguments: Sequence[str]) -> str:
+    """As it was typed, without the folders of this machine: a path inside the sources is told from
+    their root, any other by its name."""
+    words = [Path(sys.executable).name]
+    for word in arguments:
+        path = Path(word)
+        if path.is_absolute():
+            inside = path.is_relative_to(ROOT)
+            word = str(path.relative_to(ROOT)) if inside else path.name
+        words.append(word)
+    return " ".join(words)
 
 
 def commit() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tables_common import CPU, load, paragraph, table
+from tables_common import CPU, ROOT, load, paragraph, table
 
 THREADS = {1: "one thread", 2: "2 threads"}
 
@@ -173,6 +173,28 @@ def left_out() -> str:
     return f"{rounds} rounds of each{''.join(missing)}"
 
 
+SHAPES = {
+    "ask": "Video-LLaVA",
+    "ask_qwen2_5_vl": "Qwen2.5-VL-3B",
+    "ask_internvl": "InternVL3-1B",
+}
+
+
+def shapes(folder: str = CPU) -> str:
+    """The longest question to each shape that was measured, by stage."""
+    rows = []
+    for name, shape in SHAPES.items():
+        if not (ROOT / f"{folder}/{name}.json").is_file():
+            continue
+        result = max(load(f"{folder}/{name}")["results"], key=lambda result: result["frames"])
+        for arm, figures in result["arms"].items():
+            median = figures["median_s"]
+            seconds = (f"{median[stage]:.2f}" for stage in ("encode", "prefill"))
+            size = f"{result['frames']} frames, {result['prompt_tokens']:,} tokens"
+            rows.append((f"{shape}, {size}", arm, *seconds, f"{1000 * median['token']:.0f}"))
+    return table(("shape", "", "encoding, s", "prefill, s", "ms a token"), rows)
+
+
 def proof() -> str:
     found = load(f"{CPU}/proof")
     cost = f"{found['us']:.0f} microseconds for a pass through {found['layers']} layers"
@@ -190,5 +212,6 @@ BLOCKS = {
     "kv-append": kv_append,
     "prefill-by-route": routes,
     "question-left-out": left_out,
+    "question-by-shape": shapes,
     "proof-of-a-pass": proof,
 }

@@ -2,8 +2,13 @@
 
 import json
 
+import ask_models
 import bench_ask
+import numpy as np
 import pytest
+import torch
+from intp_video.models import family_for
+from intp_video.video import Clip
 
 STAGES = set(bench_ask.STAGES)
 
@@ -30,6 +35,44 @@ def test_every_arm_gives_the_same_tokens(tmp_path, capsys):
         assert figures["tokens_equal_first_arm"] or not figures["same_computation"]
         assert set(figures["median_s"]) == STAGES and min(figures["median_s"].values()) > 0
     assert "same tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shape", ["qwen2_5_vl", "internvl"])
+def test_other_shapes_give_the_tokens_of_stock(shape, tmp_path):
+    path = tmp_path / "ask.json"
+    options = ["--shape", shape, "--size", "tiny", "--frames", "16", "--rounds", "1"]
+    bench_ask.main([*options, "--tokens", "3", "--threads", "1", "--json", str(path)])
+    report = json.loads(path.read_text())
+    (result,) = report["results"]
+    assert report["shape"] == shape and report["parameters"] > 0
+    assert list(result["left_out"]) == ["intp_ext, attention"]
+    assert [*result["arms"]] == [arm for arm in bench_ask.ARMS if arm != "intp_ext, attention"]
+    for figures in result["arms"].values():
+        assert figures["tokens_equal_first_arm"] or not figures["same_computation"]
+        assert min(figures["median_s"].values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "heads", "head_dim", "tokens"),
+    [("qwen2_5_vl", (16, 2), 128, 8 * 144), ("internvl", (14, 2), 64, 16 * 256)],
+)
+def test_proportions_are_those_of_the_model(shape, heads, head_dim, tokens):
+    model, inputs, rope = vars(ask_models.SHAPES[shape]("medium", torch.float32)).values()
+    text = model.config.text_config
+    assert (text.num_attention_heads, text.num_key_value_heads) == heads
+    assert text.hidden_size // text.num_attention_heads == head_dim and rope == "none"
+    assert 100e6 < sum(parameter.numel() for parameter in model.parameters()) < 150e6
+    frames = np.zeros((16, 272, 272, 3), np.uint8)
+    times = np.arange(16.0)
+    clip = Clip(frames, times, np.arange(16), 1.0, 16.0, "none", "none")
+    placeholder = family_for(model.config).placeholder_id(model.config)
+    assert (inputs(clip)["input_ids"] == placeholder).sum() == tokens
+
+
+def test_a_size_of_the_other_shapes_is_checked(capsys):
+    with pytest.raises(SystemExit):
+        bench_ask.main(["--shape", "internvl", "--size", "large"])
+    assert "--size: expected tiny or medium for internvl" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_said(tmp_path, monkeypatch):

@@ -22,6 +22,12 @@ def test_facts_are_json_and_name_what_ran():
     assert facts["intp_ext"]["cpu_level"]
 
 
+def test_the_command_names_no_folder_of_this_machine(tmp_path):
+    script = machine.ROOT / "benchmarks" / "bench_ask.py"
+    told = machine.command([str(script), "--json", str(tmp_path / "ask.json"), "--rounds", "1"])
+    assert told.endswith(" benchmarks/bench_ask.py --json ask.json --rounds 1")
+
+
 def test_commit_outside_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

@@ -6,6 +6,7 @@ from pathlib import Path
 import intp_video
 import pytest
 import tables
+import tables_speed
 import torch
 from intp_video.lab.evaluation import weights_digest
 
@@ -22,6 +23,22 @@ PAGE = """A step took <!-- results: time -->7 ms<!-- end --> here.
 
 def test_every_figure_of_the_pages_is_that_of_the_results(capsys):
     assert tables.main(["--check"]) == 0, capsys.readouterr()
+
+
+def test_shapes_stand_side_by_side_once_they_are_measured(tmp_path):
+    def measured(name, frames):
+        median = {"encode": 1.0, "prefill": 2.0, "token": 0.25}
+        arms = {"intp_ext": {"median_s": median}}
+        result = {"frames": frames, "prompt_tokens": 4000, "arms": arms}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": [result]}))
+
+    measured("ask", 32)
+    measured("ask_internvl", 16)
+    rows = tables_speed.shapes(str(tmp_path)).splitlines()[2:]
+    assert rows == [
+        "| Video-LLaVA, 32 frames, 4,000 tokens | intp_ext | 1.00 | 2.00 | 250 |",
+        "| InternVL3-1B, 16 frames, 4,000 tokens | intp_ext | 1.00 | 2.00 | 250 |",
+    ]
 
 
 @pytest.fixture
