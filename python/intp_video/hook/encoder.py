@@ -125,13 +125,20 @@ class GroupedEncoder:
         One that ``generate`` cut into chunks is of the last call of this thread.
 
         Raises:
-            ModelError: a chunk of videos of several sizes, where a run must be told from another.
+            ModelError: a chunk, where it cannot be told what stands beyond it: whether text at its
+                end is followed by another frame, or which of several sizes a run has.
         """
         known = getattr(output, "intp_tokens_per_unit", None)
         if known is not None:
             return known
         last = self._last.tokens_per_unit
-        if len(set(last)) > 1 and not self._family.text_between_frames:
+        if self._family.text_between_frames and self._options.window is not None:
+            raise ModelError(
+                "a window, text between frames and a prompt in chunks do not go together: text at "
+                "the end of a chunk does not know whether a frame follows; leave out "
+                "prefill_chunk_size, or the window"
+            )
+        if len(set(last)) > 1:
             raise ModelError(
                 f"frames of {', '.join(map(str, sorted(set(last))))} tokens came in a chunk of the "
                 "prompt, where they cannot be told apart: leave out prefill_chunk_size"

@@ -157,7 +157,10 @@ class ProvenForward:
     def _take_cache(self, kwargs: dict[str, Any], replayed: bool) -> Cache | None:
         """The cache that was given, or the one that the decoder would make, in the arguments."""
         cache = compat.take_cache(kwargs)
-        if (spoiled := getattr(cache, "intp_spoiled", None)) is not None:
+        spoiled = getattr(cache, "intp_spoiled", None)
+        if spoiled is not None and int(cache.get_seq_length()) == 0:  # it was reset
+            cache.intp_spoiled = spoiled = None
+        if spoiled is not None:
             raise ModelError(
                 f"{self.cache_argument}: a pass over it failed, and its {spoiled} cannot go back "
                 "to what it held before: begin with an empty cache"

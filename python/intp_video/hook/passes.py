@@ -307,7 +307,7 @@ class ForwardPass:
         for layer in self._layers:
             layer.undo(self.past)
         others = [layer for layer in getattr(self.cache, "layers", ()) if layer not in self._layers]
-        if self._layers and others and self._rotary_calls:  # the first layer has begun
+        if others and self._rotary_calls:  # the first layer has begun
             self.cache.intp_spoiled = type(others[0]).__name__
 
     # ---- the proof ----
