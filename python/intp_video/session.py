@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from .errors import ModelError
 from .generation import generate
+from .growing import GrowingVideo
 from .hook import extend
 from .hook.cache import PackedLayer, kv_cache_bytes
+from .models import family_for
 from .planning import text_reserve
 from .preparation import Preparer
+from .processing.grid import GridProcessing
 from .video import Clip
 
 
@@ -31,12 +38,19 @@ class Session:
     ("contiguous"), which matters for encoders that attend over time. Questions and answers are
     forgotten: the next question sees only the video.
 
+    Text between frames goes on from chunk to chunk, and so do the positions of M-RoPE, which the
+    model itself counts over the whole prompt; they rarely leave training, and are then not
+    stretched. Where a family chooses the size of frames by their number, that is ``frames``. A
+    family whose prompt tells the length of a video first, or ends it with a token of its own,
+    cannot grow. VideoLLaMA 3 leaves out no token of the first frame of a chunk.
+
     Args:
         model: a Hugging Face Video-LLM; extended until :meth:`close`.
         preparer: see :func:`intp_video.load`.
         frames: the most frames it will watch.
         rope: "none", "linear", "ntk" or "yarn".
-        factor: a fixed factor; None: ``max(1, (frames so far * P + reserve) / L0)``, which grows.
+        factor: a fixed factor; None: ``max(1, (positions of the frames so far + reserve) / L0)``,
+            which grows.
         kv_bits: 16, 8, 4 or 2.
         **options: of :func:`intp_video.extend`: window, sink, ...
 
@@ -45,6 +59,8 @@ class Session:
         factor: scaling factor in use.
 
     Raises:
+        ModelError: the family's prompt cannot grow (said at the first :meth:`add` where it shows
+            there), or its cache has sliding or recurrent layers.
         ModelError, TypeError, ValueError: see :func:`intp_video.extend`.
 
     Example::
@@ -77,19 +93,37 @@ class Session:
                 raise ValueError(
                     f"Session: {name}: expected not to be given, got {options[name]!r}"
                 )
+        family = family_for(model.config)
+        if family.surplus_tokens(model.config):
+            raise ModelError(
+                f"Session: {family.model_type} ends every video with a token of its own, which "
+                "would stand between the chunks of a growing one; use intp_video.ask"
+            )
+        cache = DynamicCache(config=family.text_model(model).config)
+        if others := {type(x).__name__ for x in cache.layers if type(x) is not DynamicLayer}:
+            raise ModelError(
+                f"Session: {family.model_type} caches in {', '.join(sorted(others))}, from which "
+                "no question can be taken back; use intp_video.ask"
+            )
+        if family.groups_are_real:
+            options["grouping"] = "contiguous"
+        if isinstance(preparer.processing, GridProcessing):
+            sized = replace(preparer.processing, sized_for=frames)
+            preparer = replace(preparer, processing=sized)
         self._model, self._preparer = model, preparer
+        self._video = GrowingVideo(preparer, 1 if family.mrope is None else 3)
+        self._last = -1.0  # second of the newest frame
         self._grows = factor is None and rope != "none"
         self._handle = extend(
             model,
             frames,
             rope=rope,
             factor=1.0 if self._grows else factor,
-            grouping="contiguous",
             kv_bits=kv_bits,
             kv_rotate="on_read",
             **options,
         )
-        self._cache = DynamicCache(config=self._handle.text_config)
+        self._cache = cache
         self.frames = 0
 
     def __enter__(self) -> Session:
@@ -121,10 +155,12 @@ class Session:
         """Show the next frames: only they are encoded and prefilled.
 
         Args:
-            clip: whole groups of N frames: a :class:`Clip`, or uint8 ``[M, height, width, 3]``.
+            clip: whole groups of N frames: a :class:`Clip`, or uint8 ``[M, height, width, 3]``, a
+                second apart. A clip that begins before the last frame is taken to follow it.
 
         Raises:
-            ValueError: the groups are not whole, or the session was made for fewer frames.
+            ValueError: the groups are not whole, the session was made for fewer frames, or they
+                have another size, or for positions in seconds another distance, than those before.
 
         A call that fails, or is interrupted, leaves the session as it was.
         """
@@ -140,26 +176,28 @@ class Session:
                 f"Session.add: clip: expected at most {self._handle.frames} frames in all, got "
                 f"{self.frames} and {count} more; open a Session with more frames"
             )
-        pixels = self._preparer.frame_processor(frames)[None]
-        prompt = self._preparer.prompt_ids("?", self.frames + count)[0]
-        last = int((prompt == self._preparer.video_token_id).nonzero()[-1])
-        begin = self._cache.get_seq_length()
-        ids = prompt[None, begin : last + 1].to(self._model.device)
+        times = self._times(clip, count)
+        made = self._preparer.processing.frames(frames, times)
+        video, module = self._video.grown(made), self._handle.multimodal_module
+        prompt, begin = video.shown(), self._cache.get_seq_length()
+        positions = video.positions("?", module)[..., : len(prompt)]
         factor = self.factor
         try:
             if self._grows:
-                self._stretch(self.frames + count)
-            self._handle.multimodal_module(
-                input_ids=ids,
-                pixel_values_videos=pixels.to(self._model.device, self._model.dtype),
-                position_ids=torch.arange(begin, last + 1, device=ids.device)[None],
+                is_visual = prompt == self._preparer.video_token_id
+                self._stretch(positions[..., is_visual], frames.shape[1:3])
+            module(
+                input_ids=prompt[None, begin:].to(self._model.device),
+                position_ids=positions[..., begin:].to(self._model.device),
                 use_cache=True,
+                **{name: self._moved(name, x) for name, x in made.tensors.items()},
                 **{self._handle.cache_argument: self._cache},
             )
         except BaseException:  # the pass undoes itself
             if self.factor != factor:
                 self._handle.restretch(self._cache, factor)
             raise
+        self._video, self._last = video, times[-1]
         self.frames += count
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> str:
@@ -169,24 +207,67 @@ class Session:
             TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`.
             ValueError: no frames yet.
         """
-        self._preparer.check_question(question, "Session.ask")
-        if self.frames == 0:
+        question = self._preparer.check_question(question, "Session.ask")
+        if self._video.units is None:
             raise ValueError("Session.ask: expected frames first, got none; call add()")
-        prompt = self._preparer.prompt_ids(question, self.frames)
+        prompt = self._video.prompt(question)[0]
         layers = (layer for layer in self._cache.layers if isinstance(layer, PackedLayer))
         packed = [layer.cache for layer in layers if layer.cache is not None]
         marks = [cache.mark() for cache in packed]
         try:
             inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
             going_on = {self._handle.cache_argument: self._cache}
-            ids = generate(self._model, inputs, max_new_tokens, **going_on)
+            with self._positions_of(question):
+                ids = generate(self._model, inputs, max_new_tokens, **going_on)
         finally:
             for cache, mark in zip(packed, marks, strict=True):
                 cache.rewind(mark)
         return self._preparer.text_of(ids)
 
-    def _stretch(self, frames: int) -> None:
+    def _times(self, clip: Clip | torch.Tensor, count: int) -> list[float]:
+        """Seconds of the new frames, after those of the frames before."""
+        times = clip.timestamps.tolist() if isinstance(clip, Clip) else list(range(count))
+        if times[0] > self._last:
+            return times
+        step = (times[-1] - times[0]) / (count - 1) if count > 1 else 1.0
+        return [self._last + step + time - times[0] for time in times]
+
+    def _moved(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        dtype = self._model.dtype if name.startswith("pixel_values") else None
+        return x.to(self._model.device, dtype)
+
+    def _stretch(self, positions: torch.Tensor, size: torch.Size) -> None:
+        """For the positions of all visual tokens; ``size`` is the height and width of a frame."""
         trained = self._handle.text_config.max_position_embeddings
-        per_frame = self._preparer.tokens_per_frame
-        reserve = text_reserve(self._preparer.frames_per_group * per_frame, trained)
-        self._handle.restretch(self._cache, max(1.0, (frames * per_frame + reserve) / trained))
+        config, family = self._model.config, self._handle.family
+        in_training = family.layout(config, family.frames_per_group(config), *size).positions
+        used = int(positions.max() - positions.min()) + 1 + text_reserve(in_training, trained)
+        self._handle.restretch(self._cache, max(1.0, used / trained))
+
+    @contextmanager
+    def _positions_of(self, question: str) -> Iterator[None]:
+        """Positions of three axes for ``generate``, which knows nothing of the cached video; text
+        goes on after the largest one, as in one pass. The offset that the stock model keeps
+        between calls is put back."""
+        if self._video.axes == 1:
+            yield
+            return
+        module = self._handle.multimodal_module
+        prompt = self._video.positions(question, module)
+        length, largest = prompt.shape[-1], int(prompt.max())
+
+        def put(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            begin = self._cache.get_seq_length()
+            end = begin + kwargs["input_ids"].shape[1]
+            after = largest + 1 + torch.arange(max(0, end - length), device=prompt.device)
+            all_of_them = torch.cat((prompt, after.expand(3, 1, -1)), dim=-1)
+            return args, {**kwargs, "position_ids": all_of_them[..., begin:end]}
+
+        kept = module.rope_deltas
+        module.rope_deltas = torch.full((1, 1), largest + 1 - length, device=prompt.device)
+        hook = module.register_forward_pre_hook(put, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+            module.rope_deltas = kept

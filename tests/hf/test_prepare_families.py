@@ -87,6 +87,10 @@ def make_values(family):
 
 @pytest.fixture
 def loaded(family):
+    return load(family)
+
+
+def load(family):
     """A model with random weights, and what prepares its inputs."""
     config = make_config(family)
     torch.manual_seed(0)

@@ -28,6 +28,7 @@ class GridProcessing(VideoProcessing):
         merge_size: patches that become one token, in each direction.
         temporal_patch_size: frames of a patch.
         least, most: pixels, of what the family's rule counts.
+        sized_for: frames of the whole video, where those given are a part of it; None: they are it.
     """
 
     pixels: PixelValues
@@ -36,6 +37,7 @@ class GridProcessing(VideoProcessing):
     temporal_patch_size: int
     least: int
     most: int
+    sized_for: int | None = None
 
     @classmethod
     def _fields(cls, values: Mapping[str, Any], config: Any, source: str) -> dict[str, Any]:
@@ -58,6 +60,16 @@ class GridProcessing(VideoProcessing):
     def size(self, count: int, height: int, width: int) -> Size:
         """What so many frames of that size are resized to."""
 
+    def _patches(self, count: int, height: int, width: int) -> tuple[int, int]:
+        """Of a frame: down, and across."""
+        high, wide = self.size(self.sized_for or count, height, width)
+        return high // self.patch_size, wide // self.patch_size
+
+    def _patches(self, count: int, height: int, width: int) -> tuple[int, int]:
+        """Of a frame: down, and across."""
+        high, wide = self.size(self.sized_for or count, height, width)
+        return high // self.patch_size, wide // self.patch_size
+
     @property
     def frames_per_unit(self) -> int:
         return self.temporal_patch_size
@@ -72,7 +84,7 @@ class GridProcessing(VideoProcessing):
     ) -> Units:
         seconds = checked_times(times, count, type(self).__name__)
         seconds += seconds[-1:] * (-count % self.temporal_patch_size)
-        high, wide = (side // self.patch_size for side in self.size(count, height, width))
+        high, wide = self._patches(count, height, width)
         deep = len(seconds) // self.temporal_patch_size
         return Units(
             frames=len(seconds),
@@ -98,7 +110,7 @@ class GridProcessing(VideoProcessing):
         units = self.units(count, height, width, times, duration)
         if missing := units.frames - count:
             frames = torch.cat((frames, frames[-1:].expand(missing, -1, -1, -1)))
-        high, wide = (side // self.patch_size for side in self.size(count, height, width))
+        high, wide = self._patches(count, height, width)
         deep = len(units.tokens)
         rows = torch.empty((deep * high * wide, 3 * self.temporal_patch_size * self.patch_size**2))
         for start, pixels in chunks(frames, self.temporal_patch_size):
