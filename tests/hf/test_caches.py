@@ -121,3 +121,22 @@ def test_packed_keys_and_a_sliding_window(name):
         pytest.raises(ModelError, match="sliding window"),
     ):
         model(**make_inputs(8), **with_cache(model, DynamicCache()))
+
+
+def test_a_static_cache_that_a_failed_pass_wrote_to(model, monkeypatch):
+    """Its layers cannot go back: it is refused until it is reset."""
+    inputs = make_inputs(8)
+    config = model.config.text_config
+    with torch.no_grad(), intp_video.extend(model, 8, rope="none"):
+        whole = model(**inputs).logits
+        cache = StaticCache(config=config, max_cache_len=128)
+        going_on = {**inputs, **with_cache(model, cache)}
+        with pytest.raises(TypeError), monkeypatch.context() as patch:
+            patch.setattr("intp_video.hook.attention.attend", None)
+            model(**going_on)
+        with pytest.raises(ModelError, match="StaticLayer cannot go back"):
+            model(**going_on)
+        cache.reset()
+        ours = model(**{**inputs, **with_cache(model, cache)}).logits
+    kept = inputs["attention_mask"].bool()
+    torch.testing.assert_close(ours[kept], whole[kept], rtol=0, atol=1e-5)

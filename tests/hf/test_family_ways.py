@@ -83,7 +83,7 @@ def test_a_row_without_a_video(family):
     for options in ({}, {"window": 64}):  # that window sees everything
         with intp_video.extend(model, ORDINARY, rope="none", **options):
             ours = logits(model, inputs)
-        torch.testing.assert_close(ours, stock, rtol=0, atol=family.tolerance)
+        torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
 def test_no_frames_are_refused(family):
@@ -192,7 +192,7 @@ def test_features_that_were_encoded_before():
             encoded = model.model.get_video_features(pixels, wide["video_grid_thw"])
         logits(model, narrow)
         ours = logits(model, {**wide, "mm_encoder_outputs": {"video": encoded}})
-    torch.testing.assert_close(ours, expected, rtol=0, atol=family.tolerance)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
 
 
 def test_a_chunk_of_frames_of_several_sizes_is_refused():
@@ -225,7 +225,7 @@ def test_another_thread_shows_frames_of_another_size():
 
         hook = text_model(model).register_forward_pre_hook(meanwhile)
         ours = logits(model, wide)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=family.tolerance)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
 
 
 def test_a_gradient_step(family):

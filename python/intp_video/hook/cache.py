@@ -326,6 +326,11 @@ def names_of_layers(cache: Cache) -> str:
     return ", ".join(sorted({type(layer).__name__ for layer in cache.layers})) or "no layers"
 
 
+def is_static(cache: Cache) -> bool:
+    """Whether all of its layers are transformers' own static ones, which a reset empties."""
+    return all(isinstance(layer, StaticLayer) for layer in cache.layers)
+
+
 def holds_packed(cache: Cache | None) -> bool:
     return any(isinstance(layer, PackedLayer) for layer in getattr(cache, "layers", ()))
 

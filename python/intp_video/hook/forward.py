@@ -17,7 +17,7 @@ from .. import compat
 from ..errors import ModelError
 from ..models import VideoFamily
 from ..options import Options
-from .cache import adopt, holds_packed, names_of_layers, sequence_of
+from .cache import adopt, holds_packed, is_static, names_of_layers, sequence_of
 from .encoder import GroupedEncoder
 from .padding import check_mask, see_padding
 from .passes import CURRENT, DecoderState, ForwardPass, broken
@@ -158,8 +158,8 @@ class ProvenForward:
         """The cache that was given, or the one that the decoder would make, in the arguments."""
         cache = compat.take_cache(kwargs)
         spoiled = getattr(cache, "intp_spoiled", None)
-        if spoiled is not None and int(cache.get_seq_length()) == 0:  # it was reset
-            cache.intp_spoiled = spoiled = None
+        if spoiled is not None and is_static(cache) and int(cache.get_seq_length()) == 0:
+            cache.intp_spoiled = spoiled = None  # it was reset
         if spoiled is not None:
             raise ModelError(
                 f"{self.cache_argument}: a pass over it failed, and its {spoiled} cannot go back "
