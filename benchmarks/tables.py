@@ -28,6 +28,7 @@ from pathlib import Path
 
 import tables_accuracy
 import tables_models
+import tables_motion
 import tables_pictures
 import tables_speed
 import tables_summary
@@ -38,6 +39,7 @@ Blocks = Mapping[str, Callable[[], str]]
 BLOCKS: Blocks = (
     tables_speed.BLOCKS
     | tables_accuracy.BLOCKS
+    | tables_motion.BLOCKS
     | tables_summary.BLOCKS
     | tables_models.BLOCKS
     | tables_tests.BLOCKS
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.png and options.check:
         parser.error("--png goes with --write: a PNG is not compared")
     try:
-        stale = refresh(PAGES, BLOCKS, tables_pictures.of_small_model(), options.write)
+        stale = refresh(PAGES, BLOCKS, tables_pictures.of_evaluations(), options.write)
     except MarkError as error:
         print(error, file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 CPU = "benchmarks/results/amd-epyc-2core"
 SMALL_MODEL = "benchmarks/results/small-model"
+MOTION = "benchmarks/results/motion"
 
 
 @cache

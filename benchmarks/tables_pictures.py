@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tables_common import CPU, ROOT, SMALL_MODEL
+from tables_common import CPU, MOTION, ROOT, SMALL_MODEL
 
 
-def of_small_model() -> dict[Path, str]:
+def of_evaluations() -> dict[Path, str]:
     """The SVG of every evaluation, by path: the same text wherever it is drawn."""
     from intp_video.lab.evaluation.plot import accuracy_plot
 
-    summaries = {path: json.loads(path.read_text()) for path in (ROOT / SMALL_MODEL).glob("*.json")}
+    summaries = {
+        path: json.loads(path.read_text())
+        for folder in (SMALL_MODEL, MOTION)
+        for path in (ROOT / folder).glob("*.json")
+        if path.with_suffix(".svg").exists()
+    }
     return {
         path.with_suffix(".svg"): accuracy_plot(summary)
         for path, summary in sorted(summaries.items())
