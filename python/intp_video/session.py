@@ -112,6 +112,7 @@ class Session:
             preparer = replace(preparer, processing=sized)
         self._model, self._preparer = model, preparer
         self._video = GrowingVideo(preparer, 1 if family.mrope is None else 3)
+        self._positions = torch.empty(0)  # of the tokens that are cached
         self._last = -1.0  # second of the newest frame
         self._grows = factor is None and rope != "none"
         self._handle = extend(
@@ -159,6 +160,7 @@ class Session:
                 second apart. A clip that begins before the last frame is taken to follow it.
 
         Raises:
+            ModelError: the family's prompt, or its positions in this transformers, cannot grow.
             ValueError: the groups are not whole, the session was made for fewer frames, or they
                 have another size, or for positions in seconds another distance, than those before.
 
@@ -181,6 +183,11 @@ class Session:
         video, module = self._video.grown(made), self._handle.multimodal_module
         prompt, begin = video.shown(), self._cache.get_seq_length()
         positions = video.positions("?", module)[..., : len(prompt)]
+        if begin and not torch.equal(positions[..., :begin], self._positions):
+            raise ModelError(
+                "Session.add: this release of transformers counts the positions of a frame by how "
+                "many frames follow it (5.3 and 5.4 do), so what is cached would have to change"
+            )
         factor = self.factor
         try:
             if self._grows:
@@ -197,7 +204,7 @@ class Session:
             if self.factor != factor:
                 self._handle.restretch(self._cache, factor)
             raise
-        self._video, self._last = video, times[-1]
+        self._video, self._positions, self._last = video, positions, times[-1]
         self.frames += count
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> str:

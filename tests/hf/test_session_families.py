@@ -40,6 +40,8 @@ def why_refused(family):
     config = getattr(transformers, family.classes[0])(**family.config())
     if SUPPORTED[family.name].rotates_pairs(config):
         return "turn in pairs of neighboring channels"
+    if family.name in ("qwen2_vl", "qwen2_5_vl") and RELEASE in ((5, 3), (5, 4)):
+        return "by how many frames follow it"
     return REFUSED.get(family.name)
 
 
@@ -118,6 +120,7 @@ def test_families_that_cannot_grow_say_why(family):
     with pytest.raises((ModelError, ValueError), match=reason):  # noqa: SIM117
         with Session(model, preparer, 32) as session:
             session.add(make_clip(8))
+            session.add(make_clip(8))
     intp_video.extend(model).restore()
 
 
@@ -129,9 +132,8 @@ def test_layers_that_forget_are_refused():
         Session(model, preparer, 32)
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
-def test_frames_of_another_size_leave_the_session_as_it_was(name):
-    model, preparer = load(next(family for family in FAMILIES if family.name == name))
+def test_frames_of_another_size_leave_the_session_as_it_was():
+    model, preparer = load(next(family for family in FAMILIES if family.name == "qwen2_5_vl"))
     clip = make_clip(8)
     turned = replace(clip, frames=clip.frames.transpose(0, 2, 1, 3)[:, :, :20])
     with Session(model, preparer, 32) as session:

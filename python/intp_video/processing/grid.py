@@ -65,11 +65,6 @@ class GridProcessing(VideoProcessing):
         high, wide = self.size(self.sized_for or count, height, width)
         return high // self.patch_size, wide // self.patch_size
 
-    def _patches(self, count: int, height: int, width: int) -> tuple[int, int]:
-        """Of a frame: down, and across."""
-        high, wide = self.size(self.sized_for or count, height, width)
-        return high // self.patch_size, wide // self.patch_size
-
     @property
     def frames_per_unit(self) -> int:
         return self.temporal_patch_size
