@@ -302,7 +302,7 @@ def test_layers_that_are_offloaded(family, tmp_path):
     loaded.generation_config = model.generation_config
     try:
         stock = answer(loaded, inputs)
-    except NotImplementedError as error:  # its newline is a parameter that nobody brings back
+    except (NotImplementedError, RuntimeError) as error:  # a parameter that nobody brings back
         pytest.skip(f"the stock model cannot: {error}")
     with intp_video.extend(loaded, ORDINARY, rope="none"):
         ours = answer(loaded, inputs)
