@@ -205,7 +205,7 @@ BREACHES = {
     ask_for_the_mask_of_another_row: "rows from 1 on, in a pass of 51 rows after 0",
     replace_rotary_emb: "rotary_emb is not the extended one|keys that our rotary embedding",
     ask_for_angles_in_every_layer: "rotary embedding 3 times",
-    bypass_get_video_features: "not encoded by the get_video_features|encoded before this pass",
+    bypass_get_video_features: "not encoded by the method that groups|encoded before this pass",
     a_layer_attends_by_itself: "not every decoder layer called .*layer 1: 0 times",
     a_layer_attends_twice: "layer 1",
     a_layer_leaves_out_the_cache: "layer 1 attends to keys that its cache layer did not return",
