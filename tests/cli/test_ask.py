@@ -6,7 +6,10 @@ import signal
 
 import intp_video
 import pytest
+from intp_video.models import FAMILIES
 from video.make_videos import write_video
+
+UNKNOWN_TYPE = f"'llama' is not known; known: {', '.join(sorted(FAMILIES))}"
 
 STAGES = ["start", "decode", "load", "prepare", "encode", "prefill", "generate"]
 
@@ -148,14 +151,14 @@ def test_python_gives_the_same_answer_and_leaves_the_model_as_it_was(ask, video,
             ["ask", "VIDEO", "What?", "--model", "nobody/nothing"],
             "no such folder, and HF_HUB_OFFLINE forbids to ask the hub",
         ),
-        (["ask", "VIDEO", "What?", "--model", "llama"], "'llama' is not known; known: "),
+        (["ask", "VIDEO", "What?", "--model", "llama"], UNKNOWN_TYPE),
         (["ask", "VIDEO", "What?", "--model", "no-weights"], "no weights"),
         (["ask", "VIDEO", "What?", "--model", "broken-weights"], "no weights"),
         (["ask", "VIDEO", "What?", "--model", "broken-config"], "not a valid JSON file"),
         (["plan"], "arguments are required: --model"),
         (["plan", "--model", "MODEL", "--frames", "0"], "--frames: expected 1 to"),
         (["plan", "--model", "."], "no config.json there"),
-        (["plan", "--model", "llama"], "'llama' is not known; known: "),
+        (["plan", "--model", "llama"], UNKNOWN_TYPE),
         (["demo", "--out", "text.mp4"], "File exists: 'text.mp4'"),
         (
             ["demo", "--out", "out", "--model", "nobody/nothing"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from .family import ASSUMED_SIDE, Layout, VideoFamily
 class FrameFamily(VideoFamily):
     """Frames of one size, P tokens of each, in one run of placeholders."""
 
+    @abstractmethod
     def tokens_per_frame(self, config: Any) -> int:
-        raise NotImplementedError
+        """P."""
 
     def layout(
         self, config: Any, frames: int, height: int = ASSUMED_SIDE, width: int = ASSUMED_SIDE

@@ -12,7 +12,6 @@ from .family import ASSUMED_SIDE, Layout, VideoFamily
 class GridFamily(VideoFamily):
     """A grid of t x h x w patches for each video; ``merge x merge`` of them become one token."""
 
-    class_name: str
     text_per_unit = 0
 
     def _vision(self, config: Any) -> Any:

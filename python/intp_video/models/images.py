@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from .family import ASSUMED_SIDE, Layout, VideoFamily
@@ -16,8 +17,9 @@ class ImageFrameFamily(VideoFamily):
     text_between_frames = True
     text_per_frame: int
 
+    @abstractmethod
     def tokens_per_frame(self, config: Any) -> int:
-        raise NotImplementedError
+        """P."""
 
     def layout(
         self, config: Any, frames: int, height: int = ASSUMED_SIDE, width: int = ASSUMED_SIDE
