@@ -79,21 +79,21 @@ def test_pixels_are_those_that_the_preparer_makes(model, tmp_path):
 
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
     train(tmp_path / "whole", RECIPE, quiet=True)
-    answer = training._Run._answer
+    answer = training._Run.answer_loss
     left = 2
 
-    def interrupt(self, clips):
+    def interrupt(self, *given):
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        return answer(self, clips)
+        return answer(self, *given)
 
-    monkeypatch.setattr(training._Run, "_answer", interrupt)
+    monkeypatch.setattr(training._Run, "answer_loss", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", RECIPE, save_every=2, quiet=True)
     assert not (tmp_path / "parts" / "model.safetensors").exists()
-    monkeypatch.setattr(training._Run, "_answer", answer)
+    monkeypatch.setattr(training._Run, "answer_loss", answer)
     train(tmp_path / "parts", RECIPE, save_every=2, quiet=True)
     whole, parts = (
         torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)

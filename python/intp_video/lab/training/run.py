@@ -9,15 +9,17 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ...errors import ModelError
+from .packing import Batch
 
 LOG_EVERY = 50  # steps; also how many an average goes over
 _WARM_UP = 100  # steps
@@ -79,6 +81,22 @@ class Run(ABC):
     @abstractmethod
     def loss(self, stage: str, step: int) -> torch.Tensor:
         """The loss of one step, a scalar; appends what the log shows to ``self.recent``."""
+
+    def answer_loss(self, batch: Batch, pixels: torch.Tensor, kinds: Sequence[str]) -> torch.Tensor:
+        """Cross-entropy of the answers, whose share of right ones is kept by kind of question."""
+        batch = batch.to(self.device)
+        hidden = self.model.model(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            pixel_values_videos=pixels.to(self.device),
+            use_cache=False,
+        ).last_hidden_state
+        logits = self.model.lm_head(hidden[batch.row, batch.place]).float()
+        right = logits.argmax(-1) == batch.token
+        for number, kind in enumerate(kinds):
+            self.recent[kind].append(right[batch.kind == number].float().mean().item())
+        return F.cross_entropy(logits, batch.token)
 
     def train(self, *, save_every: int, quiet: bool) -> None:
         """All stages, or what is left of them."""

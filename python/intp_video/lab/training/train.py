@@ -104,7 +104,9 @@ class _Run(Run):
         # the two stages see different worlds
         offset = 0 if stage == "tower" else self.recipe.tower_steps
         clips = make_clips(self.recipe.seed, offset + step, self.recipe.clips)
-        return self._see(clips) if stage == "tower" else self._answer(clips)
+        if stage == "tower":
+            return self._see(clips)
+        return self.answer_loss(pack_questions(clips), clips.pixels, KINDS)
 
     def _see(self, clips: Any) -> torch.Tensor:
         pixels = clips.pixels.flatten(0, 1).to(self.device)
@@ -116,18 +118,3 @@ class _Run(Run):
             loss = loss + F.cross_entropy(logits, label)
             self.recent[name].append((logits.argmax(-1) == label).float().mean().item())
         return loss
-
-    def _answer(self, clips: Any) -> torch.Tensor:
-        batch = pack_questions(clips).to(self.device)
-        hidden = self.model.model(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
-            pixel_values_videos=clips.pixels.to(self.device),
-            use_cache=False,
-        ).last_hidden_state
-        logits = self.model.lm_head(hidden[batch.row, batch.place]).float()
-        right = logits.argmax(-1) == batch.token
-        for number, kind in enumerate(KINDS):
-            self.recent[kind].append(right[batch.kind == number].float().mean().item())
-        return F.cross_entropy(logits, batch.token)

@@ -89,19 +89,7 @@ class _Run(Run):
 
     def loss(self, stage: str, step: int) -> torch.Tensor:
         clips = make_clips(self.recipe.seed, step, self.recipe.clips)
-        batch = pack_questions(clips).to(self.device)
-        hidden = self.model.model(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
-            pixel_values_videos=clips.pixels.to(self.device),
-            use_cache=False,
-        ).last_hidden_state
-        logits = self.model.lm_head(hidden[batch.row, batch.place]).float()
-        right = logits.argmax(-1) == batch.token
-        for number, kind in enumerate(KINDS):
-            self.recent[kind].append(right[batch.kind == number].float().mean().item())
-        answers = F.cross_entropy(logits, batch.token)
+        answers = self.answer_loss(pack_questions(clips), clips.pixels, KINDS)
         self.recent["answers"].append(answers.item())
         return answers + self._seeing(clips.labels)
 
