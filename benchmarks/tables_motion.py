@@ -8,7 +8,7 @@ from statistics import median
 from tables_common import MOTION, ROOT, interval, load, paragraph, table
 
 KINDS = ("direction", "speed", "order")
-RUNS = {"slow": "moves of 1/2"}
+RUNS = {"slow": "moves of 1/2", "fast": "moves of 1/8"}
 ARMS = {
     "one group alone: stock at its 8 frames": "stock-8",
     "stock, 32 frames": "stock-32",
