@@ -73,6 +73,15 @@ def takes_token_types() -> bool:
     return _release(transformers_version() or "0") >= (5, 3)
 
 
+def takes_text_between_patches() -> bool:
+    """Whether Qwen3-VL counts the positions of a prompt as its own processor makes it.
+
+    5.3 does not: it expects each video in one run of placeholders, and ends in a StopIteration at
+    the text between the patches of time: ``test_qwen3_vl_is_refused_where_stock_cannot_run_it``.
+    """
+    return _release(transformers_version() or "0")[:2] != (5, 3)
+
+
 def gemma4_counts_frames() -> bool:
     """Whether Gemma 4 takes the frames of all videos in one row, and how many are of each.
 

@@ -4,6 +4,7 @@ what stock eager attention makes of the same frequencies, masks and positions.""
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import intp_video
 import pytest
@@ -362,6 +363,19 @@ def test_a_cache_without_layers_is_refused(monkeypatch):
     model = family_of("qwen3_5").make_model()
     monkeypatch.setattr(compat, "caches_recurrent_layers", lambda: False)
     with pytest.raises(ModelError, match="'qwen3_5' needs a newer transformers"):
+        intp_video.extend(model, ORDINARY)
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_vl_moe"])
+def test_qwen3_vl_is_refused_where_stock_cannot_run_it(name, monkeypatch):
+    """By name at once, where stock would end in a StopIteration."""
+    family = replace(family_of(name), needs=None)
+    model, inputs = family.make_model(), family.make_inputs(ORDINARY)
+    if not compat.takes_text_between_patches():
+        with pytest.raises(StopIteration), torch.no_grad():
+            model(**inputs)
+    monkeypatch.setattr(compat, "takes_text_between_patches", lambda: False)
+    with pytest.raises(ModelError, match=f"'{name}' needs another transformers than"):
         intp_video.extend(model, ORDINARY)
 
 

@@ -105,8 +105,6 @@ def load(family):
 
 def test_the_model_answers(family, loaded):
     """Extended or not, it takes what was prepared, and nothing is missing."""
-    if family.name.startswith("qwen3_vl") and RELEASE == (5, 3):
-        pytest.skip("this release fails on text between the patches of a video")
     if family.name == "smolvlm" and RELEASE == (5, 20):
         pytest.skip("this release takes the side of a patch for the tokens of a frame")
     model, preparer = loaded

@@ -31,8 +31,6 @@ RELEASE = tuple(map(int, transformers.__version__.split(".")[:2]))
 def family(request):
     if not request.param.available():
         pytest.skip(f"transformers {transformers.__version__} has no {request.param.name}")
-    if request.param.name.startswith("qwen3_vl") and RELEASE == (5, 3):
-        pytest.skip("this release fails on text between the patches of a video")
     return request.param
 
 

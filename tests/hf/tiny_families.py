@@ -85,7 +85,7 @@ class TinyFamily:
 
     def make_model(self, seed: int = 0) -> Any:
         if not self.available():
-            pytest.skip(f"transformers {transformers.__version__} has no {self.name}")
+            pytest.skip(f"transformers {transformers.__version__} has no {self.name} that runs")
         torch.manual_seed(seed)
         config = getattr(transformers, self.classes[0])(**self.config())
         model = getattr(transformers, self.classes[1])(config).float().eval()
@@ -239,8 +239,8 @@ def _smolvlm() -> dict[str, Any]:
             "intermediate_size": 64,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
-            "image_size": 28,
-            "patch_size": 7,
+            "image_size": 16,
+            "patch_size": 4,  # divides the tokens of a frame: 5.20 merges them in blocks of so many
             "max_num_patches": 16,
         },
         "text_config": {"model_type": "llama", **TEXT},
@@ -472,7 +472,7 @@ FAMILIES = [
         _smolvlm,
         "padded images",
         tokens=4,
-        side=28,
+        side=16,
         between=_number,
         placeholder=IMAGE,
     ),
@@ -522,6 +522,7 @@ FAMILIES = [
         side=4,
         between=_number,
         types=True,
+        needs=compat.takes_text_between_patches,
     ),
     TinyFamily(
         "qwen3_vl_moe",
@@ -533,6 +534,7 @@ FAMILIES = [
         side=4,
         between=_number,
         types=True,
+        needs=compat.takes_text_between_patches,
     ),
     TinyFamily(
         "qwen3_5",

@@ -3,12 +3,17 @@ for the first layers of the decoder too (DeepStack), M-RoPE with interleaved sec
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .. import compat
+from ..errors import ModelError
 from .family import flat, shaped_like
 from .grids import GridFamily
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Qwen3VL(GridFamily):
@@ -17,6 +22,15 @@ class Qwen3VL(GridFamily):
     mrope = "interleaved"
     text_between_frames = True
     text_per_unit = 10  # "<12.5 seconds>", and the tokens around a patch
+
+    def multimodal_module(self, model: PreTrainedModel) -> PreTrainedModel:
+        if self.text_between_frames and not compat.takes_text_between_patches():
+            raise ModelError(
+                f"model type {self.model_type!r} needs another transformers than "
+                f"{compat.transformers_version()}, which cannot count the positions of a video "
+                "with text between its patches of time"
+            )
+        return super().multimodal_module(model)
 
     def rows_of(self, output: Any) -> list[torch.Tensor]:
         if isinstance(output, tuple):  # 4.57: (features by video, one tensor a layer)
