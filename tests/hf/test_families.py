@@ -97,19 +97,24 @@ def stock_with(model, rope, visible=None, stretch=None):
             interface._global_mapping.pop("slow", None)
 
 
-def frames_of(family: TinyFamily, ids: torch.Tensor) -> list[list[int | None]]:
-    """The unit of time that each token shows, or belongs to as text before it; None otherwise."""
+def frames_of(family: TinyFamily, ids: torch.Tensor, units: int) -> list[list[int | None]]:
+    """The unit of time that each token shows, or belongs to as text before it; None otherwise.
+    Every video has ``units`` units."""
+    tokens = units * family.tokens
     rows = []
     for row in ids.tolist():
         frames: list[int | None] = [None] * len(row)
-        unit, run = -1, 0
+        unit, run, shown = -1, 0, 0
         for at, token in enumerate(row):
             if token != family.placeholder:
                 run = 0
                 continue
-            if run == 0 or (family.between is None and run % family.tokens == 0):
-                unit += 1
-            run += 1
+            if family.between is None:
+                place = shown % (tokens + family.newline)  # in its video
+                unit += place % family.tokens == 0 and place < tokens
+            else:
+                unit += run == 0
+            run, shown = run + 1, shown + 1
             frames[at] = unit
         visual = [at for at, frame in enumerate(frames) if frame is not None]
         for at in range(visual[0], visual[-1]):  # text between frames
@@ -119,18 +124,18 @@ def frames_of(family: TinyFamily, ids: torch.Tensor) -> list[list[int | None]]:
     return rows
 
 
-def visible_by_definition(family, inputs, window: int, sink: int) -> torch.Tensor:
-    """bool ``[B, S, S]``, pair by pair."""
+def visible_by_definition(family, inputs, window: int, sink: int, frames: int) -> torch.Tensor:
+    """bool ``[B, S, S]``, pair by pair; every video has ``frames`` frames."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
     seen = torch.zeros(*ids.shape, ids.shape[1], dtype=torch.bool)
-    for b, frames in enumerate(frames_of(family, ids)):
+    for b, shown in enumerate(frames_of(family, ids, family.units(frames))):
         lo = int(mask[b].int().argmax())
-        for i in range(len(frames)):
+        for i in range(len(shown)):
             for j in range(lo, i + 1):
-                oldest = None if frames[i] is None else frames[i] - window + 1
+                oldest = None if shown[i] is None else shown[i] - window + 1
                 # text between frames is part of the frame that it stands before
                 inside = oldest is None or oldest < 0
-                inside = inside or (frames[j] is not None and frames[j] >= oldest)
+                inside = inside or (shown[j] is not None and shown[j] >= oldest)
                 seen[b, i, j] = mask[b, j] and (inside or j - lo < sink)
     return seen
 
@@ -184,7 +189,7 @@ def test_window(family, window, sink):
     model = family.make_model()
     inputs = family.make_inputs(24, TEXTS)
     first_tokens = family.tokens if sink is None else sink
-    visible = visible_by_definition(family, inputs, window, first_tokens)
+    visible = visible_by_definition(family, inputs, window, first_tokens, 24)
     with stock_with(model, trained_rope(text_model(model), SUPPORTED[family.name]), visible):
         stock = logits(model, inputs)
     with intp_video.extend(model, 24, rope="none", window=window, sink=sink):

@@ -56,12 +56,63 @@ def test_two_videos_in_a_row(family):
         ours = logits(model, inputs)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
-    visible = visible_by_definition(family, inputs, window=2, sink=3)
+    visible = visible_by_definition(family, inputs, window=2, sink=3, frames=ORDINARY)
     with stock_with(model, trained_rope(text_model(model), SUPPORTED[family.name]), visible):
         stock = logits(model, inputs)
     with intp_video.extend(model, 2 * ORDINARY, rope="none", window=2, sink=3):
         ours = logits(model, inputs)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["llava_onevision", "llava_next_video"])
+def test_two_videos_without_text_between_them(name):
+    """Frames do not reach from one video into the next, and a newline is of the last frame: in one
+    pass, repeated for beams, and in chunks, which cut the second video."""
+    family = by_name[name]
+    model = family.make_model()
+    inputs = joined(family)
+    ids = inputs["input_ids"][0]
+    words = ids != family.placeholder
+    first, last = words.logical_not().nonzero()[[0, -1], 0]
+    words[:first] = words[last:] = False
+    for key in ("input_ids", "attention_mask"):
+        inputs[key] = inputs[key][:, ~words]
+    rope = trained_rope(text_model(model), SUPPORTED[name])
+    visible = visible_by_definition(family, inputs, window=2, sink=3, frames=ORDINARY)
+    with stock_with(model, rope, visible):
+        stock = logits(model, inputs)
+    with intp_video.extend(model, 2 * ORDINARY, rope="none", window=2, sink=3):
+        ours = logits(model, inputs)
+        whole = answer(model, inputs)
+        if "mm_encoder_outputs" in inspect.signature(model.model.forward).parameters:
+            size = {"prefill_chunk_size": family.tokens * 11}
+            assert torch.equal(answer(model, inputs, **size), whole)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+    visual = inputs["input_ids"] == family.placeholder
+    before = visual.cumsum(-1) - visual.long()
+    causal = torch.ones_like(visible).tril()
+    with stock_with(model, rope, causal, lambda positions: positions.float() - before * 0.75):
+        stock = logits(model, inputs)
+    with intp_video.extend(model, 2 * ORDINARY, rope="linear", span="visual", factor=4.0):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+def test_several_videos_in_a_row_are_not_rearranged_in_attention():
+    family = by_name["video_llava"]
+    model = family.make_model()
+    inputs = joined(family)
+    ids = inputs["input_ids"][0]
+    visual = (ids == family.placeholder).nonzero()[:, 0]
+    keep = torch.ones_like(ids, dtype=torch.bool)
+    keep[visual[0] : visual[-1]] = ids[visual[0] : visual[-1]] == family.placeholder
+    inputs |= {name: inputs[name][:, keep] for name in ("input_ids", "attention_mask")}
+    with (
+        intp_video.extend(model, 2 * ORDINARY, rope="none", rearrange="attention"),
+        pytest.raises(ModelError, match="needs one video in a row, got 2 videos"),
+    ):
+        logits(model, inputs)
 
 
 def test_a_row_without_a_video(family):
@@ -202,7 +253,7 @@ def test_a_chunk_of_frames_of_several_sizes_is_refused():
         pytest.skip("this transformers does not cut features into chunks")
     with (
         intp_video.extend(model, ORDINARY, rope="none", window=2),
-        pytest.raises(ModelError, match="frames of 8, 16 tokens came in a chunk"),
+        pytest.raises(ModelError, match="frames of 8, 16 tokens came in a chunk of a batch"),
     ):
         answer(model, two_sizes(family), prefill_chunk_size=25)
 

@@ -17,6 +17,7 @@ from ..grouping import encode_in_groups, encoder_order, storage_order
 from ..models import VideoFamily
 from ..options import Options
 from .passes import DecoderState, broken, saw_features
+from .visual import VideoTokens, shows_one_video_a_row
 
 
 class GroupedEncoder:
@@ -84,7 +85,7 @@ class GroupedEncoder:
             if self.on_encode is not None:
                 self.on_encode(done, total)
 
-        videos, tokens = [], []
+        videos, shown = [], []
         for video, count in enumerate(units):
             if not count:
                 continue  # a row of a batch that shows no video
@@ -109,41 +110,35 @@ class GroupedEncoder:
             if tail:
                 rows = [torch.cat(pair) for pair in zip(rows, tail, strict=True)]
             videos.append(rows)
-            tokens.append(per_unit)
+            shown.append(VideoTokens(count, per_unit, self._surplus))
         self._decoder.encoded += len(units)
-        self._last.tokens_per_unit = tokens
+        self._last.videos = shown
         added = 0 if tail else self._surplus * len(videos)  # by forward, up to 5.17
         saw_features(sum(len(rows[0]) for rows in videos) + added)
         output = self._family.output_like(output, videos)
         if not isinstance(output, tuple):  # of 4.57, whose forward takes no output
-            output.intp_tokens_per_unit = tokens
+            output.intp_videos = shown
         return output
 
-    def tokens_per_unit(self, output: Any) -> list[int]:
-        """Tokens of a unit of time of each video of an output.
+    def videos(self, output: Any) -> tuple[list[VideoTokens], bool]:
+        """The videos of an output, and whether it is all of them.
 
         One that ``generate`` cut into chunks is of the last call of this thread.
 
         Raises:
-            ModelError: a chunk, where it cannot be told what stands beyond it: whether text at its
-                end is followed by another frame, or which of several sizes a run has.
+            ModelError: a chunk under a window, where it cannot be told whether text at its end is
+                followed by another frame.
         """
-        known = getattr(output, "intp_tokens_per_unit", None)
+        known = getattr(output, "intp_videos", None)
         if known is not None:
-            return known
-        last = self._last.tokens_per_unit
+            return known, True
         if self._family.text_between_frames and self._options.window is not None:
             raise ModelError(
                 "a window, text between frames and a prompt in chunks do not go together: text at "
                 "the end of a chunk does not know whether a frame follows; leave out "
                 "prefill_chunk_size, or the window"
             )
-        if len(set(last)) > 1:
-            raise ModelError(
-                f"frames of {', '.join(map(str, sorted(set(last))))} tokens came in a chunk of the "
-                "prompt, where they cannot be told apart: leave out prefill_chunk_size"
-            )
-        return last
+        return self._last.videos, False
 
     def _order(self, units: int) -> torch.Tensor:
         if not self._family.groups_are_real:
@@ -176,11 +171,12 @@ class GroupedEncoder:
         """int32 ``[M * P]``: the storage row of the token at each time."""
         return storage_order(tokens // per_unit, self._per_group, per_unit, self._options.grouping)
 
-    def residual_order(self, is_visual: torch.Tensor) -> torch.Tensor:
+    def residual_order(self, is_visual: torch.Tensor, videos: list[VideoTokens]) -> torch.Tensor:
         """int32 ``[B, S]``: text stays in place, visual tokens follow the encoder's order.
 
         Args:
             is_visual: bool ``[B, S]``, one video in a row.
+            videos: of all rows.
 
         Raises:
             ModelError: visual tokens that do not stand together, or do not fill whole groups.
@@ -208,6 +204,11 @@ class GroupedEncoder:
                 )
             within = self.storage_order(count, self._per_frame).to(order.device)
             order[row, first : first + count] = within + first
+        if not shows_one_video_a_row(is_visual, videos):
+            raise ModelError(
+                'rearrange="attention" needs one video in a row, got '
+                f'{len(videos)} videos without text between them; use rearrange="features"'
+            )
         return order
 
     def _check_units(self, units: int) -> None:
@@ -228,7 +229,7 @@ class GroupedEncoder:
 class _Last(threading.local):
     """What this thread encoded last."""
 
-    tokens_per_unit: list[int] = []  # noqa: RUF012 - replaced, never changed
+    videos: list[VideoTokens] = []  # noqa: RUF012 - replaced, never changed
 
 
 def _by_name(

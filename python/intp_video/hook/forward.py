@@ -24,7 +24,7 @@ from .passes import CURRENT, DecoderState, ForwardPass, broken
 from .rotary import ExtendedRotaryEmbedding
 from .sequence import Sequence
 from .stretch import Stretch
-from .visual import first_keys, number_frames, visual_tokens_before
+from .visual import VideoTokens, first_keys, number_frames, visual_tokens_before
 
 
 class ProvenForward:
@@ -279,23 +279,41 @@ class ProvenForward:
     def _see_video(
         self, now: ForwardPass, ids: torch.Tensor, encoded: Any | None, arguments: dict[str, Any]
     ) -> None:
-        if now.has_pixels:
-            now.tokens_per_unit = self._family.tokens_per_unit(self._config, arguments)
-        else:
-            now.tokens_per_unit = self._encoder.tokens_per_unit(encoded)
+        sequence = now.sequence
         past = 0 if now.cache is None else int(now.cache.get_seq_length())
         is_visual = ids == self._family.placeholder_id(self._config)
-        before = now.sequence.visual
+        videos, whole = self._videos_of(now, encoded, arguments)
+        if not videos:
+            return  # the encoder says what is missing
+        now.tokens_per_unit = [video.tokens_per_unit for video in videos]
         if self._options.rearrange == "attention":
-            if before is not None or past != 0:
+            if sequence.visual is not None or past != 0 or not whole:
                 raise ModelError(
                     'rearrange="attention" needs the whole prompt in one pass (no chunked prefill, '
                     'no video in a later turn); use rearrange="features"'
                 )
-            now.bring_in_order(self._encoder.residual_order(is_visual))
-        sizes = None if self._family.text_between_frames else now.tokens_per_unit
-        visual = number_frames(is_visual, past, before, sizes)
-        now.sequence.visual = visual
+            now.bring_in_order(self._encoder.residual_order(is_visual, videos))
+        if self._family.text_between_frames:
+            visual = number_frames(is_visual, past, sequence.visual, None)
+        else:
+            done = None if whole else sequence.tokens_done(videos, len(ids))
+            visual = number_frames(is_visual, past, sequence.visual, videos, done)
+        sequence.visual = visual
         now.visual_before = visual_tokens_before(visual, past)
         if self._decoder.window is not None:
             now.first_key = first_keys(visual, past, self._decoder.window)
+
+    def _videos_of(
+        self, now: ForwardPass, encoded: Any | None, arguments: dict[str, Any]
+    ) -> tuple[list[VideoTokens], bool]:
+        """The videos of the pass, and whether it shows them whole."""
+        family, config = self._family, self._config
+        if not now.has_pixels:
+            return self._encoder.videos(encoded)
+        units = family.units({family.pixels: arguments[family.pixels], **arguments})
+        sizes = family.tokens_per_unit(config, arguments)
+        if len(sizes) == 1:
+            sizes = sizes * len(units)
+        surplus = family.surplus_tokens(config)
+        shown = zip(units, sizes, strict=True)
+        return [VideoTokens(count, size, surplus) for count, size in shown if count], True

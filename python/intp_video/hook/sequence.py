@@ -6,7 +6,7 @@ import torch
 
 import intp_ext
 
-from .visual import VisualTokens
+from .visual import VideoTokens, VisualTokens
 
 
 class Sequence:
@@ -20,6 +20,8 @@ class Sequence:
     def __init__(self, rope: intp_ext.Rope, factor: float | None, reach: int) -> None:
         self.rope, self.factor, self.reach = rope, factor, reach
         self.visual: VisualTokens | None = None
+        self._chunked: list[VideoTokens] = []  # that the last chunk of a prompt was of
+        self._before_chunks: torch.Tensor | None = None  # [B], visual tokens before their first one
         self.own_cache = True  # all keys go through our cache layers (or there is no cache)
         self.has_video = False  # features were merged into it
         self.padded = False  # it was given a padding mask
@@ -28,10 +30,12 @@ class Sequence:
 
     def state(self) -> tuple:
         """What a pass changes, for :meth:`set_state`."""
-        return self.visual, self.has_video, self.padded, self.holes, self.decoding
+        chunks = self._chunked, self._before_chunks
+        return self.visual, chunks, self.has_video, self.padded, self.holes, self.decoding
 
     def set_state(self, state: tuple) -> None:
-        self.visual, self.has_video, self.padded, self.holes, self.decoding = state
+        self.visual, chunks, self.has_video, self.padded, self.holes, self.decoding = state
+        self._chunked, self._before_chunks = chunks
 
     def index(self, rows: torch.Tensor) -> None:
         """Row b becomes what row ``rows[b]`` was."""
@@ -42,6 +46,15 @@ class Sequence:
         """Tokens from ``length`` on are gone."""
         if self.visual is not None:
             self.visual = self.visual.crop(length)
+
+    def tokens_done(self, videos: list[VideoTokens], batch: int) -> torch.Tensor:
+        """int64 ``[B]``: visual tokens of these videos in earlier chunks of their prompt."""
+        count = torch.zeros(batch, dtype=torch.long)
+        if self.visual is not None:
+            count = self.visual.count.long()
+        if videos is not self._chunked or self._before_chunks is None:
+            self._chunked, self._before_chunks = videos, count
+        return count - self._before_chunks
 
     def stretch(self, positions: torch.Tensor, visual_before: torch.Tensor | None) -> torch.Tensor:
         """``[B, S]``, float32 if ``factor`` is given: a visual token is a step of ``1/factor``, any

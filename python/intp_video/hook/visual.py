@@ -41,11 +41,37 @@ class VisualTokens:
         return VisualTokens(self.frame.to(device), self.count.to(device))
 
 
+@dataclass(frozen=True)
+class VideoTokens:
+    """The placeholders of one video, in a row without text between its units.
+
+    Attributes:
+        units: of time.
+        tokens_per_unit: placeholders of each.
+        surplus: placeholders behind them, which belong to the last unit.
+    """
+
+    units: int
+    tokens_per_unit: int
+    surplus: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.units * self.tokens_per_unit + self.surplus
+
+    def begins(self) -> torch.Tensor:
+        """bool ``[count]``: the first token of each unit."""
+        index = torch.arange(self.count)
+        first = index % self.tokens_per_unit == 0
+        return first & (index < self.units * self.tokens_per_unit)
+
+
 def number_frames(
     is_visual: torch.Tensor,
     past: int,
     before: VisualTokens | None,
-    tokens_per_frame: list[int] | None,
+    videos: list[VideoTokens] | None,
+    done: torch.Tensor | None = None,
 ) -> VisualTokens:
     """The visual tokens after one more forward pass.
 
@@ -53,67 +79,95 @@ def number_frames(
         is_visual: bool ``[B, S]``: which of the new tokens stand for a video.
         past: tokens before them.
         before: what was visual among those.
-        tokens_per_frame: of each video of the pass, in the order of the prompt, before each row
-            was repeated (beams, several answers); None where text stands between frames, so that
-            each run of visual tokens is a frame.
+        videos: in the order of the prompt, before each row was repeated (beams, several answers);
+            None where text stands between frames, so that each run of visual tokens is a frame.
+        done: int64 ``[B]``, where the pass is a chunk of the prompt: visual tokens of these videos
+            in the passes before; None where it shows all of them.
 
     Raises:
-        ModelError: frames of several sizes that cannot be told apart.
+        ModelError: frames of several videos that cannot be told apart.
     """
-    batch, rows = is_visual.shape
+    batch = is_visual.shape[0]
     device = is_visual.device
     earlier = torch.full((batch, past), TEXT, dtype=torch.int32, device=device)
     if before is not None:
         known = min(past, before.frame.shape[1])
         earlier[:, :known] = before.frame[:, :known].to(device)
-    frames, trailing = _frames_and_open_run(earlier)
+    frames = torch.zeros(batch, dtype=torch.long, device=device)
+    goes_on = torch.zeros((batch, 1), dtype=torch.bool, device=device)
+    if past:
+        frames = earlier.amax(-1).long() + 1
+        goes_on = earlier[:, -1:] != TEXT
 
-    index = torch.arange(rows, device=device)
-    previous = torch.cat((trailing[:, None] > 0, is_visual[:, :-1]), dim=1)
-    begins = is_visual & ~previous  # a run of visual tokens
-    begun = torch.where(begins, index, -trailing[:, None]).cummax(-1).values
-    within = index - begun  # place of a visual token in its run
-    if tokens_per_frame is not None:
-        begins = begins | (is_visual & (within % _sizes(begins, tokens_per_frame) == 0))
+    if videos is None:
+        begins = is_visual & ~torch.cat((goes_on, is_visual[:, :-1]), dim=1)
+    else:
+        table = torch.cat([video.begins() for video in videos]).to(device)
+        if done is None:
+            index = _place_among(is_visual, videos)
+        else:
+            index = _place_after(is_visual, videos, done.to(device))
+        begins = is_visual & table[index]
     frame = frames[:, None] + begins.cumsum(-1) - 1
     frame = torch.where(is_visual, frame, TEXT).int()
     return VisualTokens.of(torch.cat((earlier, frame), dim=1))
 
 
-def _frames_and_open_run(frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 ``[B]``: how many frames there are, and visual tokens at the end without text after."""
-    if frame.shape[1] == 0:
-        nothing = torch.zeros(len(frame), dtype=torch.long, device=frame.device)
-        return nothing, nothing
-    text = (frame == TEXT).flip(-1)
-    open_run = torch.where(text.any(-1), text.int().argmax(-1), frame.shape[1])
-    return frame.amax(-1).long() + 1, open_run
+def _place_among(is_visual: torch.Tensor, videos: list[VideoTokens]) -> torch.Tensor:
+    """int64 ``[B, S]``: which token of all videos stands at each place of a whole prompt."""
+    repeats = repeats_of(is_visual, videos)
+    rows = is_visual[::repeats]
+    index = (rows.flatten().cumsum(0) - 1).clamp(min=0).view_as(rows)
+    return index.repeat_interleave(repeats, dim=0)
 
 
-def _sizes(begins: torch.Tensor, tokens_per_frame: list[int]) -> int | torch.Tensor:
-    """Tokens of a frame, at each token: one number, or that of the video whose run it stands in."""
-    sizes = sorted(set(tokens_per_frame))
-    if len(sizes) == 1:
-        return sizes[0]
-    runs = int(begins.sum())
-    repeats, rest = divmod(runs, len(tokens_per_frame))
-    if rest or not repeats or not _is_repeated(begins.sum(-1), repeats):
+def _place_after(
+    is_visual: torch.Tensor, videos: list[VideoTokens], done: torch.Tensor
+) -> torch.Tensor:
+    """The same of a chunk of the prompt, after ``done [B]`` tokens of each row."""
+    index = (done[:, None] + is_visual.cumsum(-1) - 1).clamp(min=0)
+    if len(set(videos)) == 1:
+        return index % videos[0].count
+    if len(is_visual) > 1:
+        sizes = sorted({video.tokens_per_unit for video in videos})
         raise ModelError(
-            f"frames of {', '.join(map(str, sizes))} tokens stand in {runs} runs, not in one for "
-            f"each of the {len(tokens_per_frame)} videos; pass videos of several sizes with text "
-            "between them, in one pass"
+            f"videos of {', '.join(map(str, sorted({video.units for video in videos})))} units of "
+            f"time and frames of {', '.join(map(str, sizes))} tokens came in a chunk of a batch, "
+            "where they cannot be told apart: leave out prefill_chunk_size, or ask one by one"
         )
-    of_row = begins[::repeats]
-    run = (of_row.flatten().cumsum(0).view_as(of_row) - 1).repeat_interleave(repeats, dim=0)
-    return torch.tensor(tokens_per_frame, device=begins.device)[run.clamp(min=0)]
+    return index.clamp(max=sum(video.count for video in videos) - 1)
 
 
-def _is_repeated(runs: torch.Tensor, repeats: int) -> bool:
-    """Whether each row has as many runs as the others that it was repeated to."""
-    if len(runs) % repeats:
-        return False
-    by_row = runs.view(-1, repeats)
-    return bool((by_row == by_row[:, :1]).all())
+def repeats_of(is_visual: torch.Tensor, videos: list[VideoTokens]) -> int:
+    """How often each row of a whole prompt was repeated since its videos were counted.
+
+    Args:
+        is_visual: bool ``[B, S]``.
+
+    Raises:
+        ModelError: the visual tokens are not those of the videos.
+    """
+    counts = is_visual.sum(-1)
+    expected, got = sum(video.count for video in videos), int(counts.sum())
+    repeats, rest = divmod(got, expected)
+    if repeats and not rest and len(counts) % repeats == 0:
+        by_row = counts.view(-1, repeats)
+        if bool((by_row == by_row[:, :1]).all()):
+            return repeats
+    raise ModelError(
+        f"expected {expected} visual tokens, of videos of "
+        f"{', '.join(str(video.count) for video in videos)}, got {got}"
+    )
+
+
+def shows_one_video_a_row(is_visual: torch.Tensor, videos: list[VideoTokens]) -> bool:
+    """Whether no row of a whole prompt ``[B, S]`` shows more than one of the videos.
+
+    Raises:
+        ModelError: the visual tokens are not those of the videos.
+    """
+    counts = is_visual.sum(-1)[:: repeats_of(is_visual, videos)].tolist()
+    return [count for count in counts if count] == [video.count for video in videos]
 
 
 def visual_tokens_before(visual: VisualTokens, past: int) -> torch.Tensor:
