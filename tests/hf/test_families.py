@@ -511,7 +511,25 @@ def test_text_after_the_last_frame(name):
     assert torch.equal(tokens[:, -3], expected)
 
 
-def test_positions_after_are_refused_where_stock_has_them():
-    family = FAMILIES[0]
-    with pytest.raises(ValueError, match="positions: expected 'stock' for video_llava"):
-        intp_video.extend(family.make_model(), 8, positions="after")
+def test_positions_after_are_refused_where_stock_has_them(family):
+    """Where text stands after every frame, in all rows, nothing is left to ask for."""
+    model, mine = family.make_model(), SUPPORTED[family.name]
+    if mine.text_overtakes_frames:
+        intp_video.extend(model, 8, positions="after").restore()
+        return
+    with pytest.raises(ValueError, match=f"positions: expected 'stock' for {family.name}"):
+        intp_video.extend(model, 8, positions="after")
+    if mine.mrope is None:
+        return
+    inputs, seen = family.make_inputs(40, TEXTS), []
+    hook = text_model(model).register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["position_ids"][-3:]), with_kwargs=True
+    )
+    logits(model, inputs)
+    hook.remove()
+    for row, ids in enumerate(inputs["input_ids"]):
+        last = int((ids == family.placeholder).nonzero()[-1])
+        positions = seen[0][:, row]
+        kept = inputs["attention_mask"][row].bool()
+        kept[last + 1 :] = False
+        assert int(positions[:, last + 1 :].min()) > int(positions[:, kept].max())

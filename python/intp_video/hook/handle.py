@@ -300,7 +300,7 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
                     f"extend: {option}: {value!r} counts positions by tokens, and those of {name} "
                     "(M-RoPE) do not follow them"
                 )
-    if options.positions == "after" and (family.mrope is None or family.text_between_frames):
+    if options.positions == "after" and not family.text_overtakes_frames:
         raise ValueError(
             f"extend: positions: expected 'stock' for {name}, where text stands after the last "
             "frame as it is, got 'after'"

@@ -53,6 +53,7 @@ class VideoFamily(ABC):
             features, and has to be undone in time. False: grouping bounds memory, nothing else.
         frames_are_of_one_video: a call tells which video a frame is of.
         text_between_frames: each unit stands in a run of placeholders of its own.
+        text_overtakes_frames: stock lets the text after a long video stand before its last frames.
         mrope: positions have three axes; "contiguous" or "interleaved" sections. None: one axis.
     """
 
@@ -64,6 +65,7 @@ class VideoFamily(ABC):
     groups_are_real = False
     frames_are_of_one_video = True
     text_between_frames = False
+    text_overtakes_frames = False
     mrope: str | None = None
 
     # ---- where its parts are ----

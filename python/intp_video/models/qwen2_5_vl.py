@@ -11,6 +11,7 @@ class Qwen2_5VL(GridFamily):
     model_type = "qwen2_5_vl"
     class_name = "Qwen2_5_VLForConditionalGeneration"
     mrope = "contiguous"
+    text_overtakes_frames = True  # since 5.3
 
     def positions_per_unit(self, config: Any) -> int:
         return config.vision_config.tokens_per_second

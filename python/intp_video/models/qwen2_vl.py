@@ -9,3 +9,4 @@ class Qwen2VL(GridFamily):
     model_type = "qwen2_vl"
     class_name = "Qwen2VLForConditionalGeneration"
     mrope = "contiguous"
+    text_overtakes_frames = True  # since 5.3
