@@ -312,6 +312,21 @@ def test_an_assistant_guesses(family):
     assert torch.equal(ours, stock)
 
 
+def test_an_assistant_that_is_extended_is_refused_by_name(family):
+    model, assistant = family.make_model(), family.make_model(seed=1)
+    inputs = family.make_inputs(ORDINARY)
+    try:
+        answer(model, inputs, assistant_model=assistant)
+    except Exception as error:
+        pytest.skip(f"the stock model cannot: {type(error).__name__}: {error}")
+    forget(assistant)
+    with (
+        intp_video.extend(assistant, ORDINARY, rope="none"),
+        pytest.raises(ModelError, match="In assisted generation the assistant model is not shown"),
+    ):
+        answer(model, inputs, assistant_model=assistant)
+
+
 def test_a_compiled_decoder(family):
     model = family.make_model()
     inputs = family.make_inputs(ORDINARY)

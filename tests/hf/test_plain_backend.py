@@ -151,6 +151,19 @@ def test_a_compiled_forward(name):
     torch.testing.assert_close(ours, eager, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize(("name", "argument"), [("gemma2", "softcap"), ("gpt_oss", "s_aux")])
+def test_what_a_compiled_forward_cannot_compute_names_compile(name, argument):
+    """Outside of a graph, where windows are known, our kernels compute it."""
+    model, tokens = make_decoder(DECODERS[name]), make_tokens()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager")
+    with (
+        torch.no_grad(),
+        pytest.raises(ModelError, match=rf"takes {argument}: .* in a graph of torch\.compile"),
+    ):
+        compiled(**tokens, use_cache=False)
+
+
 def test_a_compiled_forward_refuses_padding_between_kept_tokens():
     model, tokens = make_decoder(DECODERS["llama"]), make_tokens()
     tokens["attention_mask"][0, 3] = 0

@@ -71,7 +71,13 @@ def intp_attention(
         )
     else:
         what = "attention both ways" if attention_mask is None else "an explicit mask"
-        check_arguments({"softcap": softcap, "s_aux": s_aux}, f" for {what}")
+        where = f" for {what}"
+        if attention_mask is not None:
+            where += (
+                " (which is what a sliding window becomes in a graph of torch.compile: compile no "
+                'more than the decode step, by generate with cache_implementation="static")'
+            )
+        check_arguments({"softcap": softcap, "s_aux": s_aux}, where)
         say_instead(f"{what} is computed by torch's attention")
         return sdpa_attention(
             module, query, key, value, attention_mask, scaling, dropout, is_causal

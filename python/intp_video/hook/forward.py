@@ -271,8 +271,10 @@ class ProvenForward:
         if now.visual_tokens and encoded is None and not now.has_pixels:
             raise ModelError(
                 f"{now.visual_tokens} visual tokens came without a video: pass {family.pixels} "
-                "with them (some releases of transformers lose it when a prompt with a video is "
-                "prefilled in chunks: update, or leave out prefill_chunk_size)"
+                "with them. In assisted generation the assistant model is not shown the video: "
+                "restore() it, and extend the model it assists alone. Some releases of "
+                "transformers lose the video of a prompt that is prefilled in chunks: update, or "
+                "leave out prefill_chunk_size"
             )
 
     @torch.compiler.disable
