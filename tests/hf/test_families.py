@@ -247,6 +247,26 @@ def test_keys_that_turn_when_they_are_read(family, bits):
     assert torch.equal(read_tokens, tokens)
 
 
+@torch.no_grad()
+def test_restretch_beside_recurrent_layers():
+    """It leaves them alone; there and back again is the way it was."""
+    family = family_of("qwen3_5")
+    model = family.make_model()
+    inputs = family.make_inputs(ORDINARY)
+    options = {"rope": "linear", "factor": 1.0, "kv_rotate": "on_read"}
+    found = []
+    for factors in ([], [4.0], [4.0, 1.0]):
+        forget(model)
+        with intp_video.extend(model, ORDINARY, **options) as handle:
+            cache = compat.cache_of(model(**inputs, use_cache=True))
+            for factor in factors:
+                handle.restretch(cache, factor)
+            going_on = {handle.cache_argument: cache, "input_ids": torch.tensor([[5]])}
+            found.append(model(**going_on).logits)
+    assert torch.equal(found[0], found[2])
+    assert (found[0] - found[1]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
 @pytest.mark.parametrize("bits", [2, 4])
 def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits, rotate):

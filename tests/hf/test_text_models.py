@@ -9,8 +9,9 @@ import pytest
 import torch
 import transformers
 from hf.stock import step_logits
-from hf.tiny_model import make_inputs, make_model
+from hf.tiny_model import make_inputs, make_model, with_cache
 from intp_video import ModelError
+from transformers import DynamicCache
 
 TOLERANCE = 2e-5
 
@@ -44,6 +45,37 @@ def test_equals_stock(name, fused, cache):
     with intp_video.extend(model, 8, rope="none", fused=fused):
         ours = step_logits(model, inputs, cache_implementation=cache)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_restretch_over_a_layer_without_rope():
+    """Keys with RoPE turn by the new frequencies; those without stay what the first pass made."""
+    model = make(*RIGHT["smollm3"][:1], **RIGHT["smollm3"][1])
+    prompt, next_token = make_inputs(8, ((6, 4),)), torch.tensor([[5]])
+    text = model.model.language_model
+
+    def stock(factor: float):
+        """A cache of the prompt under frequencies that are stretched linearly."""
+        text.rotary_emb.inv_freq.copy_(trained / factor)
+        cache = DynamicCache(config=model.config.text_config)
+        model(**prompt, **with_cache(model, cache))
+        return cache
+
+    trained = text.rotary_emb.inv_freq.clone()
+    model.set_attn_implementation("eager")
+    as_it_was, stretched = stock(1.0), stock(4.0)
+    stretched.layers[1].keys = as_it_was.layers[1].keys
+    for layer in (0, 1):
+        stretched.layers[layer].values = as_it_was.layers[layer].values
+    expected = model(input_ids=next_token, **with_cache(model, stretched)).logits
+    text.rotary_emb.inv_freq.copy_(trained)
+
+    with intp_video.extend(model, 8, rope="linear", factor=1.0, kv_rotate="on_read") as handle:
+        cache = DynamicCache(config=model.config.text_config)
+        model(**prompt, **with_cache(model, cache))
+        handle.restretch(cache, 4.0)
+        ours = model(input_ids=next_token, **with_cache(model, cache)).logits
+    torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
 
 
 def test_channels_that_are_cut_off_before_the_rotation():

@@ -20,7 +20,7 @@ from ..options import Options, check_factor
 from ..planning import text_reserve
 from ..sampling import round_up_to_groups
 from . import attention
-from .cache import holds_packed, sequence_of
+from .cache import PackedLayer, holds_packed, sequence_of
 from .encoder import GroupedEncoder
 from .forward import ProvenForward
 from .passes import DecoderState
@@ -228,8 +228,9 @@ class Handle:
             return
         sequence.rope, sequence.reach = rope, self._stretch.reach
         for layer in cache.layers:
-            if layer.cache is not None:
-                layer.cache.set_rope(rope.to(layer.cache.device))
+            held = layer.cache if isinstance(layer, PackedLayer) else None
+            if held is not None and held.rotate == "on_read":  # not in a layer without RoPE
+                held.set_rope(rope.to(held.device))
 
     # ---- installing ----
 
