@@ -80,11 +80,14 @@ def ask(
     preparer.check_question(question, "ask")
     if frames is None:
         frames = len(video) if isinstance(video, Clip) else 64
-    with extend(model, frames, **options) as handle:
-        if not isinstance(video, Clip):
-            clock.begin("decode")
-            wanted = round_up_to_groups(frames, preparer.frames_per_group)
-            video = read_video(video, wanted, backend=backend)
+    if not isinstance(video, Clip):
+        extend(model, frames, **options).restore()
+        clock.begin("decode")
+        wanted = round_up_to_groups(frames, preparer.frames_per_group)
+        video = read_video(video, wanted, backend=backend)
+    size = preparer.frame_size(video)
+    sized = {} if size is None else {"frame_size": size}
+    with extend(model, frames, **sized, **options) as handle:
         clock.begin("prepare")
         inputs = preparer(video, question)
 

@@ -12,6 +12,7 @@ from .errors import ModelError
 from .model_source import folder_of, load_config
 from .processing import ModelFrames, VideoProcessing, processing_for
 from .processing.fixed import FixedSizeProcessing
+from .processing.grid import GridProcessing
 from .questions import checked_question
 from .reasons import in_one_line
 from .sampling import round_up_to_groups
@@ -126,6 +127,14 @@ class Preparer:
         question = self.check_question(question)
         made = self.processing.frames(clip.frames, clip.timestamps, clip.duration)
         return self._with_text(made, question)
+
+    def frame_size(self, clip: Clip) -> tuple[int, int] | None:
+        """Height and width of the frames of a clip as the encoder gets them, in pixels; None where
+        they are the same for every clip."""
+        if not isinstance(self.processing, GridProcessing):
+            return None
+        count, height, width = clip.frames.shape[:3]
+        return self.processing.size(count, height, width)
 
     def check_question(self, question: Any, caller: str = "prepare") -> str:
         """The question, without space around it, if a prompt can be made of it.

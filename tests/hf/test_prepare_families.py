@@ -12,6 +12,8 @@ import transformers
 from hf.processing_cases import CHECKPOINTS, CLIPS, QUESTION, TEMPLATE, token_id
 from hf.tiny_families import FAMILIES
 from intp_video import ModelError, Preparer
+from intp_video.models import FAMILIES as SUPPORTED
+from intp_video.planning import text_reserve
 from intp_video.processing import processing_for
 from intp_video.processing.pixels import CLIP
 from intp_video.video import Clip
@@ -101,6 +103,23 @@ def load(family):
     checkpoint = CHECKPOINT_OF[family.name]
     tokenizer = checkpoint.tokenizer(TEMPLATE.replace("VIDEO", checkpoint.marker))
     return model, Preparer(tokenizer, processing)
+
+
+def test_the_stretch_follows_the_size_of_the_video(family, loaded):
+    """``ask`` extends the model for the frames that the encoder gets, not for assumed ones."""
+    model, preparer = loaded
+    clip, mine = make_clip(), SUPPORTED[family.name]
+    inputs = preparer(clip, QUESTION)
+    size = preparer.frame_size(clip)
+    assert (size is None) == (family.pixels != "grid")
+    answer = intp_video.ask(model, preparer, clip, QUESTION, max_new_tokens=1)
+    layout = mine.layout(model.config, len(clip), *(size or ()))
+    visual = int((inputs["input_ids"] == preparer.video_token_id).sum())
+    assert layout.visual_tokens == visual
+    trained = model.config.get_text_config().max_position_embeddings
+    together = mine.layout(model.config, mine.frames_per_group(model.config), *(size or ()))
+    planned = layout.positions + text_reserve(together.positions, trained)
+    assert answer.factor == max(1, planned / trained)
 
 
 def test_the_model_answers(family, loaded):

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models import family_for
+from ..models.family import ASSUMED_SIDE
 from ..options import Options
 from .handle import Handle
 
@@ -20,6 +21,7 @@ def extend(
     frames: int | Options = 64,
     *,
     on_encode: Callable[[int, int], None] | None = None,
+    frame_size: tuple[int, int] = (ASSUMED_SIDE, ASSUMED_SIDE),
     **options: Any,
 ) -> Handle:
     """Let a Video-LLM watch ``frames`` frames, without training, until :meth:`Handle.restore`.
@@ -32,6 +34,8 @@ def extend(
         model: a Hugging Face Video-LLM, or a PEFT model of one; this instance alone is changed.
         frames: M, the most frames a video will have; or all options, as one :class:`Options`.
         on_encode: called with (groups done, groups in all) while a video is encoded.
+        frame_size: height and width of a frame as the encoder gets it, in pixels, which decide the
+            default factor of families whose tokens follow them (:meth:`Preparer.frame_size`).
         **options: the other fields of :class:`Options`: ``rope="yarn"``, ``window=8``, ...
 
     Returns:
@@ -50,7 +54,7 @@ def extend(
         raise ModelError("the model is extended already; call restore() on its handle first")
     family = family_for(getattr(model, "config", None))
     chosen = make_options(frames, **options)
-    return Handle(model, family, chosen, on_encode)
+    return Handle(model, family, chosen, on_encode, frame_size)
 
 
 def make_options(frames: int | Options, **options: Any) -> Options:
@@ -78,7 +82,9 @@ def _show_options() -> inspect.Signature:
         for field in dataclasses.fields(Options)
         if field.name != "frames"
     ]
-    return inspect.Signature([own["model"], own["frames"], own["on_encode"], *shown])
+    return inspect.Signature(
+        [own["model"], own["frames"], own["on_encode"], own["frame_size"], *shown]
+    )
 
 
 extend.__signature__ = _show_options()  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from transformers.cache_utils import Cache
 from .. import compat
 from ..errors import ModelError
 from ..models import VideoFamily
+from ..models.family import ASSUMED_SIDE
 from ..options import Options, check_factor
 from ..planning import text_reserve
 from ..sampling import round_up_to_groups
@@ -49,6 +50,7 @@ class Handle:
         family: VideoFamily,
         options: Options,
         on_encode: Callable[[int, int], None] | None = None,
+        frame_size: tuple[int, int] = (ASSUMED_SIDE, ASSUMED_SIDE),
     ) -> None:
         config = model.config
         self.model, self.family, self.options = model, family, options
@@ -66,9 +68,10 @@ class Handle:
         layers = _attention_layers(self._text)
         self._own_rotary = self._text.rotary_emb
         check_rotary(self._text, family, self._fused)
-        layout = family.layout(config, self._frames)
+        layout = family.layout(config, self._frames, *frame_size)
         trained = self._text.config.max_position_embeddings
-        in_training = family.layout(config, family.frames_per_group(config)).positions
+        together = family.frames_per_group(config)
+        in_training = family.layout(config, together, *frame_size).positions
         self._stretch = Stretch(
             options,
             trained_rope(self._text, family),
