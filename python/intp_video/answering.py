@@ -86,7 +86,7 @@ def ask(
         wanted = round_up_to_groups(frames, preparer.frames_per_group)
         video = read_video(video, wanted, backend=backend)
     size = preparer.frame_size(video)
-    sized = {} if size is None else {"frame_size": size}
+    sized: dict[str, Any] = {} if size is None else {"frame_size": size}
     with extend(model, frames, **sized, **options) as handle:
         clock.begin("prepare")
         inputs = preparer(video, question)

@@ -233,7 +233,7 @@ class Handle:
         for layer in cache.layers:
             held = layer.cache if isinstance(layer, PackedLayer) else None
             if held is not None and held.rotate == "on_read":  # not in a layer without RoPE
-                held.set_rope(rope.to(held.device))
+                held.set_rope(rope if held.device is None else rope.to(held.device))
 
     # ---- installing ----
 
