@@ -20,7 +20,7 @@ from hf.test_families import (
     text_model,
     visible_by_definition,
 )
-from hf.tiny_families import FAMILIES, SIDE, TinyFamily
+from hf.tiny_families import END, FAMILIES, IMAGE, SIDE, START, TinyFamily
 from intp_video import ModelError
 from intp_video.hook.rotary import trained_rope
 from intp_video.models import FAMILIES as SUPPORTED
@@ -60,6 +60,52 @@ def test_two_videos_in_a_row(family):
     with stock_with(model, trained_rope(text_model(model), SUPPORTED[family.name]), visible):
         stock = logits(model, inputs)
     with intp_video.extend(model, 2 * ORDINARY, rope="none", window=2, sink=3):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
+def with_an_image(family: TinyFamily, image_first: bool) -> dict[str, torch.Tensor]:
+    """A video and an image in one prompt; the image has tokens of its own and is text to us."""
+    inputs = family.make_inputs(ORDINARY, ((5, 7),))
+    generator = torch.Generator().manual_seed(3)
+    if family.pixels == "grid":
+        tokens = SIDE**2 // 4
+        frames = 1 if family.name == "video_llama_3" else family.frames_per_unit  # of an image
+        inputs["pixel_values"] = torch.randn(
+            SIDE**2, 3 * frames * family.side**2, generator=generator
+        )
+        inputs["image_grid_thw"] = torch.tensor([[1, SIDE, SIDE]])
+        if family.name == "video_llama_3":
+            inputs["image_merge_sizes"] = torch.tensor([2])
+    else:
+        tokens = 4
+        inputs["pixel_values_images"] = torch.randn(
+            1, 3, family.side, family.side, generator=generator
+        )
+    ids = inputs["input_ids"]
+    image = torch.tensor([[START, *[IMAGE] * tokens, END, 50]])
+    ids = torch.cat((image, ids) if image_first else (ids, image), dim=1)
+    inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = (ids == IMAGE) + (ids == family.placeholder) * 2
+    return inputs
+
+
+@pytest.mark.parametrize("image_first", [True, False], ids=["image first", "video first"])
+@pytest.mark.parametrize("name", ["video_llava", "qwen2_5_vl", "qwen3_vl", "video_llama_3"])
+def test_an_image_beside_a_video(name, image_first):
+    family = by_name[name]
+    model = family.make_model()
+    inputs = with_an_image(family, image_first)
+    stock = logits(model, inputs)
+    with intp_video.extend(model, ORDINARY, rope="none"):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+    visible = visible_by_definition(family, inputs, window=2, sink=3, frames=ORDINARY)
+    with stock_with(model, trained_rope(text_model(model), SUPPORTED[name]), visible):
+        stock = logits(model, inputs)
+    with intp_video.extend(model, ORDINARY, rope="none", window=2, sink=3):
         ours = logits(model, inputs)
     torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
