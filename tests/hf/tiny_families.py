@@ -307,6 +307,19 @@ def _qwen2_5_vl() -> dict[str, Any]:
     return {"vision_config": vision, "text_config": {**TEXT, **mrope([2, 3, 3])}, **_ids()}
 
 
+def _exaone4_5() -> dict[str, Any]:
+    vision = _qwen_vision(window_size=16, fullatt_block_indexes=[1], num_key_value_heads=2)
+    # every layer sees everything: those that slide refuse a window and a packed cache
+    types = ["full_attention"] * TEXT["num_hidden_layers"]
+    text = {"model_type": "exaone4", **TEXT, "sliding_window": None, "layer_types": types}
+    return {
+        "vision_config": vision,
+        "text_config": text,
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+    }
+
+
 def _qwen3_vl(**text: Any) -> dict[str, Any]:
     vision = _qwen_vision(num_position_embeddings=64, deepstack_visual_indexes=[0, 1], depth=3)
     rope = mrope([4, 2, 2], interleaved=True)
@@ -511,6 +524,16 @@ FAMILIES = [
         enclosed=True,
         types=True,
         extra=lambda units, rows: {"second_per_grid_ts": torch.tensor([1.0] * rows)},
+    ),
+    TinyFamily(
+        "exaone4_5",
+        ("Exaone4_5_Config", "Exaone4_5_ForConditionalGeneration"),
+        _exaone4_5,
+        "grid",
+        tokens=16,
+        frames_per_unit=2,
+        side=4,
+        enclosed=True,
     ),
     TinyFamily(
         "qwen3_vl",

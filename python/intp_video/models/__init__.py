@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import ModelError
+from .exaone4_5 import Exaone4_5
 from .family import Layout, VideoFamily
 from .glm4v import Glm4v, Glm4vMoe, Glm46v
 from .internvl import InternVL
@@ -36,6 +37,7 @@ FAMILIES: dict[str, VideoFamily] = {
         VideoLlama3(),
         Qwen2VL(),
         Qwen2_5VL(),
+        Exaone4_5(),
         Qwen3VL(),
         Qwen3VLMoe(),
         Qwen3_5(),
