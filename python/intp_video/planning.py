@@ -11,6 +11,7 @@ from torch import nn
 
 import intp_ext
 
+from .decoder_layers import cached_windows
 from .model_source import load_config
 from .models import empty_model, family_for
 from .models.family import ASSUMED_SIDE
@@ -36,10 +37,12 @@ class Plan:
         positions: RoPE positions that all of that takes: as many as tokens, and far fewer with
             M-RoPE, where the patches of a frame share one step of time.
         trained_context: L0, positions the language model was trained on.
-        factor: ``max(1, positions / L0)``: how far RoPE is stretched.
+        factor: ``max(1, positions / L0)``: how far RoPE is stretched; ``max(1, window / L0)`` where
+            all layers with RoPE see a sliding window.
         weight_bytes: all parameters in ``dtype``.
         kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or packed to fewer
-            ``kv_bits``, with scales, zeros, positions and the unfinished group.
+            ``kv_bits``, with scales, zeros, positions and the unfinished group; of a layer with a
+            sliding window, for its last tokens, in ``dtype``.
         kv_bits: as given.
         peak_bytes: weights, KV cache, pixels, features and the widest activations of one layer;
             tensors alone, without the process around them.
@@ -130,11 +133,14 @@ def plan(
     total, positions = layout.tokens + reserve, layout.positions + reserve
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    if kv_bits == 16:
-        layer_bytes = 2 * kv_heads * head_dim * total * dtype.itemsize
-    else:
-        layer_bytes = packed_bytes(kv_bits, kv_heads, head_dim, total, dtype)
-    kv = text.num_hidden_layers * layer_bytes
+    kv = 0
+    for window in cached_windows(text):
+        if window is not None:  # it keeps what the next token sees
+            kv += 2 * kv_heads * head_dim * min(total, window - 1) * dtype.itemsize
+        elif kv_bits == 16:
+            kv += 2 * kv_heads * head_dim * total * dtype.itemsize
+        else:
+            kv += packed_bytes(kv_bits, kv_heads, head_dim, total, dtype)
     weights = parameter_count(config) * dtype.itemsize
     pixels = layout.values * 4
     # prefill: residual, normed, q, k, v and both halves of the MLP, for all tokens of one layer
@@ -151,7 +157,7 @@ def plan(
         total_tokens=total,
         positions=positions,
         trained_context=trained,
-        factor=max(1.0, positions / trained),
+        factor=max(1.0, family.rope_distance(config, positions) / trained),
         weight_bytes=weights,
         kv_bytes=kv,
         peak_bytes=weights + kv + pixels + features + activations,

@@ -249,7 +249,8 @@ class Session:
         config, family = self._model.config, self._handle.family
         in_training = family.layout(config, family.frames_per_group(config), *size).positions
         used = int(positions.max() - positions.min()) + 1 + text_reserve(in_training, trained)
-        self._handle.restretch(self._cache, max(1.0, used / trained))
+        distance = family.rope_distance(config, used)
+        self._handle.restretch(self._cache, max(1.0, distance / trained))
 
     @contextmanager
     def _positions_of(self, question: str) -> Iterator[None]:

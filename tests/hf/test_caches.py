@@ -112,15 +112,46 @@ def test_a_copy_of_a_static_cache_goes_on():
             torch.testing.assert_close(run(), stock, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["mistral-sliding", "qwen2-sliding"])
-def test_packed_keys_and_a_sliding_window(name):
-    model = make(RIGHT[name][0], **RIGHT[name][1])
-    with (
-        torch.no_grad(),
-        intp_video.extend(model, 8, rope="none", kv_bits=8),
-        pytest.raises(ModelError, match="sliding window"),
-    ):
-        model(**make_inputs(8), **with_cache(model, DynamicCache()))
+@pytest.mark.parametrize(
+    "options", [{"window": 2}, {"kv_rotate": "on_read"}, {"rearrange": "attention"}, {"kv_bits": 8}]
+)
+def test_what_a_sliding_window_in_every_layer_refuses(options):
+    """From the config, with nothing touched."""
+    model = make(RIGHT["mistral-sliding"][0], **RIGHT["mistral-sliding"][1])
+    before = vars(model.model).copy()
+    name = next(iter(options))
+    said = f"extend: {name}: expected .* 2 of 2 layers have sliding_window=12"
+    with pytest.raises(ValueError, match=said):
+        intp_video.extend(model, 8, rope="none", **options)
+    assert vars(model.model) == before
+
+
+@pytest.mark.parametrize("kind", ["default", "without a config", "static"])
+@pytest.mark.parametrize("rope", ["none", "yarn"])
+def test_layers_that_see_everything_are_packed(kind, rope):
+    """Beside those that see a sliding window, which keep their own cache; a few tokens are not
+    packed yet, so that all must equal the cache of 16 bits."""
+    model = make(RIGHT["qwen2-sliding"][0], **RIGHT["qwen2-sliding"][1])
+    config = model.config.text_config
+    made = {
+        "default": lambda: DynamicCache(config=config),
+        "without a config": DynamicCache,
+        "static": lambda: StaticCache(config=config, max_cache_len=64),
+    }[kind]
+    found = {}
+    for bits in (16, 8):
+        inputs = make_inputs(8, texts=((6, 4),))
+        factor = {} if rope == "none" else {"factor": 4.0}
+        with torch.no_grad(), intp_video.extend(model, 8, rope=rope, kv_bits=bits, **factor):
+            cache = made()
+            whole = model(**inputs, **with_cache(model, cache)).logits
+            position = torch.tensor([[cache.get_seq_length()]])
+            if bits == 8:
+                kinds = [type(layer).__name__ for layer in cache.layers]
+                assert kinds[0] == "PackedLayer" and kinds[1] != "PackedLayer"
+            found[bits] = whole, ask(model, cache, 1, position)
+    for packed, plain in zip(found[8], found[16], strict=True):
+        torch.testing.assert_close(packed, plain, rtol=0, atol=TOLERANCE)
 
 
 def test_a_static_cache_that_a_failed_pass_wrote_to(model, monkeypatch):

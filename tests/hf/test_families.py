@@ -75,12 +75,15 @@ def stock_with(model, rope, visible=None, stretch=None):
         def __getattr__(self, name):
             return getattr(own, name)
 
-    def attend(module, query, key, value, mask, scaling=None, **others):
+    def attend(module, query, key, value, mask, scaling=None, sliding_window=None, **others):
         groups = query.shape[1] // key.shape[1]
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         scores = (query @ key.transpose(2, 3)) * scale
-        weights = scores.masked_fill(~visible[:, None], float("-inf")).softmax(-1).nan_to_num()
+        seen = visible
+        if sliding_window is not None:
+            seen = visible & torch.ones_like(visible).triu(1 - sliding_window)
+        weights = scores.masked_fill(~seen[:, None], float("-inf")).softmax(-1).nan_to_num()
         return (weights @ value).transpose(1, 2).contiguous(), None
 
     text.rotary_emb = Rotary()
@@ -187,6 +190,10 @@ def test_at_four_times_the_frames_with_yarn(family, fused):
 @pytest.mark.parametrize("sink", [None, 2])
 def test_window(family, window, sink):
     model = family.make_model()
+    if family.slides:
+        with pytest.raises(ValueError, match=f"window: expected None for {family.name} .*sliding"):
+            intp_video.extend(model, 24, rope="none", window=window, sink=sink)
+        return
     inputs = family.make_inputs(24, TEXTS)
     first_tokens = family.tokens if sink is None else sink
     visible = visible_by_definition(family, inputs, window, first_tokens, 24)
@@ -233,6 +240,10 @@ def test_keys_that_turn_when_they_are_read(family, bits):
         with pytest.raises(ValueError, match="whose keys turn in pairs"):
             intp_video.extend(model, LONG, kv_rotate="on_read")
         return
+    if family.slides:
+        with pytest.raises(ValueError, match=r"kv_rotate: expected 'on_write' .*sliding_window"):
+            intp_video.extend(model, LONG, kv_rotate="on_read", kv_bits=bits)
+        return
     inputs = family.make_inputs(LONG, TEXTS)
     found = {}
     for rotate in ("on_write", "on_read"):
@@ -270,10 +281,11 @@ def test_restretch_beside_recurrent_layers():
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
 @pytest.mark.parametrize("bits", [2, 4])
 def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits, rotate):
-    """Prefill and a few tokens over packed keys, with a window; in every layer by itself, as a
-    rounding to a neighboring code would show in all that follow."""
+    """Prefill and a few tokens over packed keys, with a window where no layer slides; in every
+    packed layer by itself, as a rounding to a neighboring code would show in all that follow."""
     model = family.make_model()
-    if rotate == "on_read" and SUPPORTED[family.name].rotates_pairs(model.config):
+    pairs = SUPPORTED[family.name].rotates_pairs(model.config)
+    if rotate == "on_read" and (pairs or family.slides):
         return
     inputs = family.make_inputs(LONG, TEXTS)
     attend_cached, compared = hook_attention.attend_cached, []
@@ -288,10 +300,16 @@ def test_low_bits_are_those_of_the_dequantized_cache(family, monkeypatch, bits, 
         return ours
 
     monkeypatch.setattr(hook_attention, "attend_cached", both)
-    with intp_video.extend(model, LONG, kv_bits=bits, kv_rotate=rotate, window=2):
+    window = None if family.slides else 2
+    with intp_video.extend(model, LONG, kv_bits=bits, kv_rotate=rotate, window=window) as handle:
         answer(model, inputs, tokens=3)
-    attending = [layer for layer in text_model(model).layers if hasattr(layer, "self_attn")]
-    assert len(compared) == 3 * len(attending) and min(compared) >= 128
+        assert (f"{bits} bits in layers" in str(handle)) == family.slides
+    packed = [
+        layer
+        for layer in text_model(model).layers
+        if hasattr(layer, "self_attn") and not getattr(layer.self_attn, "is_sliding", False)
+    ]
+    assert len(compared) == 3 * len(packed) and min(compared) >= 128
 
 
 WAYS = {
@@ -335,6 +353,8 @@ def test_a_video_in_chunks_under_a_window(family):
             pytest.skip("the stock model loses the video")
     except (ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
         pytest.skip(f"the stock model cannot cut the prompt: {type(error).__name__}")
+    if family.slides:
+        pytest.skip("no window over frames")
     with intp_video.extend(model, 16, rope="none", window=2):
         if SUPPORTED[family.name].text_between_frames:
             with pytest.raises(ModelError, match="text between frames and a prompt in chunks"):
@@ -349,7 +369,7 @@ def test_restore_leaves_no_trace(family):
     inputs = family.make_inputs(ORDINARY)
     answer(model, inputs, tokens=2)  # transformers hooks a model at its first pass
     before = everything(model, text_model(model))
-    for options in ({"window": 2}, {"fused": False}, {"kv_bits": 4}):
+    for options in ({} if family.slides else {"window": 2}, {"fused": False}, {"kv_bits": 4}):
         handle = intp_video.extend(model, ORDINARY, **options)
         answer(model, inputs, tokens=3)
         handle.restore()
@@ -449,9 +469,11 @@ def test_positions_choose_the_stretch(family):
     mine = SUPPORTED[family.name]
     with intp_video.extend(model, LONG) as handle:
         positions = mine.layout(model.config, LONG).positions
-        if mine.mrope is None:
+        distance = mine.rope_distance(model.config, positions)
+        if mine.mrope is None and distance == positions:
             assert handle.factor > 1
-        assert handle.factor <= max(1, (positions + 256) / TRAINED)
+        assert handle.factor <= max(1, (distance + 256) / TRAINED)
+        assert distance == positions or handle.factor == 1
 
 
 def test_too_many_frames(family):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hf.tiny_model import TOKENS_PER_FRAME, cache_of, make_inputs, make_model
 from intp_video.planning import text_reserve
-from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig
+from transformers import CLIPVisionConfig, LlamaConfig, Qwen2Config, VideoLlavaConfig
 
 
 def test_video_llava_7b():
@@ -40,6 +40,25 @@ def test_the_cache_is_as_large_as_planned(model):
     with torch.no_grad(), intp_video.extend(model, frames):
         cache = cache_of(model(**inputs))
     assert sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) == plan.kv_bytes
+
+
+@pytest.mark.parametrize("bits", [16, 4])
+def test_a_sliding_window_bounds_the_cache_that_is_planned(bits):
+    layers = {"num_hidden_layers": 3, "layer_types": ["sliding_attention"] * 2 + ["full_attention"]}
+    sliding = {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 0}
+    model = make_model(text_config=Qwen2Config, **layers, **sliding)
+    frames = 32
+    plan = intp_video.plan(model, frames, dtype=torch.float32, kv_bits=bits)
+    inputs = make_inputs(frames, ((10, 14),))
+    with torch.no_grad(), intp_video.extend(model, frames, kv_bits=bits):
+        cache = cache_of(model(**inputs))
+    local = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers[:2])
+    assert local == 2 * 2 * 11 * 2 * 16 * 4  # layers, keys and values, tokens, heads, D, bytes
+    last = cache.layers[2]
+    if bits == 16:
+        assert plan.kv_bytes == local + last.keys.nbytes + last.values.nbytes
+    else:  # with a set of positions, which keys that are rotated before do not have
+        assert local < plan.kv_bytes and plan.kv_bytes - local >= last.sizes()[0]
 
 
 def test_the_weights_are_as_large_as_planned(model):

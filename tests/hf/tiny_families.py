@@ -17,6 +17,7 @@ from intp_video import compat
 VIDEO, IMAGE, START, END, VOCAB = 99, 98, 97, 96, 120
 WHOLE_START, WHOLE_END = 95, 94  # around all frames of a video
 TRAINED = 64  # positions
+SLIDING = 24  # tokens of a sliding window: more than a frame, less than a prompt
 SIDE = 8  # patches along a side of a grid, of which 2 x 2 become a token
 TEXT = {
     "hidden_size": 64,
@@ -78,6 +79,13 @@ class TinyFamily:
     types: bool = False
     extra: Callable[[int, int], dict[str, Any]] | None = None
     needs: Callable[[], bool] | None = None
+
+    @property
+    def slides(self) -> bool:
+        """Some layers of its decoder see a sliding window: no window over frames, no rotation on
+        read."""
+        text = self.config()["text_config"]
+        return text.get("sliding_window") is not None
 
     def available(self) -> bool:
         known = hasattr(transformers, self.classes[1])
@@ -309,9 +317,8 @@ def _qwen2_5_vl() -> dict[str, Any]:
 
 def _exaone4_5() -> dict[str, Any]:
     vision = _qwen_vision(window_size=16, fullatt_block_indexes=[1], num_key_value_heads=2)
-    # every layer sees everything: those that slide refuse a window and a packed cache
-    types = ["full_attention"] * TEXT["num_hidden_layers"]
-    text = {"model_type": "exaone4", **TEXT, "sliding_window": None, "layer_types": types}
+    # as by default: the fourth layer sees everything, without RoPE
+    text = {"model_type": "exaone4", **TEXT, "num_hidden_layers": 4, "sliding_window": SLIDING}
     return {
         "vision_config": vision,
         "text_config": text,

@@ -34,10 +34,15 @@ class Rule:
 
     window: intp_ext.Window | None
 
+    @property
+    def slides(self) -> bool:
+        """Whether each query sees so many keys before it, wherever it stands."""
+        return self.window is not None and self.window.block == 1
+
     def seen_from(self, kv_offset: int) -> intp_ext.Window | None:
         """The window where keys are counted from ``kv_offset`` on."""
-        if self.window is None or self.window.block == 1:
-            return self.window  # a sliding window is the same anywhere
+        if self.window is None or self.slides:
+            return self.window
         start = self.window.block_start - kv_offset
         return intp_ext.Window(self.window.size, self.window.block, start)
 

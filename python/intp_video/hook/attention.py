@@ -64,23 +64,20 @@ def intp_attention(
     if dropout:
         raise ModelError(f"attention dropout {dropout} is not supported: call model.eval()")
     check_arguments(others)
-    if sliding_window is not None and is_carrier(attention_mask):
-        raise broken(f"a layer with sliding_window={sliding_window} was given a mask without one")
     now.saw_attention(module, query, key, attention_mask)
     assert attention_mask is not None
     if isinstance(key, PackedStates):
         if not is_carrier(attention_mask):
             raise ModelError(
                 f"kv_bits={key.cache.bits} reads packed keys under a causal mask with padding at "
-                "one end of each row, and this model has another one (a sliding window?); extend "
-                "without kv_bits"
+                "one end of each row, and this model has another one; extend without kv_bits"
             )
         output = _attend_packed(now, query, key.cache, attention_mask, scaling)
     else:
         query = now.prepare_queries(query)
         if not now.own_layers:
             key, value = now.prepare_keys(key, value)
-        output = _attend(now, query, key, value, attention_mask, scaling)
+        output = _attend(now, query, key, value, attention_mask, scaling, sliding_window)
     return now.restore_rows(output).transpose(1, 2).contiguous(), None
 
 
@@ -118,14 +115,23 @@ def _attend(
     value: torch.Tensor,
     mask: torch.Tensor,
     scaling: float,
+    sliding_window: int | None,
 ) -> torch.Tensor:
     if is_carrier(mask):
-        bounds = bounds_of(mask, query.shape[2], limits_of(now.window()))
+        window = now.window() if sliding_window is None else intp_ext.Window(sliding_window)
+        limits = limits_of(window)
+        made = getattr(mask, "intp_limits", limits)[0]  # not of one that was moved
+        if made != limits[0]:
+            raise broken(
+                f"a layer with sliding_window={sliding_window} was given a mask of "
+                f"{'no window' if made is None else f'a window of {made}'}"
+            )
+        bounds = bounds_of(mask, query.shape[2], limits)
         return attend(query, key, value, bounds, scaling)
     if now.window() is not None:
         raise ModelError(
             "a window needs plain causal attention and padding at one end of each row, got padding "
-            "between kept tokens, a custom 4-D mask or a text model with a sliding window"
+            "between kept tokens or a custom 4-D mask"
         )
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
@@ -138,17 +144,21 @@ def _attend(
 def intp_mask(**arguments: Any) -> torch.Tensor | None:
     """transformers' mask interface.
 
-    Returns the carrier. For a mask function that is not plain causal, or padding between kept
-    tokens, it returns transformers' own boolean mask ``[B, 1, Q, K]``.
+    Returns the carrier. For a mask function that is neither plain causal nor that of a sliding
+    window, or padding between kept tokens, it returns transformers' own boolean mask
+    ``[B, 1, Q, K]``.
     """
     now = CURRENT.now
     if now is None or not _is_of(now, arguments.get("config")):
         return backend.intp_mask(**arguments)
     request = MaskRequest.of(arguments)
-    if now.holes or request.kv_offset != 0 or rule_of(request.rule) != CAUSAL:
-        mask = request.explicit()
+    rule = None if now.holes else rule_of(request.rule)
+    if rule == CAUSAL and request.kv_offset == 0:
+        mask: torch.Tensor | None = request.carrier(now.window())
+    elif rule is not None and rule.slides and now.window() is None:
+        mask = request.carrier(rule.window)
     else:
-        mask = request.carrier(now.window())
+        mask = request.explicit()
     assert mask is not None
     now.saw_mask(mask, request.padding, request.keys, request.q_offset)
     return mask

@@ -182,7 +182,7 @@ class PackedStates:
 class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
     """What a layer of transformers is asked for, over an :class:`intp_ext.KVCache`."""
 
-    def __init__(self, sequence: Sequence, leads: bool, options: Options, like: Any = None) -> None:
+    def __init__(self, sequence: Sequence, leads: bool, options: Options, like: Any) -> None:
         super().__init__()
         self.sequence, self.leads = sequence, leads
         self._bits, self._rotate = options.kv_bits, options.kv_rotate
@@ -272,53 +272,61 @@ class PackedLayer(Followed, _PackedLayer):
 
 
 def adopt(
-    cache: Cache | None, sequence: Sequence, places: list[int], layers: int, options: Options
+    cache: Cache | None,
+    sequence: Sequence,
+    places: list[int],
+    sliding: frozenset[int],
+    layers: int,
+    options: Options,
 ) -> bool:
     """Make an empty ``DynamicCache``, and where needed a ``StaticCache``, write through our layers.
 
-    In place, layer by layer: those of another kind (a sliding window, a recurrent state) stay. The
-    length of a ``StaticCache`` becomes the capacity of ours.
+    In place, layer by layer: those of another kind (a sliding window, a recurrent state) stay, and
+    layers that see a sliding window are never packed. The length of a ``StaticCache`` becomes the
+    capacity of ours.
 
     Args:
         cache: of the model.
         sequence: what it begins.
         places: the layers of the decoder that attend.
+        sliding: those that see a sliding window.
         layers: all layers of the decoder.
         options: of the extension.
 
     Returns:
-        Whether all keys go through our layers; where not, and they would have to, nothing is done.
+        Whether all keys go through our layers. Where some do not that would have to, nothing is
+        done.
     """
     if cache is None:
         return True
     # a static layer of transformers cannot write in another order than it is given
     needed = options.packed or options.rearrange == "attention"
     ours: tuple[type, ...] = (DynamicLayer, ExtendedLayer, PackedLayer)
-    like = None
-    if isinstance(cache, StaticCache) and needed:
+    static = isinstance(cache, StaticCache)
+    if static and needed:
         ours = (StaticLayer, PackedLayer)
-        like = cache.layers[0]
     elif not isinstance(cache, DynamicCache):
         return False
-    packed = options.packed or like is not None
+    packed = options.packed or static
+    left = sliding if packed else frozenset()
     made = list(cache.layers)
     if not made and len(places) == layers:
         made = [DynamicLayer() for _ in range(layers)]
-    taken = [place for place in places if place < len(made) and type(made[place]) in ours]
-    complete = taken == places
-    if not complete and needed:
+    wanted = [place for place in places if place not in left]
+    taken = [place for place in wanted if place < len(made) and type(made[place]) in ours]
+    if taken != wanted and needed:
         return False
     if packed and getattr(cache, "offloading", False):
         return False
     for place in taken:
         leads = place == taken[0]
         made[place] = (
-            PackedLayer(sequence, leads, options, like)
+            PackedLayer(sequence, leads, options, made[place])
             if packed
             else ExtendedLayer(sequence, leads)
         )
     cache.layers = made
-    return complete
+    return taken == places
 
 
 def names_of_layers(cache: Cache) -> str:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 
 from .. import compat
+from ..decoder_layers import cached_windows
 from ..errors import ModelError
 from ..models import VideoFamily
 from ..options import Options
@@ -67,6 +68,8 @@ class ProvenForward:
             for place, layer in enumerate(self._text.layers)
             if id(getattr(layer, "self_attn", None)) in own
         ]
+        windows = enumerate(cached_windows(self._text.config))
+        self._sliding = frozenset(place for place, window in windows if window is not None)
         self._parameters = tuple(inspect.signature(self._outer.forward).parameters)
         self.cache_argument = self._find_cache_argument()
 
@@ -198,7 +201,7 @@ class ProvenForward:
         factor = self._stretch.factor if self._options.span == "visual" else None
         sequence = Sequence(self._rotary.rope if rope is None else rope, factor, reach)
         sequence.own_cache = adopt(
-            cache, sequence, self._places, len(self._text.layers), self._options
+            cache, sequence, self._places, self._sliding, len(self._text.layers), self._options
         )
         if cache is not None and not sequence.own_cache:
             cache.intp_sequence = sequence
@@ -216,6 +219,7 @@ class ProvenForward:
             if positions is None or (now.rows == 1 and positions.device.type != "cpu"):
                 return  # a GPU is not waited for at every decoded token
             reached = int(positions.max()) + 1
+        reached = self._family.rope_distance(self._config, reached)
         if reached > now.sequence.reach:
             self._decoder.say_once(
                 f"the sequence grows beyond the {now.sequence.reach} positions that RoPE reaches "
@@ -224,7 +228,7 @@ class ProvenForward:
             )
 
     def _check_foreign_cache(self, cache: Cache) -> None:
-        if self._options.packed:
+        if self._options.packed and not holds_packed(cache):
             raise ModelError(
                 f"kv_bits={self._options.kv_bits} needs the default cache or a static one, got "
                 f"{'an offloaded ' if getattr(cache, 'offloading', False) else ''}"

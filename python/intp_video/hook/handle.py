@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from .. import compat
+from ..decoder_layers import cached_windows
 from ..errors import ModelError
 from ..models import VideoFamily
 from ..models.family import ASSUMED_SIDE
@@ -78,7 +79,7 @@ class Handle:
             getattr(self._own_rotary, "rope_type", "default"),
             self._text.config,
             layout.visual_tokens,
-            layout.positions + text_reserve(in_training, trained),
+            family.rope_distance(config, layout.positions + text_reserve(in_training, trained)),
         )
         needs_visual = (
             options.window is not None
@@ -135,7 +136,16 @@ class Handle:
         return (
             f"{self.family.model_type}: {groups}, {rope}, window {window}, "
             f"{'fused' if self._fused else 'unfused'} RoPE, KV cache of {options.kv_bits} bits"
+            f"{self._where_packed()}"
         )
+
+    def _where_packed(self) -> str:
+        """The layers that are, where those that see a sliding window are not."""
+        windows = cached_windows(self._text.config)
+        if self.options.kv_bits == 16 or not any(windows):
+            return ""
+        places = [str(place) for place, window in enumerate(windows) if window is None]
+        return f" in layers {', '.join(places)} of {len(windows)}: the others slide"
 
     def __enter__(self) -> Handle:
         return self
@@ -314,12 +324,34 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
             f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn in pairs of "
             "neighboring channels, got 'on_read'"
         )
+    _check_sliding(name, cached_windows(config.text_config), options)
     per_unit, per_group = family.frames_per_unit(config), options.frames_per_group
     if per_group is not None and per_group % per_unit:
         raise ValueError(
             f"extend: frames_per_group: expected a multiple of the {per_unit} frames that the "
             f"encoder of {name} takes at once, got {per_group}"
         )
+
+
+def _check_sliding(name: str, windows: list[int | None], options: Options) -> None:
+    """Refuse what cannot be done to layers that see a sliding window."""
+    sliding = [window for window in windows if window is not None]
+    if not sliding:
+        return
+    refused: list[tuple[str, Any, str]] = [
+        ("window", None, "frames and tokens would bound the same layers"),
+        ("kv_rotate", "on_write", "those layers cache keys that are rotated"),
+        ("rearrange", "features", "a sliding window counts tokens in the order of time"),
+    ]
+    if len(sliding) == len(windows):
+        refused.append(("kv_bits", 16, "there is no longer cache to pack"))
+    for option, expected, reason in refused:
+        if getattr(options, option) != expected:
+            raise ValueError(
+                f"extend: {option}: expected {expected!r} for {name} with a text model in which "
+                f"{len(sliding)} of {len(windows)} layers have sliding_window={max(sliding)}, got "
+                f"{getattr(options, option)!r}: {reason}"
+            )
 
 
 def _attention_layers(text: PreTrainedModel) -> list[Any]:

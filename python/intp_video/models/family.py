@@ -131,6 +131,11 @@ class VideoFamily(ABC):
     ) -> Layout:
         """What ``frames`` frames of height x width pixels take of a prompt."""
 
+    def rope_distance(self, config: Any, positions: int) -> int:
+        """How far apart two tokens are at most, of so many positions, that a layer with RoPE sees:
+        what decides how far RoPE is stretched."""
+        return positions
+
     def tokens_per_frame(self, config: Any) -> int | None:
         """P, or None where it depends on the size of the frames."""
         return None

@@ -1,0 +1,16 @@
+"""How far back the layers of a decoder see, by its config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import DynamicCache
+
+
+def cached_windows(text_config: Any) -> list[int | None]:
+    """The tokens that each layer with a cache of its own sees, itself included; None: all of them.
+
+    As transformers' own cache has it, which knows every way in which configs say so.
+    """
+    layers = DynamicCache(config=text_config).layers
+    return [getattr(layer, "sliding_window", None) for layer in layers]
