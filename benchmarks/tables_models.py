@@ -8,6 +8,7 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
+from intp_video.decoder_layers import cached_windows
 from intp_video.hook.handle import check_options
 from intp_video.models import FAMILIES, WHY_NOT, VideoFamily
 from intp_video.options import Options
@@ -21,6 +22,7 @@ NOT_RUN = "not run"
 
 # What published checkpoints have, where the defaults of transformers' classes are of none.
 PUBLISHED: dict[str, dict[str, Any]] = {
+    "gemma4": {"vision_config": {}},  # the default is of a model that sees nothing
     "smolvlm": {"vision_config": {"image_size": 512, "patch_size": 16}, "scale_factor": 4},
     "video_llama_3": {"vision_config": {"patch_size": 14}},
 }
@@ -97,9 +99,12 @@ def family_kinds() -> str:
                 "plan(path, 256, height=360, width=640)",
             )
         else:
-            positions = "one a token: stretched"
+            far = 10**6  # positions
+            local = family.rope_distance(_config(name), far) < far
+            positions = f"one a token: {'as trained' if local else 'stretched'}"
             option = 'grouping="contiguous"' if family.groups_are_real else "window=16"
-            example = _code(f"extend(model, 64, {option})")
+            slides = any(cached_windows(_config(name).text_config))
+            example = _code(f"extend(model, 64, {'kv_bits=4' if slides else option})")
         kinds.setdefault((encoded, positions, example), []).append(name)
     rows = [(_code(*names), *told) for told, names in kinds.items()]
     return table(("`model_type`", "frames are encoded", "positions", "for example"), rows)

@@ -95,6 +95,20 @@ def gemma4_counts_frames() -> bool:
     return "num_frames_per_video" in inspect.signature(Gemma4Model.forward).parameters
 
 
+def gemma4_cached_heads(text_config: Any, place: int) -> tuple[int, int]:
+    """Key heads, and the channels of each, of a layer: ``per_layer_config`` from 5.23 on at the
+    latest, ``global_head_dim`` before: ``test_what_is_planned_for_gemma4``."""
+    own = getattr(text_config, "per_layer_config", None)
+    if own is not None:
+        return own[place].num_key_value_heads, own[place].head_dim
+    heads, channels = text_config.num_key_value_heads, text_config.head_dim
+    if text_config.layer_types[place] == "full_attention":
+        channels = text_config.global_head_dim or channels
+        if text_config.attention_k_eq_v:
+            heads = text_config.num_global_key_value_heads
+    return heads, channels
+
+
 # ---- the cache ----
 
 
@@ -244,6 +258,7 @@ def output_with_features(output: Any, features: Any, frames: int) -> Any:
 def rope_theta(config: Any) -> float:
     """``rope_parameters["rope_theta"]`` from 5.0 on, ``rope_theta`` in 4.57: test_long_video.py."""
     parameters = getattr(config, "rope_parameters", None) or {}
+    parameters = parameters.get("full_attention", parameters)  # by type of layer: Gemma 4
     return float(parameters.get("rope_theta") or config.rope_theta)
 
 

@@ -10,7 +10,9 @@ from transformers import DynamicCache
 def cached_windows(text_config: Any) -> list[int | None]:
     """The tokens that each layer with a cache of its own sees, itself included; None: all of them.
 
-    As transformers' own cache has it, which knows every way in which configs say so.
+    As transformers' own cache has it, which knows every way in which configs say so. Layers that
+    read the keys of others stand behind all that have their own, and are left out.
     """
     layers = DynamicCache(config=text_config).layers
+    layers = [layer for layer in layers if type(layer).__name__ != "DummyLayer"]
     return [getattr(layer, "sliding_window", None) for layer in layers]

@@ -131,10 +131,9 @@ def plan(
     trained = text.max_position_embeddings
     reserve = text_reserve(in_training, trained)
     total, positions = layout.tokens + reserve, layout.positions + reserve
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     kv = 0
-    for window in cached_windows(text):
+    for place, window in enumerate(cached_windows(text)):
+        kv_heads, head_dim = family.cached_heads(config, place)
         if window is not None:  # it keeps what the next token sees
             kv += 2 * kv_heads * head_dim * min(total, window - 1) * dtype.itemsize
         elif kv_bits == 16:

@@ -37,6 +37,7 @@ SOME = (
     "qwen3_5",
     "glm4v",
     "exaone4_5",
+    "gemma4",
 )
 
 
@@ -205,8 +206,9 @@ def test_no_frames_are_refused(family):
         pytest.skip("the stock model keeps one frame of those that are all padding")
     else:
         inputs[name] = inputs[name][:0]
-    if family.pixels == "grid":
-        inputs["video_grid_thw"] = inputs["video_grid_thw"][:0]
+    for name in ("video_grid_thw", "video_position_ids", "num_frames_per_video"):
+        if name in inputs:
+            inputs[name] = inputs[name][:0]
     with intp_video.extend(model, ORDINARY), pytest.raises(ValueError, match="got no frames"):
         logits(model, inputs)
 
@@ -440,6 +442,7 @@ def test_features_that_were_kept(family):
     module = mine.multimodal_module(model)
     inputs = family.make_inputs(ORDINARY)
     names = (mine.pixels, "video_grid_thw", "video_merge_sizes")
+    names += ("video_position_ids", "num_frames_per_video")
     given = {name: inputs[name] for name in names if name in inputs}
     if "mm_encoder_outputs" not in inspect.signature(module.forward).parameters:
         pytest.skip("this transformers encodes a video in the pass alone")

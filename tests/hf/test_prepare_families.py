@@ -78,6 +78,8 @@ def make_values(family):
     """Preprocessor values for the size of frames, or of patches, that the tiny model takes."""
     if family.pixels == "grid":
         sizes = {"patch_size": family.side, "size": {"shortest_edge": 64, "longest_edge": 12800}}
+    elif family.pixels == "patches":
+        sizes = {"patch_size": 2, "pooling_kernel_size": 2, "max_soft_tokens": 6}
     elif family.pixels == "padded images":
         edges = ("size", 2 * family.side), ("max_image_size", family.side)
         sizes = {name: {"longest_edge": edge} for name, edge in edges}
@@ -155,7 +157,7 @@ def test_whole_directories(family, loaded, tmp_path):
 
 def test_what_depends_on_the_size_of_frames_is_refused(family, loaded):
     _, preparer = loaded
-    if family.pixels != "grid":
+    if family.pixels not in ("grid", "patches"):
         assert preparer.tokens_per_frame == family.tokens
         assert preparer.prompt_ids(QUESTION, 16).shape[1] > 16 * family.tokens
         return

@@ -19,6 +19,7 @@ from intp_video.models import FAMILIES as SUPPORTED
 TOLERANCE = 1e-4  # of the spread of keys and values
 CHUNKS = ((0, 8), (8, 24), (24, 32))
 REFUSED = {
+    "gemma4": "DynamicSlidingWindowLayer, from which no question can be taken back",
     "exaone4_5": "DynamicSlidingWindowLayer, from which no question can be taken back",
     "llava_onevision": "ends every video with a token of its own",
     "smolvlm": "tells the length of a video before its frames",

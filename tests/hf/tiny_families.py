@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 import transformers
 from intp_video import compat
+from intp_video.decoder_layers import cached_windows
 
 VIDEO, IMAGE, START, END, VOCAB = 99, 98, 97, 96, 120
 WHOLE_START, WHOLE_END = 95, 94  # around all frames of a video
@@ -51,7 +53,7 @@ class TinyFamily:
     Attributes:
         name: its model type.
         config: makes the arguments of its config.
-        pixels: how it takes a video: "frames", "images", "padded images" or "grid".
+        pixels: how it takes a video: "frames", "images", "padded images", "grid" or "patches".
         tokens: of a unit of time.
         frames_per_unit: of the encoder.
         side: of a frame in pixels, or of a patch for a grid.
@@ -107,6 +109,9 @@ class TinyFamily:
                     parameter.fill_(-2)  # recurrent states that last for several tokens
                 elif "bias" in name or "newline" in name:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+            for module in model.modules():  # Gemma 4 learns the scale of its scores
+                if getattr(module, "scaling", None) == 1.0 and hasattr(module, "q_norm"):
+                    module.q_norm.weight.fill_(0.5 * module.head_dim**-0.5)
         model.generation_config.eos_token_id = None
         model.generation_config.pad_token_id = 0
         return model
@@ -157,10 +162,30 @@ class TinyFamily:
                 ),
                 "video_grid_thw": torch.tensor([[units, SIDE, SIDE]] * rows),
             }
+        if self.pixels == "patches":
+            return self._make_patches(frames, rows, generator)
         pixels = torch.randn(rows, frames, 3, self.side, self.side, generator=generator)
         if self.pixels == "frames":
             return {"pixel_values_videos": pixels}
         return {"pixel_values": pixels.flatten(0, 1) if self.pixels == "images" else pixels}
+
+    def _make_patches(
+        self, frames: int, rows: int, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """4 x 4 patches of each frame, which become 2 x 2 tokens, and 8 of padding."""
+        at = torch.arange(16)
+        places = torch.full((rows * frames, 24, 2), -1)
+        places[:, :16] = torch.stack((at % 4, at // 4), dim=-1)
+        patches = torch.rand(rows * frames, 24, 12, generator=generator)
+        patches[:, 16:] = 0
+        made = {"pixel_values_videos": patches, "video_position_ids": places}
+        if compat.gemma4_counts_frames():
+            return {**made, "num_frames_per_video": torch.tensor([frames] * rows)}
+        return {name: x.unflatten(0, (rows, frames)) for name, x in made.items()}
+
+
+def _time(unit: int) -> list[int]:
+    return [40, 41, 42, 43]
 
 
 def _number(unit: int) -> list[int]:
@@ -325,6 +350,62 @@ def _exaone4_5() -> dict[str, Any]:
         "image_token_id": IMAGE,
         "video_token_id": VIDEO,
     }
+
+
+def gemma4(**text: Any) -> dict[str, Any]:
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 8,
+        "patch_size": 2,
+        "pooling_kernel_size": 2,
+        "position_embedding_size": 64,
+    }
+    # as by default: the sixth layer sees everything, with wider heads of which a quarter turns
+    rope = {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 10000.0}
+    text = {
+        **TEXT,
+        "num_hidden_layers": 6,
+        "head_dim": 16,
+        "global_head_dim": 32,
+        "sliding_window": SLIDING,
+        "hidden_size_per_layer_input": 32,  # of 8, a norm may divide by next to nothing
+        "vocab_size_per_layer_input": 300,  # of the tokenizer of bytes, too
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": rope,
+        },
+        **text,
+    }
+    return {
+        "vision_config": vision,
+        "text_config": text,
+        "audio_config": None,
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+        "audio_token_id": 91,
+        "boi_token_id": START,
+        "eoi_token_id": END,
+    }
+
+
+def _gemma4_takes_videos() -> bool:
+    """The cache of 5.10 does not know its layers; 5.20 asks for a number and loses it."""
+    from transformers.models.gemma4.modeling_gemma4 import Gemma4Model
+
+    handed_on = "num_frames_per_video=" in inspect.getsource(Gemma4Model.forward)
+    known = handed_on or not compat.gemma4_counts_frames()
+    config = transformers.Gemma4Config(**gemma4())
+    return known and any(cached_windows(config.text_config))
+
+
+def _gemma4_shared() -> dict[str, Any]:
+    """As small ones: the last layers read the keys of earlier ones."""
+    types = ["sliding_attention", "full_attention"] * 3
+    return gemma4(layer_types=types, num_kv_shared_layers=2)
 
 
 def _qwen3_vl(**text: Any) -> dict[str, Any]:
@@ -541,6 +622,20 @@ FAMILIES = [
         frames_per_unit=2,
         side=4,
         enclosed=True,
+    ),
+    *(
+        TinyFamily(
+            "gemma4",
+            ("Gemma4Config", "Gemma4ForConditionalGeneration"),
+            config,
+            "patches",
+            tokens=4,
+            side=8,
+            between=_time,
+            types=True,
+            needs=_gemma4_takes_videos,
+        )
+        for config in (gemma4, _gemma4_shared)
     ),
     TinyFamily(
         "qwen3_vl",

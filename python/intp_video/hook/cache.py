@@ -169,6 +169,15 @@ class PackedStates:
     def __init__(self, cache: intp_ext.KVCache) -> None:
         self.cache = cache
 
+    def to(self, device: torch.device, **options: Any) -> PackedStates:
+        """Layers that read the keys of another one ask for them on their own device."""
+        if self.cache.device != device:
+            raise ModelError(
+                f"packed keys (kv_bits={self.cache.bits}) on {self.cache.device} were asked for on "
+                f"{device}: put all layers on one device, or extend without kv_bits"
+            )
+        return self
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)

@@ -21,7 +21,7 @@ from ..options import Options
 from .cache import adopt, holds_packed, is_static, names_of_layers, sequence_of
 from .encoder import GroupedEncoder
 from .padding import check_mask, see_padding
-from .passes import CURRENT, DecoderState, ForwardPass, broken
+from .passes import CURRENT, DecoderState, ForwardPass, broken, reads_others
 from .rotary import ExtendedRotaryEmbedding
 from .sequence import Sequence
 from .stretch import Stretch
@@ -66,7 +66,7 @@ class ProvenForward:
         self._places = [
             place
             for place, layer in enumerate(self._text.layers)
-            if id(getattr(layer, "self_attn", None)) in own
+            if id(getattr(layer, "self_attn", None)) in own and not reads_others(layer.self_attn)
         ]
         windows = enumerate(cached_windows(self._text.config))
         self._sliding = frozenset(place for place, window in windows if window is not None)

@@ -27,7 +27,14 @@ from .encoder import GroupedEncoder
 from .forward import ProvenForward
 from .passes import DecoderState
 from .positions import text_after_the_video
-from .rotary import ExtendedRotaryEmbedding, check_rotary, guard_rotation, trained_rope
+from .rotary import (
+    ExtendedRotaryEmbedding,
+    check_rotary,
+    frequencies_of,
+    guard_rotation,
+    rope_type_of,
+    trained_rope,
+)
 from .stretch import Stretch
 
 log = logging.getLogger("intp_video")
@@ -58,7 +65,8 @@ class Handle:
         check_options(family, config, options)
         self._per_group = options.frames_per_group or family.frames_per_group(config)
         self._frames = round_up_to_groups(options.frames, frames_per_step(family, config, options))
-        self._fused = options.fused and not family.rotates_pairs(config)
+        ours = not family.rotates_pairs(config) and not family.rope_by_layer
+        self._fused = options.fused and ours
 
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
@@ -76,7 +84,7 @@ class Handle:
         self._stretch = Stretch(
             options,
             trained_rope(self._text, family),
-            getattr(self._own_rotary, "rope_type", "default"),
+            rope_type_of(self._own_rotary),
             self._text.config,
             layout.visual_tokens,
             family.rope_distance(config, layout.positions + text_reserve(in_training, trained)),
@@ -92,6 +100,7 @@ class Handle:
             needs_visual=needs_visual,
             needs_sequence=needs_visual or options.rope == "dynamic_ntk",
             layers=layers,
+            angles=len(set(self._text.config.layer_types)) if family.rope_by_layer else 1,
         )
         self._encoder = GroupedEncoder(
             family, config, options, self._frames, self._per_group, self._decoder, on_encode
@@ -99,7 +108,7 @@ class Handle:
         rotary = ExtendedRotaryEmbedding(
             self._own_rotary, self._stretch.rope(), self._fused, self._decoder
         )
-        self._rotary = rotary.to(self._own_rotary.inv_freq.device)
+        self._rotary = rotary.to(frequencies_of(self._own_rotary).device)
         self._forward = ProvenForward(
             model,
             family,
@@ -259,6 +268,10 @@ class Handle:
             if getattr(module, "config", None) is text.config and module is not text:
                 _set_attribute(undo, module, "config", config)
         _set_attribute(undo, text, "config", config)
+        if self.family.makes_masks:
+            whole = copy.copy(outer.config)
+            whole.text_config = config
+            _set_attribute(undo, outer, "config", whole)
         text.set_attn_implementation(attention.NAME)
         for attention_layer in self._decoder.layers:
             _set_attribute(undo, attention_layer, "intp", self._decoder)
@@ -323,6 +336,11 @@ def check_options(family: VideoFamily, config: Any, options: Options) -> None:
         raise ValueError(
             f"extend: kv_rotate: expected 'on_write' for {name}, whose keys turn in pairs of "
             "neighboring channels, got 'on_read'"
+        )
+    if options.kv_bits != 16 and family.sees_both_ways(config):
+        raise ValueError(
+            f"extend: kv_bits: expected 16 for {name} whose visual tokens see each other both ways "
+            f"(use_bidirectional_attention), got {options.kv_bits}"
         )
     _check_sliding(name, cached_windows(config.text_config), options)
     per_unit, per_group = family.frames_per_unit(config), options.frames_per_group

@@ -41,6 +41,7 @@ class DecoderState:
         needs_visual: a pass must know which of its tokens show a video.
         needs_sequence: the whole model must be called, not the decoder alone.
         layers: the attention modules, in the order in which a pass calls them.
+        angles: how often a pass asks for angles: once, or once for each type of layers.
         encoded: videos that the grouped encoder has encoded so far.
     """
 
@@ -49,6 +50,7 @@ class DecoderState:
     needs_visual: bool
     needs_sequence: bool
     layers: list[Any]
+    angles: int = 1
     encoded: int = 0
     said: set[str] = field(default_factory=set)
 
@@ -263,7 +265,7 @@ class ForwardPass:
         """A layer attends: to the keys that our cache returned, under a mask of this pass."""
         if self.over:
             return
-        if self.own_layers:
+        if self.own_layers and not reads_others(module):
             if key is not self._handed:
                 raise broken(
                     f"{self._name(module)} attends to keys that its cache layer did not return"
@@ -276,7 +278,7 @@ class ForwardPass:
             self._turned = None, None
         elif self.withheld:
             self._unrotated.append(module)
-        if query.size(2) != self.rows:
+        if query.size(2) != self.rows and not reads_others(module):
             raise broken(
                 f"{self._name(module)} asks for {query.size(2)} rows in a pass of {self.rows}"
             )
@@ -289,10 +291,12 @@ class ForwardPass:
         self._attended.append(module)
 
     def _is_ours(self, mask: torch.Tensor) -> bool:
-        """A mask of this pass, or one moved to the device of a later layer."""
+        """A mask of this pass, or one moved to the device of a later layer, or its last rows."""
         for made in self.masks:
             moved = mask.device != made.device
-            if mask is made or (moved and (mask.shape, mask.dtype) == (made.shape, made.dtype)):
+            same = (mask.shape, mask.dtype) == (made.shape, made.dtype)
+            cut = mask.untyped_storage().data_ptr() == made.untyped_storage().data_ptr()
+            if mask is made or cut or (moved and same):
                 self._mask = mask
                 return True
         return False
@@ -322,10 +326,10 @@ class ForwardPass:
         if self._attended != self.decoder.layers:
             self._say_other_implementation()
             raise broken(self._who_did_not_attend())
-        if not frequencies_are_ours or self._rotary_calls != 1:
+        if not frequencies_are_ours or self._rotary_calls != self.decoder.angles:
             raise broken(
                 f"the decoder asked the extended rotary embedding {self._rotary_calls} times for "
-                "its angles, not once"
+                f"its angles, not {self.decoder.angles or 'once'}"
                 if frequencies_are_ours
                 else "the decoder's rotary_emb is not the extended one"
             )
@@ -397,6 +401,11 @@ def _kind(module: Any) -> tuple:
             if isinstance(value, plain) and name != "layer_idx"
         )
     )
+
+
+def reads_others(module: Any) -> bool:
+    """Whether it reads the keys of an earlier layer, and then perhaps for the last rows alone."""
+    return getattr(module, "is_kv_shared_layer", False)
 
 
 def _told(mask: torch.Tensor | None) -> str:

@@ -73,7 +73,7 @@ class ExtendedRotaryEmbedding(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, x: torch.Tensor, position_ids: torch.Tensor
+        self, x: torch.Tensor, position_ids: torch.Tensor, *layer_type: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
         now = CURRENT.now
         if now is None or now.decoder is not self.decoder:
@@ -83,7 +83,7 @@ class ExtendedRotaryEmbedding(nn.Module):
                     'is; call the whole model, or extend it without window, span="visual", '
                     'rope="dynamic_ntk" and rearrange="attention"'
                 )
-            return self._ask_own(x, position_ids, self.rope)
+            return self.twin(self.rope)(x, position_ids, *layer_type)
         now.saw_rotary()
         sequence = now.sequence
         positions = now.see_positions(position_ids)
@@ -96,12 +96,9 @@ class ExtendedRotaryEmbedding(nn.Module):
             assert now.inverse is not None
             rows = now.inverse.long()
             positions = positions.expand(rows.shape[0], -1).gather(1, rows)
-        return self._ask_own(x, positions, sequence.rope)
-
-    def _ask_own(
-        self, x: torch.Tensor, positions: torch.Tensor, rope: intp_ext.Rope
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.twin(rope)(x, positions)
+        if layer_type not in ((), ("full_attention",)):
+            positions = position_ids  # layers that slide stay as trained
+        return self.twin(sequence.rope)(x, positions, *layer_type)
 
     def twin(self, rope: intp_ext.Rope) -> nn.Module:
         """The model's own module with other frequencies; made before a graph is compiled."""
@@ -115,12 +112,29 @@ class ExtendedRotaryEmbedding(nn.Module):
 
 def with_frequencies(rotary: nn.Module, rope: intp_ext.Rope) -> nn.Module:
     """A copy of a decoder's rotary embedding that has the frequencies of ``rope``; the sections of
-    M-RoPE, pairs and partial rotations stay its own business."""
-    twin = copy.copy(rotary)
+    M-RoPE, pairs, partial rotations and layers that slide stay its own business."""
+    twin, kind = copy.copy(rotary), _kind(rotary)
     vars(twin).pop("forward", None)  # of accelerate, which would call the module it was made for
-    twin._buffers = {**rotary._buffers, "inv_freq": rope.inv_freq}
-    twin.attention_scaling = rope.attention_scaling  # type: ignore[assignment]
+    twin._buffers = {**rotary._buffers, f"{kind}inv_freq": rope.inv_freq}
+    setattr(twin, f"{kind}attention_scaling", rope.attention_scaling)
     return twin
+
+
+def frequencies_of(rotary: Any) -> torch.Tensor:
+    """Those that may be stretched, float32 ``[D_rot/2]``."""
+    return getattr(rotary, f"{_kind(rotary)}inv_freq")
+
+
+def rope_type_of(rotary: Any) -> str:
+    """The rule by which they were made."""
+    kind = getattr(rotary, "rope_type", "default")
+    return kind["full_attention"] if isinstance(kind, dict) else kind
+
+
+def _kind(rotary: Any) -> str:
+    """What stands before the names of a set of frequencies, where each type of layer has its own:
+    that of the layers that see everything."""
+    return "full_attention_" if hasattr(rotary, "full_attention_inv_freq") else ""
 
 
 ROTATIONS = ("apply_rotary_pos_emb", "apply_multimodal_rotary_pos_emb")
@@ -187,8 +201,9 @@ def rotation_function(text_model: PreTrainedModel) -> Callable[..., Any]:
 
 def trained_rope(text_model: PreTrainedModel, family: VideoFamily) -> intp_ext.Rope:
     """The frequencies of a decoder as it was trained, and the sections of its M-RoPE."""
-    own = text_model.rotary_emb
-    inv_freq, scaling = own.inv_freq.detach().float(), float(own.attention_scaling)
+    own: Any = text_model.rotary_emb
+    inv_freq = frequencies_of(own).detach().float()
+    scaling = float(getattr(own, f"{_kind(own)}attention_scaling"))
     if family.mrope is None:
         return intp_ext.Rope(inv_freq, scaling)
     sections = compat.mrope_section(text_model)
@@ -212,19 +227,20 @@ def check_rotary(text_model: PreTrainedModel, family: VideoFamily, fused: bool) 
         for name, _ in text_model.named_buffers()
         if name.endswith("inv_freq")
         and name not in ("rotary_emb.inv_freq", "rotary_emb.original_inv_freq")
+        and not (family.rope_by_layer and name.startswith("rotary_emb."))
         and _is_asked(text_model, name)
     ]
-    if others or not hasattr(own, "inv_freq"):
+    if others or (not hasattr(own, "inv_freq") and not family.rope_by_layer):
         raise ModelError(
             f"{type(text_model).__name__} has frequencies of several kinds "
             f"({', '.join(others) or type(own).__name__}); one rotary_emb.inv_freq can be extended"
         )
-    if own.inv_freq.is_meta:
+    if frequencies_of(own).is_meta:
         return
-    if getattr(own, "rope_type", "default") in ("dynamic", "longrope"):
+    if (rope_type := rope_type_of(own)) in ("dynamic", "longrope"):
         raise ModelError(
             f"the frequencies of the model change with the length of the sequence (rope_type "
-            f"{own.rope_type!r}): such a model cannot be extended"
+            f"{rope_type!r}): such a model cannot be extended"
         )
     if not fused:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ class Stretch:
             unchanged = self._kind == "none" or self.factor == 1
         if unchanged:
             return own  # the model's own, to the bit
-        if self._rope_type != "default":
+        if self._rope_type not in ("default", "proportional"):
             raise ModelError(
                 f"the model stretches its RoPE already (rope_type {self._rope_type!r}); use "
                 'rope="none"'
@@ -79,14 +80,17 @@ class Stretch:
         if self._visual_only:
             return own  # the positions are stretched instead
         theta = compat.rope_theta(self._config)
+        turns = own.inv_freq != 0  # "proportional" has some that do not
         plain = intp_ext.rope_frequencies("none", own.rotary_dim, base=theta)
         known = own.inv_freq.device.type != "meta"  # an empty model has none to compare
-        if known and not torch.allclose(plain.inv_freq, own.inv_freq.cpu(), rtol=1e-4):
+        if known and not torch.allclose(
+            plain.inv_freq * turns.cpu(), own.inv_freq.cpu(), rtol=1e-4
+        ):
             raise ModelError(
                 f"the frequencies of the model are not those of rope_theta {theta:g}; use "
                 'rope="none"'
             )
-        return intp_ext.rope_frequencies(
+        stretched = intp_ext.rope_frequencies(
             self._kind,
             own.rotary_dim,
             base=theta,
@@ -97,6 +101,7 @@ class Stretch:
             interleaved_sections=own.interleaved_sections,
             device=own.inv_freq.device,
         )
+        return dataclasses.replace(stretched, inv_freq=stretched.inv_freq * turns)
 
     def of_sequence(
         self, mask: torch.Tensor | None, rows: int, has_video: bool

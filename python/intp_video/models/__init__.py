@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from ..errors import ModelError
 from .exaone4_5 import Exaone4_5
 from .family import Layout, VideoFamily
+from .gemma4 import Gemma4
 from .glm4v import Glm4v, Glm4vMoe, Glm46v
 from .internvl import InternVL
 from .llava_next_video import LlavaNextVideo
@@ -38,6 +39,7 @@ FAMILIES: dict[str, VideoFamily] = {
         Qwen2VL(),
         Qwen2_5VL(),
         Exaone4_5(),
+        Gemma4(),
         Qwen3VL(),
         Qwen3VLMoe(),
         Qwen3_5(),

@@ -54,6 +54,8 @@ class VideoFamily(ABC):
         frames_are_of_one_video: a call tells which video a frame is of.
         text_between_frames: each unit stands in a run of placeholders of its own.
         text_overtakes_frames: stock lets the text after a long video stand before its last frames.
+        rope_by_layer: layers that slide have frequencies of their own, which are not stretched.
+        makes_masks: ``forward`` makes the masks of the decoder before it calls it.
         mrope: positions have three axes; "contiguous" or "interleaved" sections. None: one axis.
     """
 
@@ -66,6 +68,8 @@ class VideoFamily(ABC):
     frames_are_of_one_video = True
     text_between_frames = False
     text_overtakes_frames = False
+    rope_by_layer = False
+    makes_masks = False
     mrope: str | None = None
 
     # ---- where its parts are ----
@@ -108,6 +112,18 @@ class VideoFamily(ABC):
         """Whether neighboring channels of a head turn together. The fused kernels turn halves
         (rotate_half); pairs are left to the model's own module, with our frequencies."""
         return False
+
+    def sees_both_ways(self, config: Any) -> bool:
+        """Whether the tokens of a frame see those after them, too, in the decoder."""
+        return False
+
+    def cached_heads(self, config: Any, place: int) -> tuple[int, int]:
+        """Key heads, and the channels of each, of a layer of the decoder."""
+        text = config.text_config
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        return heads, getattr(
+            text, "head_dim", None
+        ) or text.hidden_size // text.num_attention_heads
 
     # ---- time ----
 

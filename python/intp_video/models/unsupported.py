@@ -7,17 +7,12 @@ _RECURRENT = (
     "most of its layers are recurrent or convolutional: a window over frames has no meaning"
 )
 _ONE_PAGE = "it reads pages, not videos"
-_SLIDES = (
-    "five of six layers see the last few hundred tokens alone: neither a window over frames nor a "
-    'packed cache reaches them; attn_implementation="intp" runs it as it is'
-)
 _TALKS = "it hears and talks, too; its thinker sees: extend model.thinker"
 
 WHY_NOT: dict[str, str] = {
     "dots3_note": _SPARSE,
     "ernie4_5_vl_moe": "its timestamps are drawn into the pixels, which takes a font",
-    "gemma4": _SLIDES,
-    "gemma4_unified": _SLIDES,
+    "gemma4_unified": "it has no encoder: patches of frames go into the decoder as they are",
     "glm5_next": _SPARSE,
     "glm_ocr": _ONE_PAGE,
     "hy_v4_vl": _SPARSE,
