@@ -100,5 +100,5 @@ def _is_causal(module: Any, query: torch.Tensor, key: torch.Tensor, is_causal: b
 
 def as_autocast(x: torch.Tensor) -> torch.Tensor:
     """As torch's own attention takes it where autocast is on."""
-    device = x.device.type
+    device = "cpu" if x.is_cpu else x.device.type  # which makes a string
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x

@@ -20,7 +20,7 @@ from .. import backend
 from ..backend import NAME
 from ..backend.arguments import check_arguments
 from ..backend.attention import as_autocast
-from ..backend.carrier import bounds_of, is_carrier, limits_of
+from ..backend.carrier import is_carrier
 from ..backend.mask import MaskRequest
 from ..backend.rules import CAUSAL, rule_of
 from ..errors import ModelError, broken
@@ -104,8 +104,7 @@ def _attend_packed(
     query = as_autocast(query)
     if now.order is not None:
         query = gather_tokens(query, now.order)
-    bounds = bounds_of(carrier, query.shape[2], limits_of(now.window()))
-    return attend_cached(query, cache, bounds, scaling)
+    return attend_cached(query, cache, now.bounds(carrier, query.shape[2]), scaling)
 
 
 def _attend(
@@ -118,15 +117,7 @@ def _attend(
     sliding_window: int | None,
 ) -> torch.Tensor:
     if is_carrier(mask):
-        window = now.window() if sliding_window is None else intp_ext.Window(sliding_window)
-        limits = limits_of(window)
-        made = getattr(mask, "intp_limits", limits)[0]  # not of one that was moved
-        if made != limits[0]:
-            raise broken(
-                f"a layer with sliding_window={sliding_window} was given a mask of "
-                f"{'no window' if made is None else f'a window of {made}'}"
-            )
-        bounds = bounds_of(mask, query.shape[2], limits)
+        bounds = now.bounds(mask, query.shape[2], sliding_window)
         return attend(query, key, value, bounds, scaling)
     if now.window() is not None:
         raise ModelError(

@@ -22,6 +22,7 @@ from intp_ext.operators.rearrange import gather_tokens, inverse_order
 
 from .. import compat
 from ..backend.attention import as_autocast
+from ..backend.carrier import bounds_of, limits_of
 from ..errors import ModelError, broken
 from .sequence import Sequence
 
@@ -136,6 +137,7 @@ class ForwardPass:
         self.merged: int | None = None
         self.visual_tokens: int | None = None
         self._mask: torch.Tensor | None = None  # the one that attention was given last
+        self._bounds: dict[int | None, tuple[Any, int, Any]] = {}  # by sliding window
         self._rotary_calls = 0
         self._turned: tuple[Any, Any] = (None, None)  # q and k of this layer, from the guard
         self._handed: Any = None  # what our cache layer returned for this layer's keys
@@ -151,6 +153,28 @@ class ForwardPass:
         if sink is None:
             sink = max(self.tokens_per_unit, default=0)
         return intp_ext.Window(first_key=self.first_key, sink=sink)
+
+    def bounds(
+        self, carrier: torch.Tensor, queries: int, sliding_window: int | None = None
+    ) -> intp_ext.Bounds:
+        """What the last ``queries`` rows see, made once for the layers of one kind and device.
+
+        Raises:
+            ModelError: the carrier was not made for layers with that sliding window.
+        """
+        made = self._bounds.get(sliding_window)
+        if made is None or made[0] is not carrier or made[1] != queries:
+            window = self.window() if sliding_window is None else intp_ext.Window(sliding_window)
+            limits = limits_of(window)
+            asked = getattr(carrier, "intp_limits", limits)[0]  # not of one that was moved
+            if asked != limits[0]:
+                raise broken(
+                    f"a layer with sliding_window={sliding_window} was given a mask of "
+                    f"{'no window' if asked is None else f'a window of {asked}'}"
+                )
+            made = carrier, queries, bounds_of(carrier, queries, limits)
+            self._bounds[sliding_window] = made
+        return made[2]
 
     def bring_in_order(self, order: torch.Tensor) -> None:
         """The residual stream is in another order than time: ``order [B, S]``, time -> row."""
