@@ -37,9 +37,12 @@ def tensor(
 
 
 def kernel_device(op: str, name: str, x: torch.Tensor) -> None:
-    if x.device.type not in KERNEL_DEVICES:
+    if x.is_cpu:
+        return  # device.type makes a string at every call, which takes longer than all other checks
+    kind = x.device.type
+    if kind not in KERNEL_DEVICES:
         raise ValueError(f"{op}: {name}: expected a CPU or CUDA tensor, got {x.device}")
-    if x.device.type == "cuda" and not _loader.CUDA_LOADED:
+    if kind == "cuda" and not _loader.CUDA_LOADED:
         raise ValueError(
             f"{op}: {name}: is on {x.device}, but the CUDA operators are not loaded: "
             f"{_loader.CUDA_REASON}"
@@ -55,7 +58,7 @@ def same_device(op: str, name: str, x: torch.Tensor, like_name: str, like: torch
 
 def has_unit_stride(x: torch.Tensor) -> bool:
     """Of an empty tensor no stride is ever used, nor does ``.contiguous()`` change it."""
-    return x.shape[-1] <= 1 or x.stride(-1) == 1 or x.numel() == 0
+    return x.stride()[-1] == 1 or x.shape[-1] <= 1 or x.numel() == 0
 
 
 def unit_stride(op: str, name: str, x: torch.Tensor) -> None:
@@ -64,6 +67,21 @@ def unit_stride(op: str, name: str, x: torch.Tensor) -> None:
             f"{op}: {name}: expected unit stride in the last dimension, got strides "
             f"{list(x.stride())}; use .contiguous()"
         )
+
+
+def states(op: str, name: str, x: object, sizes: str = "[B, H, S, D]") -> torch.Size:
+    """Of queries, keys or values where kernels run; returns its shape, which has four ``sizes``."""
+    x = tensor(op, name, x, FLOATS)
+    shape = x.shape
+    if len(shape) != 4:
+        raise ValueError(f"{op}: {name}: expected {sizes}, got {list(shape)}")
+    kernel_device(op, name, x)
+    if not has_unit_stride(x):
+        raise ValueError(
+            f"{op}: {name}: expected unit stride in D, got strides {list(x.stride())}; use "
+            ".contiguous()"
+        )
+    return shape
 
 
 def order(op: str, x: object, batch: int, like_name: str, like: torch.Tensor) -> torch.Tensor:
@@ -77,25 +95,24 @@ def order(op: str, x: object, batch: int, like_name: str, like: torch.Tensor) ->
 
 def rope_states(op: str, q: torch.Tensor | None, k: torch.Tensor | None) -> torch.Tensor:
     """Checks q and k and returns the one that stands for both."""
-    given = [(name, x) for name, x in (("q", q), ("k", k)) if x is not None]
-    if not given:
-        raise TypeError(f"{op}: q, k: expected at least one tensor, got None for both")
-    first_name, first = given[0]
-    for name, x in given:
-        tensor(op, name, x, FLOATS)
-        if x.dim() != 4:
-            raise ValueError(f"{op}: {name}: expected [B, H, S, D], got {list(x.shape)}")
-        kernel_device(op, name, x)
-        unit_stride(op, name, x)
-        same_device(op, name, x, first_name, first)
-        if x.dtype != first.dtype:
-            raise TypeError(f"{op}: {name}: expected {first_name}'s {first.dtype}, got {x.dtype}")
-        if (x.shape[0], *x.shape[2:]) != (first.shape[0], *first.shape[2:]):
-            raise ValueError(
-                f"{op}: {name}: expected {first_name}'s batch, length and head_dim "
-                f"{[first.shape[0], *first.shape[2:]]}, got {[x.shape[0], *x.shape[2:]]}"
-            )
-    return first
+    if q is None:
+        if k is None:
+            raise TypeError(f"{op}: q, k: expected at least one tensor, got None for both")
+        states(op, "k", k)
+        return k
+    batch, _, *rest = states(op, "q", q)
+    if k is None:
+        return q
+    k_batch, _, *k_rest = states(op, "k", k)
+    same_device(op, "k", k, "q", q)
+    if k.dtype != q.dtype:
+        raise TypeError(f"{op}: k: expected q's {q.dtype}, got {k.dtype}")
+    if k_batch != batch or k_rest != rest:
+        raise ValueError(
+            f"{op}: k: expected q's batch, length and head_dim {[batch, *rest]}, got "
+            f"{[k_batch, *k_rest]}"
+        )
+    return q
 
 
 def rope(op: str, x: object, like_name: str, like: torch.Tensor) -> Rope:

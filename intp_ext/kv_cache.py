@@ -534,35 +534,31 @@ class KVCache:
         self, where: str, k: torch.Tensor, v: torch.Tensor, order: torch.Tensor | None
     ) -> int:
         """How many tokens they bring."""
-        for name, x in (("k", k), ("v", v)):
-            _checks.tensor(where, name, x, _checks.FLOATS)
-            if x.dim() != 4:
-                raise ValueError(f"{where}: {name}: expected [B, Hkv, S, D], got {list(x.shape)}")
-            _checks.kernel_device(where, name, x)
-            _checks.unit_stride(where, name, x)
+        shape = _checks.states(where, "k", k, "[B, Hkv, S, D]")
+        v_shape = _checks.states(where, "v", v, "[B, Hkv, S, D]")
         if v.dtype != k.dtype:
             raise TypeError(f"{where}: v: expected k's {k.dtype}, got {v.dtype}")
         _checks.same_device(where, "v", v, "k", k)
-        if v.shape != k.shape:
-            raise ValueError(f"{where}: v: expected k's {list(k.shape)}, got {list(v.shape)}")
-        if self.bits != 16 and k.shape[3] % reference_kv.LANES:
+        if v_shape != shape:
+            raise ValueError(f"{where}: v: expected k's {list(shape)}, got {list(v_shape)}")
+        if self.bits != 16 and shape[3] % reference_kv.LANES:
             raise ValueError(
                 f"{where}: k: expected a head_dim that is a multiple of {reference_kv.LANES} with "
-                f"bits={self.bits}, got {k.shape[3]}; use bits=16"
+                f"bits={self.bits}, got {shape[3]}; use bits=16"
             )
         if self._buffers:
             rows = self._buffers["k_rows"]
             if k.dtype != rows.dtype:
                 raise TypeError(f"{where}: k: expected the cache's {rows.dtype}, got {k.dtype}")
             _checks.same_device(where, "k", k, "the cache", rows)
-            expected = [rows.shape[0], rows.shape[1], k.shape[2], rows.shape[3]]
-            if list(k.shape) != expected:
+            batch, heads, _, dim = rows.shape
+            if shape[0] != batch or shape[1] != heads or shape[3] != dim:
                 raise ValueError(
                     f"{where}: k: expected the cache's batch, heads and head_dim "
-                    f"{[*rows.shape[:2], rows.shape[3]]}, got {list(k.shape)}"
+                    f"{[batch, heads, dim]}, got {list(shape)}"
                 )
         if order is None:
-            return k.shape[2]
+            return shape[2]
         return _checks.order(where, order, k.shape[0], "k", k).shape[-1]
 
     def _next_bounds(

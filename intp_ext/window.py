@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,13 @@ import torch
 from . import _checks
 
 RowIndex = int | torch.Tensor
+Columns = tuple[RowIndex, RowIndex, RowIndex, RowIndex, RowIndex]
 
 # Columns of the int32 [B, 5] tensor that holds what differs between the rows of a batch
 # (csrc/common/visibility.h).
 LO, HI, Q_OFFSET, BLOCK_START, DENSE_FROM = range(5)
 NEVER_DENSE = 2**31 - 1
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Window:
 
 def _check_sizes(where: str, size: object, block: object, sink: object) -> None:
     for name, value, least in (("size", size, 1), ("block", block, 1), ("sink", sink, 0)):
+        if type(value) is int and least <= value < 2**63:
+            continue
         if value is None and name == "size":
             continue
         if isinstance(value, bool) or not isinstance(value, int):
@@ -183,6 +188,52 @@ class Bounds:
         rows = pack_rows(window, lo, hi, q_offset, batch, device)
         return cls(rows, *sizes_of(window), None if window is None else window.first_key)
 
+    @classmethod
+    def of_call(
+        cls,
+        window: Window | None,
+        q: torch.Tensor,
+        keys: int,
+        q_offset: RowIndex,
+        kv_bounds: torch.Tensor | None,
+        where: str,
+    ) -> Bounds:
+        """:meth:`of` queries ``[B, Hq, Sq, D]``, for a call that hands them to nobody: calls of the
+        same sizes share them, where nothing differs between the rows of the batch."""
+        batch, _, queries, _ = q.shape
+        device = q.device
+        _check_window(where, window, batch, queries, device)
+        if kv_bounds is None and device == CPU and (window is None or window.first_key is None):
+            _check_offset(where, q_offset, batch, queries, keys, device)
+            columns = _columns(window, 0, keys, q_offset)
+            if _are_ints(batch, *columns) and _makes_plain_tensors():
+                return _shared(columns, batch, sizes_of(window))
+        return cls.of(
+            window,
+            batch=batch,
+            queries=queries,
+            keys=keys,
+            device=device,
+            q_offset=q_offset,
+            kv_bounds=kv_bounds,
+            where=where,
+        )
+
+
+def _makes_plain_tensors() -> bool:
+    """Whether a tensor that is made now may be kept: nothing compiles, records or wraps it."""
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(columns: Columns, batch: int, sizes: tuple[int | None, int, int]) -> Bounds:
+    with torch.inference_mode(False):  # autograd keeps no tensor of inference mode
+        return Bounds(_pack(columns, batch, CPU), *sizes)
+
 
 def sizes_of(window: Window | Bounds | None) -> tuple[int | None, int, int]:
     """Size, block and sink; those of full causal attention without a window."""
@@ -213,16 +264,27 @@ def pack_rows(
 ) -> torch.Tensor:
     """The rows of :class:`Bounds`, int32 ``[B, 5]``, of ints and of tensors ``[]`` or ``[B]``;
     nothing is checked."""
-    block_start: RowIndex = 0 if window is None else window.block_start
-    dense_from = None if window is None else window.dense_from
-    dense_from = NEVER_DENSE if dense_from is None else dense_from
-    columns = (lo, hi, q_offset, block_start, dense_from)
-    if device.type == "cpu" and all(type(x) is int for x in columns):
-        row = torch.tensor([columns], dtype=torch.int32)
+    return _pack(_columns(window, lo, hi, q_offset), batch, device)
+
+
+def _columns(window: Window | None, lo: RowIndex, hi: RowIndex, q_offset: RowIndex) -> Columns:
+    if window is None:
+        return lo, hi, q_offset, 0, NEVER_DENSE
+    dense_from = NEVER_DENSE if window.dense_from is None else window.dense_from
+    return lo, hi, q_offset, window.block_start, dense_from
+
+
+def _are_ints(*values: RowIndex) -> bool:
+    return {*map(type, values)} == {int}  # under torch.jit.trace, an int from a shape is a tensor
+
+
+def _pack(columns: Columns, batch: int, device: torch.device) -> torch.Tensor:
+    if device == CPU and _are_ints(*columns):
+        row = torch.tensor([columns], dtype=torch.int32, device=device)
         return row if batch == 1 else row.repeat(batch, 1)
 
     def column(value: RowIndex) -> torch.Tensor:
-        if isinstance(value, torch.Tensor):  # under torch.jit.trace, an int from a shape too
+        if isinstance(value, torch.Tensor):
             return value.to(device, torch.int32).expand(batch)
         return torch.full((batch,), value, dtype=torch.int32, device=device)
 

@@ -18,6 +18,7 @@ from .apply_rope import apply_rope
 from .rearrange import gather_tokens, inverse_order
 from .token_order import check_permutation
 
+OPS = torch.ops.intp_ext
 MOST_SCALE = 2.0**127  # times log2(e) it is a float32
 
 
@@ -85,16 +86,7 @@ def attention(
     """
     _check_states(q, k, v)
     if bounds is None:
-        bounds = Bounds.of(
-            window,
-            batch=q.shape[0],
-            queries=q.shape[2],
-            keys=k.shape[2],
-            device=q.device,
-            q_offset=q_offset,
-            kv_bounds=kv_bounds,
-            where="attention",
-        )
+        bounds = Bounds.of_call(window, q, k.shape[2], q_offset, kv_bounds, "attention")
     else:
         offset = None if isinstance(q_offset, int) and q_offset == 0 else q_offset
         others = {"rope": rope, "order": order, "window": window, "q_offset": offset}
@@ -102,7 +94,8 @@ def attention(
     check_scale("attention", scale)
     check_softcap("attention", softcap)
     sinks = float_sinks("attention", sinks, q)
-    _check_rope(q, k, rope, positions, q_offset)
+    if rope is not None or positions is not None:
+        _check_rope(q, k, rope, positions, q_offset)
     if order is not None:
         _check_order(order, q, k, q_offset)
     if out is not None:
@@ -140,8 +133,7 @@ def attend(
 
     It checks only what keeps the kernel inside its memory; ``sinks`` are contiguous float32.
     """
-    ops = torch.ops.intp_ext
-    core = ops.attention_core if needs_autograd(q, k, v, sinks) else ops.attention_core_no_grad
+    core = OPS.attention_core if needs_autograd(q, k, v, sinks) else OPS.attention_core_no_grad
     result: torch.Tensor = core(q, k, v, *core_arguments(bounds, scale, softcap, sinks))
     return result
 
@@ -212,38 +204,26 @@ def _check_rope(
 
 
 def _check_states(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
-    for name, x in (("q", q), ("k", k), ("v", v)):
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"attention: {name}: expected a tensor, got {type(x).__name__}")
-        if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise TypeError(
-                f"attention: {name}: expected float32, bfloat16 or float16, got {x.dtype}"
-            )
-        if x.dim() != 4:
-            raise ValueError(f"attention: {name}: expected [B, H, S, D], got {list(x.shape)}")
-        _checks.kernel_device("attention", name, x)
-        if x.dtype != q.dtype:
-            raise TypeError(f"attention: {name}: expected q's dtype {q.dtype}, got {x.dtype}")
-        if not _checks.has_unit_stride(x):
+    batch, heads, _, dim = _checks.states("attention", "q", q)
+    dtype, device = q.dtype, q.device
+    for name, x in (("k", k), ("v", v)):
+        shape = _checks.states("attention", name, x)
+        if x.dtype != dtype:
+            raise TypeError(f"attention: {name}: expected q's dtype {dtype}, got {x.dtype}")
+        if x.device != device:
+            raise ValueError(f"attention: {name}: expected q's device {device}, got {x.device}")
+        if shape[0] != batch or (shape[3] != dim and name != "v"):
             raise ValueError(
-                f"attention: {name}: expected unit stride in D, got strides {list(x.stride())}"
+                f"attention: {name}: expected batch {batch} and head_dim {dim}, got {list(shape)}"
             )
-        if x.device != q.device:
-            raise ValueError(f"attention: {name}: expected q's device {q.device}, got {x.device}")
-        if x.shape[0] != q.shape[0] or (x.shape[3] != q.shape[3] and name != "v"):
-            raise ValueError(
-                f"attention: {name}: expected batch {q.shape[0]} and head_dim {q.shape[3]}, got "
-                f"{list(x.shape)}"
-            )
-    if k.shape[:3] != v.shape[:3] or v.shape[3] > k.shape[3]:
+    keys, values = k.shape, v.shape
+    if values != keys and (values[:3] != keys[:3] or values[3] > dim):
         raise ValueError(
-            f"attention: v: expected k's shape {list(k.shape)}, or fewer channels, got "
-            f"{list(v.shape)}"
+            f"attention: v: expected k's shape {list(keys)}, or fewer channels, got {list(values)}"
         )
-    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+    if keys[1] == 0 or heads % keys[1]:
         raise ValueError(
-            f"attention: k: expected a number of heads that divides q's {q.shape[1]}, got "
-            f"{k.shape[1]}"
+            f"attention: k: expected a number of heads that divides q's {heads}, got {keys[1]}"
         )
 
 

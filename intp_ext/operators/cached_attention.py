@@ -76,18 +76,9 @@ def cached_attention(
     check_scale(where, scale)
     sinks = _check_scores(where, softcap, sinks, q)
     if bounds is None:
-        batch, _, rows, _ = q.shape
         length = cache.length
-        bounds = Bounds.of(
-            window,
-            batch=batch,
-            queries=rows,
-            keys=length,
-            device=q.device,
-            q_offset=length - rows,
-            kv_bounds=cache._memory.bounds if kv_bounds is None else kv_bounds,
-            where=where,
-        )
+        kv_bounds = cache._memory.bounds if kv_bounds is None else kv_bounds
+        bounds = Bounds.of_call(window, q, length, length - q.shape[2], kv_bounds, where)
     else:
         check_bounds(where, bounds, q, window=window, kv_bounds=kv_bounds)
     scale = q.shape[3] ** -0.5 if scale is None else float(scale)
@@ -184,26 +175,24 @@ def _check_scores(
 
 
 def _check(where: str, q: torch.Tensor, cache: KVCache) -> None:
-    _checks.tensor(where, "q", q, _checks.FLOATS)
-    if q.dim() != 4:
-        raise ValueError(f"{where}: q: expected [B, Hq, Sq, D], got {list(q.shape)}")
-    if cache.shape is None:
+    shape = _checks.states(where, "q", q, "[B, Hq, Sq, D]")
+    cached = cache.shape
+    if cached is None:
         raise ValueError(f"{where}: cache: expected tokens, got an empty cache")
-    batch, heads, length, dim = cache.shape
+    batch, heads, length, dim = cached
     if q.dtype != cache.dtype:
         raise TypeError(f"{where}: q: expected the cache's {cache.dtype}, got {q.dtype}")
     if q.device != cache.device:
         raise ValueError(f"{where}: q: expected on {cache.device}, got {q.device}")
-    if q.shape[0] != batch or q.shape[3] != dim or heads == 0 or q.shape[1] % heads:
+    if shape[0] != batch or shape[3] != dim or heads == 0 or shape[1] % heads:
         raise ValueError(
             f"{where}: q: expected batch {batch}, head_dim {dim} and a multiple of {heads} heads, "
-            f"got {list(q.shape)}"
+            f"got {list(shape)}"
         )
-    if q.shape[2] > length:
+    if shape[2] > length:
         raise ValueError(
-            f"{where}: q: expected at most the {length} tokens of the cache, got {q.shape[2]} rows"
+            f"{where}: q: expected at most the {length} tokens of the cache, got {shape[2]} rows"
         )
-    _checks.unit_stride(where, "q", q)
     _checks.no_grad(where, "q", q)
 
 
