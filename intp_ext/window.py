@@ -225,7 +225,7 @@ def _makes_plain_tensors() -> bool:
     return (
         not torch.compiler.is_compiling()
         and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+        and not torch._C._are_functorch_transforms_active()
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import _checks
-from .._autograd import mark_written
+from .._autograd import mark_written, needs_autograd
 
 
 def rearrange(
@@ -39,9 +39,13 @@ def rearrange(
     _checks.kernel_device(where, "features", features)
     _checks.unit_stride(where, "features", features)
     _checks.order(where, order, features.shape[0], "features", features)
-    if out is None:
+    if out is None and needs_autograd(features):
         return torch.ops.intp_ext.rearrange(features, order)
     shape = (features.shape[0], order.shape[-1], features.shape[2])
+    if out is None:
+        made = features.new_empty(shape)
+        torch.ops.intp_ext.rearrange.out(features, order, out=made)
+        return made
     _checks.out(where, "out", out, shape, features)
     _checks.out_without_grad(where, features, out)
     torch.ops.intp_ext.rearrange.out(features, order, out=out)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from intp_ext import Bounds, KVCache, Window, attention, cached_attention, rope_frequencies
-from intp_ext.window import NEVER_DENSE
+from intp_ext.window import NEVER_DENSE, _shared
 
 CPU = torch.device("cpu")
 PADDING = torch.tensor([[3, 60], [0, 50]], dtype=torch.int32)
@@ -153,3 +155,53 @@ def test_compiled_code_refuses_what_eager_code_refuses():
             k[:, :, :1].clone().requires_grad_(), v[:, :, :1]
         )
     assert cache.length == 60
+
+
+class Anything(TorchDispatchMode):
+    """Sees every operator that is called within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_calls_of_one_size_share_them():
+    """Only the first makes a tensor, in inference mode too, where autograd could not keep it."""
+    q, k, v = (x[:, :, :17].requires_grad_() for x in states(17))
+    _shared.cache_clear()
+    with torch.inference_mode():
+        expected = attention(q, k, v)
+    assert _shared.cache_info().misses == 1
+    result = attention(q, k, v)
+    assert _shared.cache_info()[:2] == (1, 1)  # hits, misses
+    assert torch.equal(result, expected)
+    result.sum().backward()
+    assert k.grad.abs().sum() > 0
+    attention(q, k, v, window=Window(3))
+    attention(q[:, :, :9], k, v, q_offset=8)
+    attention(q[:1], k[:1], v[:1])
+    assert _shared.cache_info().misses == 4
+
+
+def test_nothing_is_shared_that_a_mode_made():
+    q, k, v = states(13)
+    _shared.cache_clear()
+    with FakeTensorMode() as mode:
+        assert attention(*(mode.from_tensor(x) for x in (q, k, v))).shape == q.shape
+    with Anything() as mode:
+        attention(q, k, v)
+    assert "intp_ext::attention_core_no_grad" in mode.names
+    torch.func.grad(lambda x: (x * attention(q, k, v)).sum())(q)
+    assert _shared.cache_info().currsize == 0
+
+
+def test_they_are_made_beside_the_queries():
+    q, k, v = states(11)
+    _shared.cache_clear()
+    with torch.device("meta"):
+        result = attention(q, k, v)
+    assert torch.equal(result, attention(q, k, v))
