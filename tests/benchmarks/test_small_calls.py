@@ -1,0 +1,36 @@
+"""bench_small_calls: its parts are those of the calls, and add up."""
+
+from __future__ import annotations
+
+import json
+
+import bench_small_calls
+import pytest
+import torch
+
+
+def test_the_parts_add_up(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench_small_calls, "CALLS", 2)
+    bench_small_calls.main(["--quick", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    rows = {row["name"]: row for row in found["operators"]}
+    assert set(rows) == {
+        "attention",
+        "apply_rope",
+        "rearrange",
+        "KVCache.append",
+        "cached_attention",
+    }
+    for row in rows.values():
+        assert sum(row["parts_us"].values()) == pytest.approx(row["us"]["median"])
+    assert found["import"]["ms"]["min"] > 0 and "import intp_ext" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("operator", bench_small_calls.operators(), ids=lambda x: x.name)
+def test_what_is_inside_computes_what_the_call_does(operator):
+    if operator.before is not None:
+        operator.before()
+    with torch.no_grad():
+        expected, inside = operator.call(), operator.inside()
+    if inside is not None:
+        torch.testing.assert_close(inside, expected, rtol=0, atol=0)
