@@ -201,6 +201,30 @@ def proof() -> str:
     return f"{cost} on an {found['machine']['cpu']['model']}"
 
 
+SMALL_PARTS = ("checks", "bounds", "dispatch", "allocation", "kernel")
+
+
+def small_calls() -> str:
+    """Microseconds of each call and of its parts, beside SDPA in the same rounds."""
+    found = load(f"{CPU}/small_calls")
+    rows = [
+        (
+            f"`{row['name']}`",
+            f"{row['us']['median']:.1f}",
+            *(str(round(row["parts_us"][part], 1) + 0.0) for part in SMALL_PARTS),  # no -0.0
+            f"{row['times_sdpa']:.1f} x",
+        )
+        for row in found["operators"]
+    ]
+    sdpa = ("SDPA", f"{found['sdpa_us']['median']:.1f}", *["-"] * len(SMALL_PARTS), "1 x")
+    return table(("float32, one thread", "us", *SMALL_PARTS, "of SDPA"), [*rows, sdpa])
+
+
+def importing() -> str:
+    found = load(f"{CPU}/small_calls")["import"]
+    return f"{found['ms']['median']:.0f} ms (goal: {found['goal_ms']:.0f})"
+
+
 BLOCKS = {
     "peaks": peaks,
     "prefill-2-threads": partial(prefill, 2),
@@ -214,4 +238,6 @@ BLOCKS = {
     "question-left-out": left_out,
     "question-by-shape": shapes,
     "proof-of-a-pass": proof,
+    "small-calls": small_calls,
+    "import": importing,
 }

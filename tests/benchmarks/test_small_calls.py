@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import bench_small_calls
 import pytest
 import torch
+
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/amd-epyc-2core/small_calls.json"
+
+
+def test_the_measured_calls_reach_their_goals():
+    found = json.loads(RESULTS.read_text())
+    assert {row["name"] for row in found["operators"] if row["us"]["median"] > 30} == set()
+    assert found["goal_us"] == 30 and found["import"]["ms"]["median"] <= found["import"]["goal_ms"]
 
 
 def test_the_parts_add_up(monkeypatch, tmp_path, capsys):
