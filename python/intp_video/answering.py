@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .generation import StageClock, generate
-from .hook import extend
+from .hook import check_extension, extend
 from .preparation import Preparer
 from .sampling import round_up_to_groups
 from .video import Clip, read_video
@@ -81,7 +81,7 @@ def ask(
     if frames is None:
         frames = len(video) if isinstance(video, Clip) else 64
     if not isinstance(video, Clip):
-        extend(model, frames, **options).restore()
+        check_extension(model, frames, **options)
         clock.begin("decode")
         wanted = round_up_to_groups(frames, preparer.frames_per_group)
         video = read_video(video, wanted, backend=backend)

@@ -17,11 +17,14 @@ from typing import IO, Any
 from ..sampling import MAX_FRAMES
 from .progress import Progress
 
+MAX_SIDE = 100_000  # pixels
+
 __all__ = [
     "Stages",
     "add_talk_arguments",
     "check_writable",
     "frame_count",
+    "pixel_count",
     "print_json",
     "say",
     "say_rounding",
@@ -37,12 +40,21 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
 
 def frame_count(text: str) -> int:
     """An argparse type: a number of frames within reason."""
+    return _count(text, MAX_FRAMES)
+
+
+def pixel_count(text: str) -> int:
+    """An argparse type: a side of a frame within reason."""
+    return _count(text, MAX_SIDE)
+
+
+def _count(text: str, most: int) -> int:
     try:
         count = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
-    if not 1 <= count <= MAX_FRAMES:
-        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_FRAMES:,}, got {text}")
+    if not 1 <= count <= most:
+        raise argparse.ArgumentTypeError(f"expected 1 to {most:,}, got {text}")
     return count
 
 

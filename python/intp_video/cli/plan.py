@@ -2,7 +2,7 @@
 
 import argparse
 
-from .console import add_talk_arguments, frame_count, print_json
+from .console import add_talk_arguments, frame_count, pixel_count, print_json
 from .model_arguments import (
     add_model_arguments,
     add_option_arguments,
@@ -20,6 +20,7 @@ bytes of the KV cache, and an estimate of the peak. Reads config.json alone.
 examples:
   intp-video plan --model DIR --frames 64
   intp-video plan --model DIR --frames 256 --dtype bfloat16 --json
+  intp-video plan --model Qwen/Qwen2.5-VL-3B-Instruct --frames 256 --height 364 --width 644
 """
 
 
@@ -40,6 +41,13 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--frames", type=frame_count, default=64, metavar="M", help="frames to show (default: 64)"
     )
+    for side in ("height", "width"):
+        parser.add_argument(
+            f"--{side}",
+            type=pixel_count,
+            metavar="PIXELS",
+            help="of a frame as the encoder gets it, where tokens follow it (default: 448)",
+        )
     add_option_arguments(parser, "kv_bits")
     add_model_arguments(parser)
     add_talk_arguments(parser)
@@ -50,7 +58,13 @@ def run(args: argparse.Namespace) -> int:
     from ..planning import plan
 
     quiet_transformers()
-    result = plan(args.model, args.frames, dtype=torch_dtype(args.dtype), kv_bits=args.kv_bits)
+    result = plan(
+        args.model,
+        args.frames,
+        dtype=torch_dtype(args.dtype),
+        kv_bits=args.kv_bits,
+        **{side: x for side in ("height", "width") if (x := getattr(args, side)) is not None},
+    )
     if args.json:
         print_json(result.to_dict())
     else:

@@ -10,7 +10,7 @@ attention  the attention and the mask function, before those of ../backend
 """
 
 from ..options import Options
-from .entry import extend, make_options
+from .entry import check_extension, extend, make_options
 from .handle import Handle
 
-__all__ = ["Handle", "Options", "extend", "make_options"]
+__all__ = ["Handle", "Options", "check_extension", "extend", "make_options"]

@@ -10,10 +10,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..errors import ModelError
-from ..models import family_for
+from ..models import VideoFamily, family_for
 from ..models.family import ASSUMED_SIDE
 from ..options import Options
-from .handle import Handle
+from .handle import Handle, check_options
 
 
 def extend(
@@ -48,13 +48,36 @@ def extend(
 
     Source: INTP (Shang et al., arXiv 2409.12963).
     """
+    if not is_size(frame_size):
+        raise ValueError(
+            f"extend: frame_size: expected height and width, at least 1, got {frame_size!r}"
+        )
+    model, family, chosen = check_extension(model, frames, **options)
+    return Handle(model, family, chosen, on_encode, frame_size)
+
+
+def check_extension(
+    model: PreTrainedModel, frames: int | Options, **options: Any
+) -> tuple[PreTrainedModel, VideoFamily, Options]:
+    """What :func:`extend` refuses by the config and the options, before anything is made: for
+    callers with long work before them. Returns the model inside of a PEFT model, its family, and
+    the options."""
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()  # PEFT: its layers are inside this model, so extend this
     if getattr(model, "_intp_handle", None) is not None:
         raise ModelError("the model is extended already; call restore() on its handle first")
     family = family_for(getattr(model, "config", None))
     chosen = make_options(frames, **options)
-    return Handle(model, family, chosen, on_encode, frame_size)
+    check_options(family, model.config, chosen)
+    return model, family, chosen
+
+
+def is_size(value: Any) -> bool:
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and all(isinstance(x, int) and x >= 1 for x in value)
+    )
 
 
 def make_options(frames: int | Options, **options: Any) -> Options:

@@ -62,7 +62,6 @@ class Handle:
     ) -> None:
         config = model.config
         self.model, self.family, self.options = model, family, options
-        check_options(family, config, options)
         self._per_group = options.frames_per_group or family.frames_per_group(config)
         self._frames = round_up_to_groups(options.frames, frames_per_step(family, config, options))
         ours = not family.rotates_pairs(config) and not family.rope_by_layer

@@ -317,10 +317,11 @@ class ForwardPass:
     def _is_ours(self, mask: torch.Tensor) -> bool:
         """A mask of this pass, or one moved to the device of a later layer, or its last rows."""
         for made in self.masks:
-            moved = mask.device != made.device
-            same = (mask.shape, mask.dtype) == (made.shape, made.dtype)
-            cut = mask.untyped_storage().data_ptr() == made.untyped_storage().data_ptr()
-            if mask is made or cut or (moved and same):
+            if mask.device == made.device:
+                ours = mask is made or _share_memory(mask, made)
+            else:
+                ours = (mask.shape, mask.dtype) == (made.shape, made.dtype)
+            if ours:
                 self._mask = mask
                 return True
         return False
@@ -430,6 +431,10 @@ def _kind(module: Any) -> tuple:
 def reads_others(module: Any) -> bool:
     """Whether it reads the keys of an earlier layer, and then perhaps for the last rows alone."""
     return getattr(module, "is_kv_shared_layer", False)
+
+
+def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def _told(mask: torch.Tensor | None) -> str:
