@@ -1,7 +1,7 @@
 """What fewer bits of cached keys and values cost: right answers, and how far probabilities move.
 
 Held-out worlds of the shapes task (intp_video.lab.shapes) through video files, 64 frames with the
-defaults of intp_video.extend, over caches of 16, 8, 4 and 2 bits, keys and values apart, other
+defaults of intp_video.extend, over caches of 16, 8, 4, 3 and 2 bits, keys and values apart, other
 groups, values per channel, unrotated keys. The right answer is read by the model token by token
 ("teacher forcing"): it would have said it where each of its tokens was the likeliest. Beside that
 
@@ -43,7 +43,7 @@ EXACT = Scheme(16, 16)
 LARGEST_KL = 100.0  # nats; e^-100 is no probability of float32
 SCHEMES = (
     EXACT,
-    *(Scheme(bits, bits) for bits in (8, 4, 2)),
+    *(Scheme(bits, bits) for bits in (8, 4, 3, 2)),
     *(Scheme(*bits) for bits in ((4, 16), (16, 4), (2, 16), (16, 2), (4, 2), (2, 4))),
     *(Scheme(bits, bits, values="channel") for bits in (4, 2)),
     Scheme(16, 2, values="channel"),

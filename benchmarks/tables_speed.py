@@ -99,6 +99,7 @@ KV_CACHE = {
     "16 bits": "intp_ext 16",
     "8": "intp_ext 8",
     "4": "intp_ext 4",
+    "3": "intp_ext 3",
     "2": "intp_ext 2",
     "4, unrotated": "intp_ext 4, on read",
     "sdpa": "sdpa",
@@ -111,12 +112,15 @@ KV_CACHE = {
 def kv_cache() -> str:
     """Decode over a packed cache."""
     rows = []
-    for result in load(f"{CPU}/kv_cache")["results"]:
+    results = load(f"{CPU}/kv_cache")["results"]
+    measured = {name for result in results for name in contenders(result)}
+    columns = {label: name for label, name in KV_CACHE.items() if name in measured}
+    for result in results:
         found, case = contenders(result), result["case"]
         cells = [f"{case['heads']} over {case['kv_heads']}, {case['tokens'] // 1024}k"]
         cells += [
             f"{found[name]['ms']['median']:.2f}" if name in found else "-"
-            for name in KV_CACHE.values()
+            for name in columns.values()
         ]
         limit, read = result["limit_ms"], found.get("read")
         cells.append(f"{limit:.2f}" if limit else "-")
@@ -125,7 +129,7 @@ def kv_cache() -> str:
         peer = min(found[name]["ms"]["median"] for name in ("sdpa", "eager"))
         cells += [f"{peer / found[f'intp_ext {bits}']['ms']['median']:.2f}" for bits in (16, 4)]
         rows.append(cells)
-    head = ["query heads over key heads, keys", *KV_CACHE, "arithmetic", "16 bits: share of read"]
+    head = ["query heads over key heads, keys", *columns, "arithmetic", "16 bits: share of read"]
     head += ["4 bits over 16", "16 bits over PyTorch's faster", "4 bits over it"]
     return table(head, rows)
 

@@ -1,4 +1,4 @@
-"""The KV cache: 16 bits, or packed to 8, 4 or 2 and read in place by :func:`cached_attention`."""
+"""The KV cache: 16 bits, or 8, 4, 3 or 2, packed and read in place by :func:`cached_attention`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class KVCache:
     A call that raises leaves the cache as it was.
 
     Args:
-        bits: per code: 2, 4 or 8; 16 stores keys and values as they are.
+        bits: per code: 2, 3, 4 or 8; 16 stores keys and values as they are.
         rope: rotates keys by their positions; None: keys are already rotated, or need no rotation.
         rotate: "on_write": keys are rotated once, when they are appended. "on_read": they are
             cached unrotated and rotated while they are read, so that :meth:`set_rope` changes the
@@ -65,7 +65,7 @@ class KVCache:
     ) -> None:
         where = "KVCache"
         if _checks.integer(where, "bits", bits) not in BITS:
-            raise ValueError(f"{where}: bits: expected 2, 4, 8 or 16, got {bits!r}")
+            raise ValueError(f"{where}: bits: expected one of {BITS}, got {bits!r}")
         if rotate not in ROTATE:
             raise ValueError(f"{where}: rotate: expected one of {ROTATE}, got {rotate!r}")
         for name, value, unit in (

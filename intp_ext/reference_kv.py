@@ -7,11 +7,13 @@ stored. Shapes: B batch, H key heads, S tokens, D head_dim; csrc/common/kv_page.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from .reference import compute_dtype
 
-BITS = (2, 4, 8)
+BITS = (2, 3, 4, 8)
 PAGE = 64  # tokens
 LANES = 16  # of a cell
 
@@ -107,37 +109,66 @@ def dequantize_values(codes: torch.Tensor, ranges: torch.Tensor, group: int) -> 
     )
 
 
-def key_places(bits: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 ``[64, D]``: the byte of its page, and the shift in it, of each key code."""
+class Places(NamedTuple):
+    """Where the codes of a page lie.
+
+    Attributes:
+        stack: int64 ``[64, D]``: of each code.
+        shift: int64 ``[64, D]``: its bits in that stack.
+        row: stacks of a row of cells.
+    """
+
+    stack: torch.Tensor
+    shift: torch.Tensor
+    row: int
+
+
+def cell_slots(bits: int) -> int:
+    """Codes of a stack: those of 3 bits have stacks of 12 bits, others of 8."""
+    return 4 if bits == 3 else 8 // bits
+
+
+def key_places(bits: int, dim: int) -> Places:
+    """Of each key code of a page."""
     token, channel = torch.arange(PAGE)[:, None], torch.arange(dim)
-    slots = 8 // bits
+    slots = cell_slots(bits)
+    columns = PAGE // LANES // slots
     column, row = token // LANES, channel // 2
-    cell = row * (PAGE // LANES // slots) + column // slots
-    byte = cell * 2 * LANES + token % LANES * 2 + channel % 2
-    return byte, (column % slots * bits).expand_as(byte)
+    cell = row * columns + column // slots
+    stack = cell * 2 * LANES + token % LANES * 2 + channel % 2
+    return Places(stack, (column % slots * bits).expand_as(stack), columns * 2 * LANES)
 
 
-def value_places(bits: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 ``[64, D]``: the byte of its page, and the shift in it, of each value code."""
+def value_places(bits: int, dim: int) -> Places:
+    """Of each value code of a page."""
     token, channel = torch.arange(PAGE)[:, None], torch.arange(dim)
-    slots = 8 // bits
+    slots = cell_slots(bits)
     column, row = channel // LANES, token // 2
     cell = row // slots * (dim // LANES) + column
-    byte = cell * 2 * LANES + channel % LANES * 2 + token % 2
-    return byte, (row % slots * bits).expand_as(byte)
+    stack = cell * 2 * LANES + channel % LANES * 2 + token % 2
+    return Places(stack, (row % slots * bits).expand_as(stack), 2 * dim)
 
 
-def pack(codes: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def pack(codes: torch.Tensor, bits: int, places: Places) -> torch.Tensor:
     """uint8 ``[B, H, S, D]`` -> pages uint8 ``[B, H, S/64, bytes]``."""
-    byte, shift = places
+    stack, shift, row = places
     shifted = codes.unflatten(2, (-1, PAGE)).int() << shift.int()  # [B, H, pages, 64, D]
-    pages = shifted.new_zeros(*shifted.shape[:3], int(byte.max()) + 1)
-    return pages.index_add_(3, byte.flatten(), shifted.flatten(3)).to(torch.uint8)
+    stacks = shifted.new_zeros(*shifted.shape[:3], int(stack.max()) + 1)
+    stacks.index_add_(3, stack.flatten(), shifted.flatten(3))
+    if bits != 3:
+        return stacks.to(torch.uint8)
+    lower, upper = stacks & 0xFF, (stacks >> 8).unflatten(3, (-1, 2, row))  # rows 2 i and 2 i + 1
+    upper = upper[..., 0, :] | upper[..., 1, :] << 4
+    return torch.cat((lower, upper.flatten(3)), dim=3).to(torch.uint8)
 
 
-def unpack(
-    pages: torch.Tensor, bits: int, places: tuple[torch.Tensor, torch.Tensor]
-) -> torch.Tensor:
+def unpack(pages: torch.Tensor, bits: int, places: Places) -> torch.Tensor:
     """Pages uint8 ``[B, H, S/64, bytes]`` -> codes uint8 ``[B, H, S, D]``."""
-    byte, shift = (x.to(pages.device) for x in places)
-    return ((pages[..., byte].int() >> shift.int()) & (2**bits - 1)).to(torch.uint8).flatten(2, 3)
+    stack, shift = (x.to(pages.device) for x in places[:2])
+    stacks = pages.int()
+    if bits == 3:
+        lower, upper = stacks.split((2 * stacks.shape[3] // 3, stacks.shape[3] // 3), dim=3)
+        upper = upper.unflatten(3, (-1, 1, places.row))
+        upper = torch.cat((upper & 0xF, upper >> 4), dim=4)  # rows 2 i and 2 i + 1
+        stacks = lower | upper.flatten(3) << 8
+    return (stacks[..., stack] >> shift.int() & (2**bits - 1)).to(torch.uint8).flatten(2, 3)

@@ -190,7 +190,7 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
                     std::optional<Tensor> inv_freq, double attention_scaling,
                     std::optional<std::vector<int64_t>> sections, bool interleaved_sections,
                     INTP_ATTENTION_PARAMETERS) {
-  check(bits != 16, kPackedAttention, ": bits: expected 2, 4 or 8, got 16");
+  check(bits != 16, kPackedAttention, ": bits: expected 2, 3, 4 or 8, got 16");
   const KvCacheArgs cache_args{kPackedAttention, bits, key_group, value_group};
   PackedKeys packed{};
   packed.cache = cache_like(cache_args, k_tail);

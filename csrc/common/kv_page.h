@@ -3,18 +3,28 @@
 // The memory of a KV cache, the packed format of its pages, and every address in it.
 // intp_ext/reference_kv.py has the same in PyTorch.
 //
-// A page is 64 tokens of one key head: 64 * D codes of 2, 4 or 8 bits, in cells of 32 bytes. A cell
-// has 8 / bits slots of 16 lanes of 2 codes; code (lane, half) of a slot lies in byte 2 * lane +
-// half, so a slot becomes one vector of 16 pairs: what a product of pairs wants, at no cost.
+// A page is 64 tokens of one key head: 64 * D codes, in cells of 16 lanes of 2 stacks. A stack has
+// one code of every slot, side by side. Stack (lane, half) is byte 2 * lane + half of a cell, so a
+// slot becomes one vector of 16 pairs by one shift: what a product of pairs wants, at no cost.
 //
 //            lanes                 halves                  slots              cells [rows, columns]
 //   keys     tokens 16 x + lane    channels 2 r, 2 r + 1   x, x + 1, ...      [D / 2, 4 / slots]
 //   values   channels 16 x + lane  tokens 2 r, 2 r + 1     r, r + 1, ...      [32 / slots, D / 16]
 //
+//   bits   slots   bits of a stack
+//   8      1       8
+//   4      2       8
+//   3      4       12: the byte has the lower 8
+//   2      4       8
+//
+// The upper 4 bits of two stacks, in rows 2 i and 2 i + 1 of a column, share a byte; such bytes lie
+// as the lower ones do, [rows / 2, columns] cells, behind all of those.
+//
 // x = zero point + scale * code. Keys have a scale and a zero point for each channel over
 // `key_group` tokens, values for each token over `value_group` channels (KIVI, arXiv 2402.02750).
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/dtype.h"
 #include "common/macros.h"
@@ -24,6 +34,23 @@ namespace intp {
 constexpr int kPageTokens = 64;
 constexpr int kCellLanes = 16;
 constexpr int kCellBytes = 2 * kCellLanes;
+
+// --- widths ---
+
+INTP_HD constexpr bool is_code_width(int64_t bits) {
+  return bits == 2 || bits == 3 || bits == 4 || bits == 8;
+}
+
+// f(std::integral_constant) for one of them.
+template <class F>
+static inline void with_bits(int bits, F f) {
+  if (bits == 2) return f(std::integral_constant<int, 2>());
+  if (bits == 3) return f(std::integral_constant<int, 3>());
+  if (bits == 4) return f(std::integral_constant<int, 4>());
+  f(std::integral_constant<int, 8>());
+}
+
+// --- the cache ---
 
 // The memory of one cache: tokens 0 ... packed - 1 in pages, the rest as rows. All contiguous. What
 // a GPU divides by is int32.
@@ -91,17 +118,38 @@ INTP_HD int64_t kv_row_offset(const KvCache& cache, int64_t head, int64_t row) {
 
 // --- where a code lies within its page ---
 
-INTP_HD constexpr int cell_slots(int bits) { return 8 / bits; }
+INTP_HD constexpr int cell_slots(int bits) { return bits == 3 ? 4 : 8 / bits; }
+
+// Rows of cells whose stacks share bytes.
+INTP_HD constexpr int shared_rows(int bits) { return bits == 3 ? 2 : 1; }
 
 // Cells of a row of keys.
 INTP_HD constexpr int key_columns(int bits) { return kPageTokens / kCellLanes / cell_slots(bits); }
 
-INTP_HD constexpr int key_cell(int bits, int row, int column) {
-  return (row * key_columns(bits) + column) * kCellBytes;
+// The bytes of a page before those of upper bits.
+INTP_HD constexpr int lower_bytes(int bits, int head_dim) {
+  return kPageTokens * head_dim / cell_slots(bits);
 }
 
-INTP_HD constexpr int value_cell(int head_dim, int row, int column) {
-  return (row * (head_dim / kCellLanes) + column) * kCellBytes;
+// Where the bytes of a cell begin, and of 3 bits those of the upper bits and their shift in them.
+struct CellPlace {
+  int byte;
+  int upper, upper_shift;
+};
+
+INTP_HD constexpr CellPlace cell_place(int bits, int head_dim, int columns, int row, int column) {
+  const int shared = shared_rows(bits);
+  return {(row * columns + column) * kCellBytes,
+          lower_bytes(bits, head_dim) + (row / shared * columns + column) * kCellBytes,
+          row % shared * 4};
+}
+
+INTP_HD constexpr CellPlace key_cell(int bits, int head_dim, int row, int column) {
+  return cell_place(bits, head_dim, key_columns(bits), row, column);
+}
+
+INTP_HD constexpr CellPlace value_cell(int bits, int head_dim, int row, int column) {
+  return cell_place(bits, head_dim, head_dim / kCellLanes, row, column);
 }
 
 // The token of a lane of a slot of a cell of keys.
@@ -110,21 +158,31 @@ INTP_HD constexpr int key_token(int bits, int column, int slot, int lane) {
 }
 
 struct CodePlace {
-  int byte;
+  CellPlace stack;
   int shift;
 };
 
-INTP_HD CodePlace key_code(int bits, int token, int channel) {
+INTP_HD CodePlace code_place(int bits, const CellPlace& cell, int lane, int half, int slot) {
+  const int at = 2 * lane + half;
+  return {{cell.byte + at, cell.upper + at, cell.upper_shift}, slot * bits};
+}
+
+INTP_HD CodePlace key_code(int bits, int head_dim, int token, int channel) {
   const int slots = cell_slots(bits), run = token / kCellLanes;
-  return {key_cell(bits, channel / 2, run / slots) + token % kCellLanes * 2 + channel % 2,
-          run % slots * bits};
+  return code_place(bits, key_cell(bits, head_dim, channel / 2, run / slots), token % kCellLanes,
+                    channel % 2, run % slots);
 }
 
 INTP_HD CodePlace value_code(int bits, int head_dim, int token, int channel) {
   const int slots = cell_slots(bits), pair = token / 2;
-  return {value_cell(head_dim, pair / slots, channel / kCellLanes) + channel % kCellLanes * 2 +
-              token % 2,
-          pair % slots * bits};
+  return code_place(bits, value_cell(bits, head_dim, pair / slots, channel / kCellLanes),
+                    channel % kCellLanes, token % 2, pair % slots);
+}
+
+INTP_HD int read_code(int bits, const uint8_t* page, const CodePlace& at) {
+  int stack = page[at.stack.byte];
+  if (bits == 3) stack |= page[at.stack.upper] >> at.stack.upper_shift << 8;
+  return stack >> at.shift & largest_code(bits);
 }
 
 }  // namespace intp

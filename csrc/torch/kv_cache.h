@@ -29,8 +29,8 @@ inline void expect_buffer(const KvCacheArgs& o, const char* name, const Tensor& 
 
 // A cache of rows [B, H, R, D] like `rows`, without its buffers.
 inline KvCache cache_like(const KvCacheArgs& o, const Tensor& rows) {
-  check(o.bits == 2 || o.bits == 4 || o.bits == 8 || o.bits == 16, o.where,
-        ": bits: expected 2, 4, 8 or 16, got ", o.bits);
+  check(is_code_width(o.bits) || o.bits == 16, o.where, ": bits: expected 2, 3, 4, 8 or 16, got ",
+        o.bits);
   constexpr int64_t kMost = 1 << 24;  // so that the bytes of a page are an int32
   check(0 < o.key_group && o.key_group <= kMost && o.key_group % kPageTokens == 0, o.where,
         ": key_group: expected a multiple of 64, at most 2^24, got ", o.key_group);

@@ -13,7 +13,7 @@ from .sampling import check_frames
 # holds them to what the operators take.
 ROPE_KINDS = ("none", "linear", "ntk", "dynamic_ntk", "yarn")
 GROUPINGS = ("interleaved", "contiguous")
-KV_BITS = (2, 4, 8, 16)
+KV_BITS = (2, 3, 4, 8, 16)
 KV_ROTATE = ("on_write", "on_read")
 
 SPANS = ("all", "visual")
@@ -71,7 +71,7 @@ class Options:
         fused: rotate keys when they are written to the cache and queries in attention, by our
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
         kv_bits: bits of a cached key or value. 16 keeps the dtype of the model, in memory that
-            grows in steps; 8, 4 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
+            grows in steps; 8, 4, 3 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
         kv_rotate: "on_write" rotates keys once; "on_read" caches them unrotated, so that positions
             can change later, and rotates them at every read.
         frames_per_group: N, in whole units of time; None for what the encoder was trained on, or 8

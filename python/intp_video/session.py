@@ -51,7 +51,7 @@ class Session:
         rope: "none", "linear", "ntk" or "yarn".
         factor: a fixed factor; None: ``max(1, (positions of the frames so far + reserve) / L0)``,
             which grows.
-        kv_bits: 16, 8, 4 or 2.
+        kv_bits: 16, 8, 4, 3 or 2.
         **options: of :func:`intp_video.extend`: window, sink, ...
 
     Attributes:

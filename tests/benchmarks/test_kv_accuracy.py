@@ -126,6 +126,6 @@ def test_judgements_add_up():
 def test_every_scheme_is_told_apart():
     assert len({scheme.name for scheme in kv_accuracy.SCHEMES}) == len(kv_accuracy.SCHEMES)
     assert [s for s in kv_accuracy.SCHEMES if not s.simulated] == [
-        *(Scheme(bits, bits) for bits in (16, 8, 4, 2)),
+        *(Scheme(bits, bits) for bits in (16, 8, 4, 3, 2)),
         *(Scheme(bits, bits, rotate="on_read") for bits in (4, 2)),
     ]

@@ -33,7 +33,7 @@ def test_from_the_command_line(cli, model_dir, tmp_path):
     assert "expected one of stock, intp" in cli(*ask, "--methods", "best").err
     packed = cli(*ask, "--frames", 8, "--methods", "intp", "--kv-bits", 16, 4, "--out", "packed")
     assert "| intp | 8 | yarn |  | 4 |" in packed.out, packed.err
-    assert "--kv-bits: invalid choice: 3" in cli(*ask, "--kv-bits", 3).err
+    assert "--kv-bits: invalid choice: 5" in cli(*ask, "--kv-bits", 5).err
     assert "--windows: expected" in cli(*ask, "--windows", "-1").err
 
 

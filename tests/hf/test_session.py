@@ -119,7 +119,7 @@ def test_with_a_growing_factor_deeper_layers_are_an_approximation(model, prepare
     assert TOLERANCE < second < 2.0
 
 
-@pytest.mark.parametrize("bits", [4, 2])
+@pytest.mark.parametrize("bits", [4, 3, 2])
 def test_questions_leave_a_packed_video_as_it_was(model, preparer, bits):
     frames = make_frames(16)
     with Session(model, preparer, 32, kv_bits=bits) as session:
@@ -146,7 +146,7 @@ def test_bad_input(model, preparer):
         assert session.frames == 8
     with pytest.raises(ModelError, match="restored already"):
         session.close()
-    for options in ({"rope": "dynamic_ntk"}, {"span": "visual"}, {"kv_bits": 3}):
+    for options in ({"rope": "dynamic_ntk"}, {"span": "visual"}, {"kv_bits": 5}):
         with pytest.raises(ValueError, match=next(iter(options))):
             Session(model, preparer, 16, **options)
     intp_video.extend(model).restore()

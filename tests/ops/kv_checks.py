@@ -25,11 +25,11 @@ def assert_stores(cache: KVCache, k, v, kept=None) -> None:
     codes, ranges = reference_kv.quantize_keys(k, cache.bits, cache.key_group, kept)
     assert torch.equal(state["k_ranges"], ranges)
     places = reference_kv.key_places(cache.bits, k.shape[3])
-    assert torch.equal(state["k_codes"], reference_kv.pack(codes, places))
+    assert torch.equal(state["k_codes"], reference_kv.pack(codes, cache.bits, places))
     codes, ranges = reference_kv.quantize_values(v, cache.bits, cache.value_group, kept)
     assert torch.equal(state["v_ranges"], ranges)
     places = reference_kv.value_places(cache.bits, k.shape[3])
-    assert torch.equal(state["v_codes"], reference_kv.pack(codes, places))
+    assert torch.equal(state["v_codes"], reference_kv.pack(codes, cache.bits, places))
 
 
 def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.Tensor:

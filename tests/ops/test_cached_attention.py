@@ -19,7 +19,16 @@ from tolerance import assert_as_good_as_eager
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import intp_ext
-from intp_ext import Bounds, KVCache, Window, attention, cached_attention, reference
+from intp_ext import (
+    Bounds,
+    KVCache,
+    Window,
+    attention,
+    cached_attention,
+    kv_cache,
+    reference,
+    reference_kv,
+)
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -65,7 +74,7 @@ def make_cache(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", kv_cache.BITS)
 @pytest.mark.parametrize("rotate", [None, "on_write", "on_read"])
 @pytest.mark.parametrize("device", DEVICES)
 def test_as_good_as_eager(bits, dtype, rotate, device):
@@ -117,7 +126,7 @@ def problems(draw):
     rows = draw(st.sampled_from([1, 2, 9, 70, 300]))
     length = rows + draw(st.sampled_from([0, 1, 62, 63, 64, 500, 1100, 2100]))
     cache = {
-        "bits": draw(st.sampled_from([2, 4, 8, 16])),
+        "bits": draw(st.sampled_from(kv_cache.BITS)),
         "dtype": draw(st.sampled_from(DTYPES)),
         "rotate": rotate,
         "dim": dim,
@@ -146,7 +155,7 @@ def test_any_problem_keeps_the_rule(device, problem):
     check(cache, make_queries(cache, group, rows), window)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", reference_kv.BITS)
 @pytest.mark.parametrize("device", DEVICES)
 def test_what_is_not_visible_is_not_read(bits, device):
     """Reserved pages, rows of earlier tokens, and everything outside the window hold NaN."""

@@ -99,7 +99,7 @@ def test_a_constant_channel_is_exact():
     assert torch.equal(fill(KVCache(2), k, v).dequantize()[0][..., 3], k[..., 3])
 
 
-@pytest.mark.parametrize("bits", [2, 4, 16])
+@pytest.mark.parametrize("bits", [2, 3, 4, 16])
 def test_gathers_and_rotates_in_the_same_pass(bits):
     k, v = make_states(2, 2, 150, 32, torch.bfloat16)
     k, v = poisoned_rows(k, 2), poisoned_rows(v, 1)
@@ -218,7 +218,7 @@ def test_saved_and_loaded():
         KVCache(4, rope=rope, capacity=64).load_state_dict(cache.state_dict())
 
 
-@pytest.mark.parametrize(("bits", "most"), [(8, 0.54), (4, 0.30), (2, 0.18)])
+@pytest.mark.parametrize(("bits", "most"), [(8, 0.54), (4, 0.30), (3, 0.23), (2, 0.18)])
 def test_bytes_with_everything_counted(bits, most):
     """At 16k tokens, as a share of bfloat16; by hand for one token and channel of each."""
     length, dim = 16 << 10, 128
@@ -243,7 +243,7 @@ def test_growth_does_not_copy_at_every_step():
 
 
 BAD_OPTIONS = {
-    "bits": ({"bits": 3}, "bits: expected 2, 4, 8 or 16, got 3"),
+    "bits": ({"bits": 5}, r"bits: expected one of \(2, 3, 4, 8, 16\), got 5"),
     "rotate": ({"rotate": "later"}, "rotate: expected one of"),
     "key_group": ({"key_group": 32}, "key_group: expected a multiple of 64, got 32"),
     "value_group": ({"value_group": 8}, "value_group: expected a multiple of 16, got 8"),

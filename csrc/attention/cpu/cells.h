@@ -17,23 +17,34 @@ struct CodePair {
   Floats first, second;
 };
 
-// Lanes `lane` ... lane + kWidth - 1 of a cell, all slots.
-inline Words load_cell(const uint8_t* cell, int64_t lane) {
-  Halves halves;
-  memcpy(&halves, cell + 2 * lane, sizeof halves);
-  return widen(halves);
+// Stacks `lane` ... lane + kWidth - 1 of a cell, both halves. Bits beyond those of its
+// slots mean nothing.
+template <int kBits>
+inline Shorts load_cell(const uint8_t* page, const CellPlace& at, int64_t lane) {
+  Shorts stacks = widen_bytes(page + at.byte + 2 * lane);
+  if constexpr (kBits == 3) {
+    stacks |= widen_bytes(page + at.upper + 2 * lane) << (8 - at.upper_shift) & 0xff00;
+  }
+  return stacks;
+}
+
+template <int kBits>
+inline void prefetch_cell(const uint8_t* page, const CellPlace& at) {
+  __builtin_prefetch(page + at.byte);
+  if (shared_rows(kBits) > 1 && at.upper_shift == 0) __builtin_prefetch(page + at.upper);
 }
 
 // code - center: the code is put into the low bits of 2^23.
 template <int kBits>
-inline Floats code_floats(Words cell, int shift) {
-  const Words code = (cell >> shift & ((1 << kBits) - 1)) | 0x4b000000;
+inline Floats code_floats(Shorts cell, int slot, int half) {
+  constexpr int kMask = (1 << kBits) - 1;
+  const Words code = (bit_cast<Words>(cell) >> (slot * kBits + 16 * half) & kMask) | 0x4b000000;
   return bit_cast<Floats>(code) - (0x1p23f + kCenter<kBits>);
 }
 
 template <int kBits>
-inline CodePair slot_codes(Words cell, int slot) {
-  return {code_floats<kBits>(cell, slot * kBits), code_floats<kBits>(cell, slot * kBits + 8)};
+inline CodePair slot_codes(Shorts cell, int slot) {
+  return {code_floats<kBits>(cell, slot, 0), code_floats<kBits>(cell, slot, 1)};
 }
 
 // Scales, then zero points, of `count` codes, as floats: x = center + scale * (code - kCenter).
@@ -55,14 +66,6 @@ inline const T* key_qparams(const KvCache& cache, int64_t head, int page) {
 template <class T>
 inline const T* value_qparams(const KvCache& cache, int64_t head, int page, int group) {
   return static_cast<const T*>(cache.v_qparams) + value_qparams_offset(cache, head, page, group);
-}
-
-// f(std::integral_constant) for the bits of the cache.
-template <class F>
-inline void with_bits(int64_t bits, F f) {
-  if (bits == 2) return f(std::integral_constant<int, 2>());
-  if (bits == 4) return f(std::integral_constant<int, 4>());
-  f(std::integral_constant<int, 8>());
 }
 
 }  // namespace

@@ -36,21 +36,21 @@ void score_rotated_page(const PageSines& sines, int64_t frequencies, const uint8
     for (int lane = 0; lane < kCellLanes; lane += kWidth) {
       Floats sum[kRows][kSlots] = {};
       const auto load = [&](int64_t r) {
-        return load_cell(page + key_cell(kBits, static_cast<int>(r), column), lane);
+        const int dim = static_cast<int>(head_dim), row = static_cast<int>(r);
+        return load_cell<kBits>(page, key_cell(kBits, dim, row, column), lane);
       };
-      const auto key = [&](Words cell, int shift, int64_t c) {
-        return fma(code_floats<kBits>(cell, shift), broadcast(scale[c]), broadcast(center[c]));
+      const auto key = [&](Shorts cell, int slot, int half, int64_t c) {
+        return fma(code_floats<kBits>(cell, slot, half), broadcast(scale[c]), broadcast(center[c]));
       };
       for (int64_t r = 0; r < rotated; ++r) {
-        const Words cell = load(r), partner = load(r + rotated);
+        const Shorts cell = load(r), partner = load(r + rotated);
 #pragma GCC unroll 4
         for (int s = 0; s < kSlots; ++s) {
           const int token = key_token(kBits, column, s, lane);
 #pragma GCC unroll 2
           for (int half = 0; half < 2; ++half) {
             const int64_t f = 2 * r + half;
-            const int shift = s * kBits + 8 * half;
-            const Floats k0 = key(cell, shift, f), k1 = key(partner, shift, f + frequencies);
+            const Floats k0 = key(cell, s, half, f), k1 = key(partner, s, half, f + frequencies);
             const Floats cos = load_floats(sines.cos(f) + token);
             const Floats sin = load_floats(sines.sin(f) + token);
             const auto key_pair = rotate(k0, k1, cos, sin);
@@ -64,12 +64,12 @@ void score_rotated_page(const PageSines& sines, int64_t frequencies, const uint8
         }
       }
       for (int64_t r = 2 * rotated; r < head_dim / 2; ++r) {
-        const Words cell = load(r);
+        const Shorts cell = load(r);
 #pragma GCC unroll 4
         for (int s = 0; s < kSlots; ++s) {
 #pragma GCC unroll 2
           for (int half = 0; half < 2; ++half) {
-            const Floats k = key(cell, s * kBits + 8 * half, 2 * r + half);
+            const Floats k = key(cell, s, half, 2 * r + half);
 #pragma GCC unroll 8
             for (int row = 0; row < kRows; ++row) {
               sum[row][s] = fma(broadcast(q[row * head_dim + 2 * r + half]), k, sum[row][s]);

@@ -19,12 +19,10 @@ template <class T, int kBits, bool kPairs = kUsesPairs<T>>
 struct Codes {
   using Element = Float32;
   static constexpr int kElements = 2;  // of a pair
-  using Cell = Words;
   using Slot = CodePair;
   using Factor = CodePair;
 
-  static Cell load(const uint8_t* cell, int64_t lane) { return load_cell(cell, lane); }
-  static Slot unpack(const Codes&, Cell cell, int slot) { return slot_codes<kBits>(cell, slot); }
+  static Slot unpack(const Codes&, Shorts cell, int slot) { return slot_codes<kBits>(cell, slot); }
   static Factor spread(const Element* a) { return {broadcast(a[0].bits), broadcast(a[1].bits)}; }
   static Floats add(const Factor& a, const Slot& b, Floats sum) {
     return fma(a.second, b.second, fma(a.first, b.first, sum));
@@ -44,7 +42,6 @@ struct Codes<BFloat16, kBits, true> {
   using Element = BFloat16Pair;
   static constexpr int kElements = 1;
   static constexpr int kCode = kBits == 8 ? 4 : kBits;
-  using Cell = Shorts;
   struct Slot {
     Words codes, high;  // high: of 8 bits
   };
@@ -58,8 +55,7 @@ struct Codes<BFloat16, kBits, true> {
       high_table[i] = bfloat16_bits(16.0f * code - 128.0f);
     }
   }
-  static Cell load(const uint8_t* cell, int64_t) { return widen_bytes(cell); }
-  static Slot unpack(const Codes& tables, Cell cell, int slot) {
+  static Slot unpack(const Codes& tables, Shorts cell, int slot) {
     Slot found{bit_cast<Words>(permute(tables.table, cell >> slot * kBits)), Words{}};
     if constexpr (kBits == 8) found.high = bit_cast<Words>(permute(tables.high_table, cell >> 4));
     return found;
@@ -86,25 +82,30 @@ void score_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64
   constexpr int kSlots = cell_slots(kBits), kCells = key_columns(kBits);
   // all accumulators of a row of cells where there are registers for them
   constexpr int kColumns = kWidth == 16 ? kCells : 1;
+  constexpr int kShared = shared_rows(kBits);
+  const int dim = static_cast<int>(head_dim);
   for (int column = 0; column < kCells; column += kColumns) {
     for (int64_t lane = 0; lane < kCellLanes; lane += kWidth) {
       Floats sum[kRows][kColumns * kSlots] = {};
-      const uint8_t* cell = page + key_cell(kBits, 0, column);
-      for (int64_t r = 0; r < head_dim / 2; ++r, cell += key_cell(kBits, 1, 0)) {
-        typename C::Slot slot[kColumns * kSlots];
+      for (int top = 0; top < dim / 2; top += kShared) {
+#pragma GCC unroll 2
+        for (int r = top; r < top + kShared; ++r) {
+          const CellPlace at = key_cell(kBits, dim, r, column);
+          typename C::Slot slot[kColumns * kSlots];
 #pragma GCC unroll 4
-        for (int i = 0; i < kColumns; ++i) {
-          const auto packed = C::load(cell + i * kCellBytes, lane);
-          __builtin_prefetch(ahead + (cell - page) + i * kCellBytes);
+          for (int i = 0; i < kColumns; ++i) {
+            const Shorts packed = load_cell<kBits>(page + i * kCellBytes, at, lane);
+            prefetch_cell<kBits>(ahead + i * kCellBytes, at);
 #pragma GCC unroll 4
-          for (int s = 0; s < kSlots; ++s) slot[i * kSlots + s] = C::unpack(codes, packed, s);
-        }
+            for (int s = 0; s < kSlots; ++s) slot[i * kSlots + s] = C::unpack(codes, packed, s);
+          }
 #pragma GCC unroll 8
-        for (int row = 0; row < kRows; ++row) {
-          const auto factor = C::spread(a + row * lda + r * C::kElements);
+          for (int row = 0; row < kRows; ++row) {
+            const auto factor = C::spread(a + row * lda + r * C::kElements);
 #pragma GCC unroll 4
-          for (int i = 0; i < kColumns * kSlots; ++i) {
-            sum[row][i] = C::add(factor, slot[i], sum[row][i]);
+            for (int i = 0; i < kColumns * kSlots; ++i) {
+              sum[row][i] = C::add(factor, slot[i], sum[row][i]);
+            }
           }
         }
       }
@@ -125,28 +126,31 @@ void score_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64
 template <class C, int kBits, int kRows, int kColumns>
 void sum_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int head_dim, int first,
               const typename C::Element* a, int64_t lda, float* sums, int64_t ld_sums) {
-  constexpr int kSlots = cell_slots(kBits);
+  constexpr int kSlots = cell_slots(kBits), kShared = shared_rows(kBits);
   for (int64_t lane = 0; lane < kCellLanes; lane += kWidth) {
     Floats sum[kRows][kColumns] = {};
-    const uint8_t* cell = page + value_cell(head_dim, 0, first);
-    for (int64_t r = 0; r < kPageTokens / 2; r += kSlots, cell += value_cell(head_dim, 1, 0)) {
-      typename C::Cell packed[kColumns];
+    for (int top = 0; top < kPageTokens / 2 / kSlots; top += kShared) {
+#pragma GCC unroll 2
+      for (int r = top; r < top + kShared; ++r) {
+        const CellPlace at = value_cell(kBits, head_dim, r, first);
+        Shorts packed[kColumns];
 #pragma GCC unroll 4
-      for (int i = 0; i < kColumns; ++i) {
-        packed[i] = C::load(cell + i * kCellBytes, lane);
-        __builtin_prefetch(ahead + (cell - page) + i * kCellBytes);
-      }
+        for (int i = 0; i < kColumns; ++i) {
+          packed[i] = load_cell<kBits>(page + i * kCellBytes, at, lane);
+          prefetch_cell<kBits>(ahead + i * kCellBytes, at);
+        }
 #pragma GCC unroll 4
-      for (int s = 0; s < kSlots; ++s) {
-        typename C::Slot slot[kColumns];
+        for (int s = 0; s < kSlots; ++s) {
+          typename C::Slot slot[kColumns];
 #pragma GCC unroll 4
-        for (int i = 0; i < kColumns; ++i) slot[i] = C::unpack(codes, packed[i], s);
+          for (int i = 0; i < kColumns; ++i) slot[i] = C::unpack(codes, packed[i], s);
 #pragma GCC unroll 8
-        for (int row = 0; row < kRows; ++row) {
-          const auto factor = C::spread(a + row * lda + (r + s) * C::kElements);
+          for (int row = 0; row < kRows; ++row) {
+            const auto factor = C::spread(a + row * lda + (r * kSlots + s) * C::kElements);
 #pragma GCC unroll 4
-          for (int i = 0; i < kColumns; ++i) {
-            sum[row][i] = C::add(factor, slot[i], sum[row][i]);
+            for (int i = 0; i < kColumns; ++i) {
+              sum[row][i] = C::add(factor, slot[i], sum[row][i]);
+            }
           }
         }
       }

@@ -47,7 +47,7 @@ void unpack_keys_of(const PackedKeys& keys, int64_t head, int page, int64_t pane
 
   const uint8_t* codes = cache.k_codes + page_offset(cache, head, page);
   const auto load = [&](int row, int column, int lane, int slot) {
-    const Words cell = load_cell(codes + key_cell(kBits, row, column), lane);
+    const Shorts cell = load_cell<kBits>(codes, key_cell(kBits, cache.head_dim, row, column), lane);
     const CodePair code = slot_codes<kBits>(cell, slot);
     const int c = 2 * row;
     return CodePair{fma(code.first, broadcast(scale[c]), broadcast(center[c])),
@@ -103,9 +103,9 @@ void unpack_values_of(const KvCache& cache, int64_t head, int page, int64_t colu
                    kCenter<kBits>, scale, center);
     }
     for (int pair = 0; pair < kPageTokens / 2; pair += kSlots) {
-      const uint8_t* cell = codes + value_cell(dim, pair / kSlots, c / kCellLanes);
+      const CellPlace at = value_cell(kBits, dim, pair / kSlots, c / kCellLanes);
       for (int lane = 0; lane < kCellLanes; lane += kWidth) {
-        const Words packed = load_cell(cell, lane);
+        const Shorts packed = load_cell<kBits>(codes, at, lane);
         for (int slot = 0; slot < kSlots; ++slot) {
           const CodePair code = slot_codes<kBits>(packed, slot);
           const int t = 2 * (pair + slot);

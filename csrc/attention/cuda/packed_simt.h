@@ -48,11 +48,12 @@ class PackedElements {
     const T* qparams = static_cast<const T*>(cache_.k_qparams) +
                        key_qparams_offset(cache_, task.head, page) + channel;
     return element(cache_.k_codes + page_offset(cache_, task.head, page),
-                   key_code(cache_.bits, token, channel), qparams[0], qparams[cache_.head_dim]);
+                   key_code(cache_.bits, cache_.head_dim, token, channel), qparams[0],
+                   qparams[cache_.head_dim]);
   }
 
   INTP_DEVICE float element(const uint8_t* page, const CodePlace& at, T scale, T zero) const {
-    const int code = page[at.byte] >> at.shift & largest_code(cache_.bits);
+    const int code = read_code(cache_.bits, page, at);
     return fmaf(static_cast<float>(scale), static_cast<float>(code), static_cast<float>(zero));
   }
 

@@ -13,6 +13,10 @@ struct Avx2 : Portable {
   static Words widen(Halves v) {
     return bit_cast<Words>(_mm256_cvtepu16_epi32(bit_cast<__m128i>(v)));
   }
+  static Shorts widen_bytes(const uint8_t* x) {
+    return bit_cast<Shorts>(
+        _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+  }
   static Halves narrow(Words v) {
     const __m256i words = bit_cast<__m256i>(v);
     const __m256i lanes = _mm256_packus_epi32(words, words);  // low halves, within each 128 bits

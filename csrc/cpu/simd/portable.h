@@ -33,9 +33,10 @@ struct Portable {
   static Halves narrow(Words v) { return __builtin_convertvector(v, Halves); }
 
   static Shorts widen_bytes(const uint8_t* x) {
-    Shorts v;
-    for (int i = 0; i < 2 * kWidth; ++i) v[i] = x[i];
-    return v;
+    typedef uint8_t Bytes __attribute__((vector_size(2 * kWidth)));
+    Bytes v;
+    memcpy(&v, x, sizeof v);
+    return __builtin_convertvector(v, Shorts);
   }
   static void store_bytes(uint8_t* y, Words v) {
     for (int i = 0; i < kWidth; ++i) y[i] = static_cast<uint8_t>(v[i]);

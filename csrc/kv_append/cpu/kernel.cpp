@@ -204,20 +204,27 @@ class Append {
     return finite.passed();
   }
 
-  // Codes, one a byte, in runs of 8 / bits x `columns` cells that share their bytes; slots of a
-  // cell `stride` bytes apart.
-  void write_cells(const uint8_t* pairs, int64_t stride, int64_t columns, uint8_t* page) const {
-    const int64_t bits = p_.cache.bits, slots = cell_slots(bits), bytes = columns * kCellBytes;
-    for (int64_t at = 0; at < kPageTokens * dim_; at += slots * bytes) {
-      const uint8_t* from = pairs + at;
-      for (int64_t i = 0; i < bytes; ++i) {
-        uint8_t packed = from[i];
-        for (int64_t s = 1; s < slots; ++s) {
-          packed = static_cast<uint8_t>(packed | from[s * stride + i] << s * bits);
-        }
-        *page++ = packed;
+  // Codes, one a byte, in rows of slots x `columns` cells that share their stacks; slots of a cell
+  // `stride` bytes apart.
+  void write_cells(const uint8_t* pairs, int64_t stride, int columns, uint8_t* page) const {
+    const int bits = p_.cache.bits, slots = cell_slots(bits), stacks = columns * kCellBytes;
+    const int rows = static_cast<int>(kPageTokens * dim_ / (slots * stacks));
+    for (int row = 0; row < rows; ++row) {
+      const CellPlace at = cell_place(bits, p_.cache.head_dim, columns, row, 0);
+      for (int i = 0; i < stacks; ++i) {
+        int stack = pairs[i];
+        for (int s = 1; s < slots; ++s) stack |= pairs[s * stride + i] << s * bits;
+        page[at.byte + i] = static_cast<uint8_t>(stack);
+        if (bits == 3) write_upper(stack >> 8 << at.upper_shift, at, page + i);
       }
+      pairs += slots * stacks;
     }
+  }
+
+  // The first of the rows that share these bytes begins them.
+  static void write_upper(int bits, const CellPlace& at, uint8_t* page) {
+    const int others = at.upper_shift == 0 ? 0 : page[at.upper];
+    page[at.upper] = static_cast<uint8_t>(others | bits);
   }
 
   const KvAppendParams& p_;

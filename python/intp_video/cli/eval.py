@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..options import KV_BITS
 from ..video import BACKENDS
 from .ask import device_of
 from .console import add_talk_arguments, frame_count, print_json, say
@@ -91,10 +92,10 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         type=int,
         nargs="+",
         default=[0],
-        choices=(0, 2, 4, 8, 16),
+        choices=(0, *KV_BITS),
         metavar="BITS",
-        help="of cached keys and values: 16, 8, 4, 2; 0: transformers' own cache; for the methods "
-        "that stretch RoPE (default: 0)",
+        help="of cached keys and values: 16, 8, 4, 3, 2; 0: transformers' own cache; for the "
+        "methods that stretch RoPE (default: 0)",
     )
     parser.add_argument(
         "--videos", type=frame_count, metavar="V", help="of the shapes task (default: 100)"
