@@ -118,7 +118,7 @@ INTP_HD int64_t kv_row_offset(const KvCache& cache, int64_t head, int64_t row) {
 
 // --- where a code lies within its page ---
 
-INTP_HD constexpr int cell_slots(int bits) { return bits == 3 ? 4 : 8 / bits; }
+INTP_HD constexpr int cell_slots(int bits) { return bits == 8 ? 1 : bits == 4 ? 2 : 4; }
 
 // Rows of cells whose stacks share bytes.
 INTP_HD constexpr int shared_rows(int bits) { return bits == 3 ? 2 : 1; }

@@ -61,7 +61,7 @@ def test_values_per_channel_are_quantised_like_keys():
 @pytest.mark.parametrize("head_dim", [32, 80, 128])
 @pytest.mark.parametrize("groups", [(64, 64), (256, 16), (128, 128)])
 def test_bytes_are_those_of_the_cache(head_dim, groups):
-    for bits in (2, 4, 8, 16):
+    for bits in intp_ext.kv_cache.BITS:
         cache = intp_ext.KVCache(bits, key_group=groups[0], value_group=groups[1])
         cache.append(*torch.zeros(2, 1, 1, 256, head_dim, dtype=torch.bfloat16))
         scheme = Scheme(bits, bits, *groups)

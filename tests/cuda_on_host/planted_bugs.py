@@ -397,8 +397,8 @@ WRONG_RESULT = [
     Bug(
         "append: key codes a lane off",
         APPEND,
-        "lane = i % kCellWords * 2;",
-        "lane = (i + 1) % kCellWords * 2;",
+        "word % kCellWords * 2 + lane",
+        "(word + 1) % kCellWords * 2 + lane",
         (ROTATED,),
     ),
     Bug(
@@ -444,6 +444,27 @@ WRONG_RESULT = [
         (CachedCase(bits=8),),
     ),
     Bug(
+        "packed: upper bits of 3 of the row beside it",
+        PACKED,
+        "upper << (8 - row % 2 * 4) & 0x0f000f00",
+        "upper << (4 + row % 2 * 4) & 0x0f000f00",
+        (CachedCase(bits=3),),
+    ),
+    Bug(
+        "packed: upper bits of 3 are not copied",
+        PACKED,
+        "i < with_upper(head_dim() / 2) * kWords;",
+        "i < head_dim() / 2 * kWords;",
+        (CachedCase(bits=3),),
+    ),
+    Bug(
+        "append: upper bits of one row of two",
+        APPEND,
+        "upper |= bits_of >> 8 << (at + 4 * r);",
+        "upper = bits_of >> 8 << (at + 4 * r);",
+        (AppendCase(bits=3),),
+    ),
+    Bug(
         "packed: every page with the first group's scales",
         PAGE,
         "(cache.page_capacity / pages) + page / pages)",
@@ -453,7 +474,7 @@ WRONG_RESULT = [
     Bug(
         "packed: tokens of 2-bit values by the slot of another lane",
         PACKED,
-        "kBits == 2 ? pair % kSlots * kBits : 0;",
+        "kSlots == 4 ? pair % kSlots * kBits : 0;",
         "0;",
         (CachedCase(bits=2, group=7),),
     ),

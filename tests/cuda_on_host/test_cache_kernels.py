@@ -13,7 +13,7 @@ from ops.eager_attention import first_keys
 from ops.kv_inputs import make_states
 
 import intp_ext
-from intp_ext import KVCache, Window, cached_attention
+from intp_ext import KVCache, Window, cached_attention, kv_cache, reference_kv
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 ROPE = intp_ext.rope_frequencies("ntk", 16, factor=4.0)
@@ -52,7 +52,7 @@ def test_append_stores_what_the_definition_says(library, case):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("bits", [2, 3, 8])
 def test_append_of_every_width(library, bits, dtype):
     AppendCase(bits, dtype, pieces=(70, 70), rope=ROPE).check(library)
 
@@ -61,7 +61,7 @@ def test_append_of_every_width(library, bits, dtype):
 @given(
     case=st.builds(
         AppendCase,
-        bits=st.sampled_from([2, 4, 8, 16]),
+        bits=st.sampled_from(kv_cache.BITS),
         dtype=st.sampled_from(DTYPES),
         batch=st.just(2),
         heads=st.integers(1, 3),
@@ -177,14 +177,14 @@ def test_cached_attention_is_as_good_as_eager(library, case):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", reference_kv.BITS)
 @pytest.mark.parametrize("dim", [16, 128])
 def test_cached_attention_of_every_width(library, bits, dtype, dim):
     CachedCase(bits, dtype, dim=dim, rows=3, multiprocessors=2).check(library)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 8, 16])
+@pytest.mark.parametrize("bits", [2, 3, 8, 16])
 @pytest.mark.parametrize("rows", [1, 20])
 def test_turned_when_read_at_every_width(library, bits, dtype, rows):
     CachedCase(bits, dtype, rope=ROPE_64, rotate="on_read", rows=rows, length=200).check(library)
@@ -204,7 +204,7 @@ def cached_problems(draw):
     dim = draw(st.sampled_from([16, 64, 80, 128]))
     rope = draw(st.sampled_from([None, intp_ext.rope_frequencies("none", dim)]))
     return CachedCase(
-        bits=draw(st.sampled_from([2, 4, 8])),
+        bits=draw(st.sampled_from(reference_kv.BITS)),
         dtype=draw(st.sampled_from([*HALVES, *DTYPES])),
         batch=2,
         kv_heads=draw(st.integers(1, 2)),
@@ -252,7 +252,7 @@ def launch(library, case: CachedCase) -> int:
 
 
 def test_shared_memory_is_what_is_published(library, published):
-    for bits in (8, 4, 2):
+    for bits in reference_kv.BITS:
         found = {"128": launch(library, CachedCase(bits))}
         assert found == published[f"packed, {bits} bits"]
 

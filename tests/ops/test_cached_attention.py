@@ -230,7 +230,7 @@ def test_positions_that_are_not_evenly_spaced():
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", kv_cache.BITS)
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("device", DEVICES)
 def test_three_axes_are_as_good_as_eager(axes, bits, dtype, device):

@@ -15,6 +15,7 @@ from intp_ext import (
     apply_rope,
     attention,
     cached_attention,
+    kv_cache,
     rearrange,
     reference,
     rope_frequencies,
@@ -197,7 +198,7 @@ def test_attention_on_another_device_than_the_current_one():
 
 
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", kv_cache.BITS)
 def test_cache_equals_that_of_the_cpu(stream, bits, rotate):
     """Values bit for bit; keys that were turned may differ by a rounding, and so by a code."""
     k, v = (torch.randn(2, 2, 500, 64, dtype=torch.bfloat16) for _ in "kv")

@@ -7,7 +7,7 @@ import torch
 from ops.devices import DEVICES, to_device
 from ops.kv_inputs import make_states
 
-from intp_ext import KVCache, Window, attention, cached_attention, reference
+from intp_ext import KVCache, Window, attention, cached_attention, kv_cache, reference
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 STARTS = torch.tensor([5, -30], dtype=torch.int32)
@@ -54,7 +54,7 @@ def test_attention(window, rows, dtype, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", kv_cache.BITS)
 @pytest.mark.parametrize("rows", [1, 7, 60], ids=lambda n: f"{n} rows")
 @pytest.mark.parametrize("window", BLOCKS)
 def test_cached_attention(window, rows, bits, device):

@@ -16,7 +16,15 @@ from ops.kv_checks import check_attention
 from ops.kv_inputs import make_states
 from tolerance import assert_as_good_as_eager
 
-from intp_ext import KVCache, Window, attention, attention_plan, cached_attention, reference
+from intp_ext import (
+    KVCache,
+    Window,
+    attention,
+    attention_plan,
+    cached_attention,
+    kv_cache,
+    reference,
+)
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 CORE = torch.ops.intp_ext.attention_core
@@ -89,7 +97,7 @@ def test_narrow_values_are_as_good_as_eager(dim, value_dim, dtype, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", kv_cache.BITS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_over_a_cache_is_as_good_as_eager(dtype, bits, device):
     k, v = make_states(2, 2, 1300, 32, dtype)

@@ -7,14 +7,15 @@
 // Every warp takes pages of its own through a ring of stages, keys and values in turn, as the bytes
 // lie in the cache. A word of them is unpacked in registers into fragments of mma:
 //
-//   2 bytes of codes, of 4, 2 or 1 slots -> a slot's as a pair of T -> zero + scale * code
+//   2 stacks of 4, 2 or 1 codes -> those of a slot as a pair of T -> zero + scale * code
 //
 // which is, up to one rounding, what KVCache.dequantize() gives. A pair of codes is two channels
 // of a key, or two tokens of a value: what a fragment of B is made of. In which order products go
 // through channels and keys is free as long as both operands agree, so tokens go as the cells of a
-// page have them (kv_page.h), 64 tokens being 8 tiles j = slot * bits + word of 8 columns:
+// page have them (kv_page.h), 64 tokens being 8 tiles j = slot * kWords + word of 8 columns:
 //
-//   column 2 h + e of tile (slot, word)    lane 2 (bits h + word) + e of the row's cells, that slot
+//   column 2 h + e of tile (slot, word)    lane 2 (kWords h + word) + e of the row's cells, that
+//   slot
 //
 // For keys rotated while they are read, one thread's fragment has both channels of a rotation.
 
@@ -26,7 +27,7 @@
 
 namespace intp::cuda {
 
-// Codes of `bits` bits at `shift` of the bytes x & 0xff00ff, as a pair of T: exact.
+// Codes at `shift` of the stacks in the halves of x, as a pair of T: exact.
 template <class T, int kBits>
 INTP_DEVICE uint32_t code_pair(uint32_t x, int shift) {
   constexpr bool kBrain = std::is_same_v<T, __nv_bfloat16>;
@@ -42,6 +43,11 @@ INTP_DEVICE uint32_t code_pair(uint32_t x, int shift) {
     constexpr uint32_t kMask = ((1u << kBits) - 1) * 0x10001;
     return multiply_add_pairs<T>((x >> shift & kMask) | kMagic, kOne, kMagic | kSign);
   }
+}
+
+// Stacks of 8 bits in the halves of x, with the upper bits of those of such a row.
+INTP_DEVICE uint32_t join_stacks(uint32_t x, uint32_t upper, int row) {
+  return x | (upper << (8 - row % 2 * 4) & 0x0f000f00);
 }
 
 template <class T, int kBits>
@@ -76,7 +82,7 @@ class PackedBlock {
   static constexpr AttentionTile kTile = Shared::kTile;
   static constexpr int kThreads = kTile.warps * kWarp;
   static constexpr int kSlots = cell_slots(kBits);
-  static constexpr int kWords = kBits;                   // of a thread's part of a row of cells
+  static constexpr int kWords = 8 / kSlots;              // of a thread's part of a row of cells
   static constexpr int kLoad = kWords < 4 ? kWords : 4;  // words that are loaded at once
   static constexpr int kChunk = 16 / sizeof(T);          // elements
   static constexpr int kRowChunks = kPackedDim / 8;      // of a row of value cells, 16 bytes each
@@ -111,6 +117,12 @@ class PackedBlock {
 
  private:
   INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
+
+  // Rows of cells, and those of their upper bits, which follow.
+  INTP_DEVICE static constexpr int with_upper(int rows) {
+    return kBits == 3 ? upper_row(rows, rows) : rows;
+  }
+  INTP_DEVICE static constexpr int upper_row(int rows, int row) { return rows + row / 2; }
 
   // Zeros beyond the last row and channel.
   INTP_DEVICE void load_queries() {
@@ -155,9 +167,9 @@ class PackedBlock {
     const KvCache& cache = packed_.cache;
     const auto* from =
         reinterpret_cast<const uint4*>(cache.k_codes + page_offset(cache, task_.head, page));
-    for (int i = lane_; i < head_dim() / 2 * kBits; i += kWarp) {  // a row: kBits chunks
-      const int row = i / kBits, chunk = i % kBits;
-      copy_async_16(stage.codes + row * kBits + (chunk ^ key_swizzle(row)), from + i, true);
+    for (int i = lane_; i < with_upper(head_dim() / 2) * kWords; i += kWarp) {
+      const int row = i / kWords, chunk = i % kWords;  // a row: kWords chunks
+      copy_async_16(stage.codes + row * kWords + (chunk ^ key_swizzle(row)), from + i, true);
     }
     copy_chunks(
         stage.qparams,
@@ -170,7 +182,7 @@ class PackedBlock {
     const auto* from =
         reinterpret_cast<const uint4*>(cache.v_codes + page_offset(cache, task_.head, page));
     const int chunks = head_dim() / 8, chunk = lane_ % kRowChunks;
-    for (int row = lane_ / kRowChunks; row < 32 / kSlots; row += kWarp / kRowChunks) {
+    for (int row = lane_ / kRowChunks; row < with_upper(32 / kSlots); row += kWarp / kRowChunks) {
       if (chunk >= chunks) continue;
       copy_async_16(stage.codes + row * kRowChunks + (chunk ^ value_swizzle(row)),
                     from + row * chunks + chunk, true);
@@ -257,14 +269,25 @@ class PackedBlock {
     const bool upper = lane_ / 4 % 2 == 1;
 #pragma unroll
     for (int first = 0; first < kWords; first += kLoad) {
-      uint32_t words[2][kLoad];
+      uint32_t words[2][kLoad], upper_words[2][kLoad];
 #pragma unroll
-      for (int i = 0; i < 2; ++i) load_words(stage, rows[i], first / kLoad, words[i]);
+      for (int i = 0; i < 2; ++i) {
+        load_words(stage, rows[i], first / kLoad, words[i]);
+        if constexpr (kBits == 3) {
+          load_words(stage, upper_row(head_dim() / 2, rows[i]), first / kLoad, upper_words[i]);
+        }
+      }
 #pragma unroll
       for (int w = 0; w < kLoad; ++w) {
         const int lane = 2 * (kWords * (lane_ / 8) + first + w) + upper;
         if constexpr (kRotate) fill_sines(2 * rows[0], begin, lane);
-        const uint32_t x[2] = {spread_bytes(words[0][w], upper), spread_bytes(words[1][w], upper)};
+        uint32_t x[2] = {spread_bytes(words[0][w], upper), spread_bytes(words[1][w], upper)};
+        if constexpr (kBits == 3) {
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            x[i] = join_stacks(x[i], spread_bytes(upper_words[i][w], upper), rows[i]);
+          }
+        }
 #pragma unroll
         for (int slot = 0; slot < kSlots; ++slot) {
           uint32_t b[2];
@@ -283,9 +306,9 @@ class PackedBlock {
   // Words part * kLoad ... of this thread's of a row of keys.
   INTP_DEVICE void load_words(const Stage& stage, int row, int part,
                               uint32_t (&words)[kLoad]) const {
-    const auto* chunks = stage.codes + row * kBits;
+    const auto* chunks = stage.codes + row * kWords;
     const int quarter = lane_ / 8;
-    if constexpr (kBits == 2) {
+    if constexpr (kLoad == 2) {
       const uint2 x = reinterpret_cast<const uint2*>(chunks)[quarter];
       words[0] = x.x;
       words[1] = x.y;
@@ -359,8 +382,7 @@ class PackedBlock {
       }
       const int slot = 2 * c / kWords, w = 2 * c % kWords;
       const int token = token_of(2 * (kWords * (lane_ % 4) + w), slot), pair = token / 2;
-      const int row = pair / kSlots, shift = kBits == 2 ? pair % kSlots * kBits : 0;
-      const uint4 *codes = stage.codes + row * kRowChunks, *after = codes + kRowChunks;
+      const int row = pair / kSlots, shift = kSlots == 4 ? pair % kSlots * kBits : 0;
       const auto* qparams = reinterpret_cast<const uint32_t*>(stage.qparams) + pair;
       uint2 scale{}, zero{};
       int next = 0;
@@ -373,11 +395,13 @@ class PackedBlock {
           qparams += kPageTokens;
           next += width;
         }
-        const auto load = [&](const uint4* from, int r) {
-          const auto* chunk = reinterpret_cast<const uint32_t*>(from + (d ^ value_swizzle(r)));
-          return spread_bytes(chunk[lane_ / 8], upper);
+        const auto load = [&](int r) {
+          const auto* chunk = stage.codes + r * kRowChunks + (d ^ value_swizzle(r));
+          return spread_bytes(reinterpret_cast<const uint32_t*>(chunk)[lane_ / 8], upper);
         };
-        const uint32_t x = load(codes, row), y = kBits == 8 ? load(after, row + 1) : x;
+        uint32_t x = load(row);
+        if constexpr (kBits == 3) x = join_stacks(x, load(upper_row(32 / kSlots, row)), row);
+        const uint32_t y = kBits == 8 ? load(row + 1) : x;
         const uint32_t first = code_pair<T, kBits>(x, shift);
         const uint32_t second = code_pair<T, kBits>(y, kBits == 8 ? 0 : shift + kBits);
         multiply_matrices<T>(sums_.o[0][d], a, multiply_add_pairs<T>(first, scale.x, zero.x),
@@ -440,14 +464,8 @@ void launch_packed_of(const PackedLaunch& launch, int blocks, cudaStream_t strea
 
 template <class T>
 void launch_packed_decode(const PackedLaunch& launch, int blocks, cudaStream_t stream) {
-  switch (launch.packed.cache.bits) {
-    case 2:
-      return launch_packed_of<T, 2>(launch, blocks, stream);
-    case 4:
-      return launch_packed_of<T, 4>(launch, blocks, stream);
-    default:
-      return launch_packed_of<T, 8>(launch, blocks, stream);
-  }
+  with_bits(launch.packed.cache.bits,
+            [&](auto bits) { launch_packed_of<T, decltype(bits)::value>(launch, blocks, stream); });
 }
 
 }  // namespace intp::cuda

@@ -78,12 +78,12 @@ constexpr int64_t kSimtChannels = 128;                  // of the output, a bloc
 constexpr int64_t kLeastKeysPerSplit = 256;
 
 // Over packed keys, by tensor cores: 16 rows, as in decode, and every warp on pages of its own. A
-// page's keys are a stage, and its values: 8, 4 or 2 KiB of codes at D = 128, with their scales and
+// page's keys are a stage, and its values: 8 to 2 KiB of codes at D = 128, with their scales and
 // zero points. Where two blocks share a multiprocessor, 48 KiB of codes or more stay in flight.
 constexpr int kPackedDim = 128;  // the widest head
 
 INTP_HD constexpr AttentionTile packed_tile(int bits) {
-  return {16, kPageTokens, 4, 2, bits == 8 ? 2 : bits == 4 ? 3 : 4};
+  return {16, kPageTokens, 4, 2, bits == 8 ? 2 : bits == 2 ? 4 : 3};
 }
 
 struct AttentionPlan {

@@ -304,26 +304,42 @@ class AppendBlock {
     return reinterpret_cast<uint32_t*>(codes + page_offset(cache_, cached_head(h), page));
   }
 
-  // A word has, of each slot, two lanes of two codes: common/kv_page.h.
+  // A word, of 4 bytes of a row of cells: two lanes of two codes of every slot (common/kv_page.h).
   static constexpr int kCellWords = kCellBytes / 4;
 
-  INTP_DEVICE void write_key_codes(int h, int page) const {
-    const int bits = cache_.bits, slots = cell_slots(bits);
-    uint32_t* to = page_words(cache_.k_codes, h, page);
-    const int row_words = key_columns(bits) * kCellWords;  // of two channels and 64 tokens
-    for (int i = threadIdx.x; i < dim_ / 2 * row_words; i += kAppendThreads) {
-      const int channel = i / row_words * 2, column = i % row_words / kCellWords;
-      const int lane = i % kCellWords * 2;
-      uint32_t word = 0;
+  // code(row, word, lane, half, slot) of every code of a page [rows, words].
+  template <class Code>
+  INTP_DEVICE void write_codes(uint32_t* to, int rows, int words, const Code& code) const {
+    const int bits = cache_.bits, slots = cell_slots(bits), shared = shared_rows(bits);
+    uint32_t* upper_to = to + rows * words;
+    for (int i = threadIdx.x; i < rows / shared * words; i += kAppendThreads) {
+      const int word = i % words;
+      uint32_t upper = 0;
 #pragma unroll 1  // each division inlined would be a call with registers to save
-      for (int n = 0; n < 4 * slots; ++n) {
-        const int slot = n / 4, token = key_token(bits, column, slot, lane + n % 4 / 2);
-        const int c = channel + n % 2;
-        word |= code_of(element(token, c), qparams_[c], qparams_[dim_ + c])
-                << (n % 4 * 8 + slot * bits);
+      for (int r = 0; r < shared; ++r) {
+        const int row = i / words * shared + r;
+        uint32_t lower = 0;
+#pragma unroll 1
+        for (int n = 0; n < 4 * slots; ++n) {
+          const int at = n % 4 * 8, slot = n / 4;
+          const uint32_t bits_of = code(row, word, n % 4 / 2, n % 2, slot) << slot * bits;
+          lower |= (bits_of & 0xff) << at;
+          upper |= bits_of >> 8 << (at + 4 * r);
+        }
+        to[row * words + word] = lower;
       }
-      to[i] = word;
+      if (shared > 1) upper_to[i] = upper;
     }
+  }
+
+  INTP_DEVICE void write_key_codes(int h, int page) const {
+    const int bits = cache_.bits;
+    write_codes(page_words(cache_.k_codes, h, page), dim_ / 2, key_columns(bits) * kCellWords,
+                [&](int row, int word, int lane, int half, int slot) {
+                  const int column = word / kCellWords, c = 2 * row + half;
+                  const int token = key_token(bits, column, slot, word % kCellWords * 2 + lane);
+                  return code_of(element(token, c), qparams_[c], qparams_[dim_ + c]);
+                });
   }
 
   // Of values: float [value groups, 2, 64].
@@ -351,20 +367,13 @@ class AppendBlock {
   }
 
   INTP_DEVICE void write_value_codes(int h, int page) const {
-    const int bits = cache_.bits, slots = cell_slots(bits), row_words = dim_ / 2;
-    uint32_t* to = page_words(cache_.v_codes, h, page);
-    for (int i = threadIdx.x; i < kPageTokens / 2 / slots * row_words; i += kAppendThreads) {
-      const int pair = i / row_words * slots, channel = i % row_words * 2;
-      const float* by = qparams_ + channel / cache_.value_group * 2 * kPageTokens;
-      uint32_t word = 0;
-#pragma unroll 1
-      for (int n = 0; n < 4 * slots; ++n) {
-        const int slot = n / 4, token = 2 * (pair + slot) + n % 2;
-        const float x = element(token, channel + n % 4 / 2);
-        word |= code_of(x, by[token], by[kPageTokens + token]) << (n % 4 * 8 + slot * bits);
-      }
-      to[i] = word;
-    }
+    const int slots = cell_slots(cache_.bits);
+    write_codes(page_words(cache_.v_codes, h, page), kPageTokens / 2 / slots, dim_ / 2,
+                [&](int row, int word, int lane, int half, int slot) {
+                  const int token = 2 * (row * slots + slot) + half, channel = 2 * word + lane;
+                  const float* by = qparams_ + channel / cache_.value_group * 2 * kPageTokens;
+                  return code_of(element(token, channel), by[token], by[kPageTokens + token]);
+                });
   }
 
   const AppendLaunch& launch_;
@@ -380,7 +389,7 @@ class AppendBlock {
 
 // Grid: parts x shares of the heads x batch.
 template <class T>
-__global__ void __launch_bounds__(kAppendThreads, 4)
+__global__ void __launch_bounds__(kAppendThreads, 7)
     append_kernel(const __grid_constant__ AppendLaunch launch) {
   AppendBlock<T>(launch).run();
 }

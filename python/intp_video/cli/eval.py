@@ -41,7 +41,7 @@ examples:
   intp-video eval --quick
   intp-video eval --videos 100 --event-length 32 --methods stock intp contiguous
   intp-video eval questions.jsonl --model DIR --frames 8 32 64 --ropes ntk linear --windows 0 16
-  intp-video eval --frames 64 --methods intp --kv-bits 16 8 4 2
+  intp-video eval --frames 64 --methods intp --kv-bits 16 8 4 3 2
 """
 
 
