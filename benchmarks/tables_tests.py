@@ -20,7 +20,7 @@ def releases() -> str:
 def range_of_releases() -> str:
     """The ends, and how many were tried."""
     found = list(load(RELEASES))
-    tested = f"[{len(found)} releases tested](docs/models.md#which-transformers)"
+    tested = f"[{len(found)} releases tested](docs/transformers.md#which-transformers)"
     return f"{found[0]} to {found[-1]}, {tested}"
 
 

@@ -1,4 +1,4 @@
-"""Runs the hook's tests against releases of transformers, for the tables of docs/models.md.
+"""Runs the hook's tests against releases of transformers, for the tables of docs/transformers.md.
 
     python tests/transformers_matrix.py                   # all of them: 15 minutes on two cores
     python tests/transformers_matrix.py 4.57.6 newest     # two of them; the other rows stay

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 log = logging.getLogger("intp_video")
 
 OLDEST, NEWEST_TESTED = "4.57.6", "5.24.0"
-"""The ends of the table in docs/models.md (``tests/transformers_matrix.py`` writes it)."""
+"""The ends of the table in docs/transformers.md (``tests/transformers_matrix.py`` writes it)."""
 
 
 def transformers_version() -> str | None:
