@@ -1,8 +1,8 @@
 """What the proof of a pass costs: microseconds of Python for one decoded token.
 
 Every pass through an extended model leaves traces that show that its parts met
-(docs/transformers.md). This times the traces and their check alone, without model and kernels, for a decoder of 32 layers;
-a whole pass through such a model takes milliseconds.
+(docs/transformers.md). This times the traces and their check alone, without model and kernels, for
+a decoder of 32 layers; a whole pass through such a model takes milliseconds.
 """
 
 from __future__ import annotations
