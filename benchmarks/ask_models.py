@@ -1,8 +1,8 @@
 """The random models that bench_ask asks, by shape, and inputs for them.
 
 Attention, cache and tokens a frame are those of the models people use: heads and their size in the
-decoder, patches and their merging in the tower. Depth, the decoder's MLP and the tower's width are
-cut until about 100 to 150 M parameters are left.
+decoder, patches and their merging in the tower. In the size "medium" depth, the decoder's MLP and
+the tower's width are cut until about 100 to 150 M parameters are left; "7b" is Video-LLaVA uncut.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ import intp_video
 import torch
 import transformers
 from intp_video import compat
+from intp_video.lab.random_model import SIZES as RANDOM_SIZES
 from intp_video.processing import ModelFrames, processing_for
+from intp_video.processing.pixels import CLIP
 from intp_video.video import Clip
 from torch import nn
 
 QUESTION = "Which shapes appear, and in what order?"
-SIZES = ("tiny", "medium")  # of the shapes that need no tokenizer
+SIZES = {  # by shape
+    "video_llava": (*RANDOM_SIZES, "7b"),
+    "qwen2_5_vl": ("tiny", "medium"),
+    "internvl": ("tiny", "medium"),
+}
 VIDEO, IMAGE, START, END, VOCABULARY = 1999, 1998, 1997, 1996, 2048
 BEFORE, AFTER = 12, 16  # tokens of text around a video
 
@@ -51,18 +57,22 @@ class Shape:
         around_unit: tokens of text before and behind the placeholders of a unit; None: all units
             stand in one run.
         values: of the preprocessor, by size, where they differ from the family's own.
+        rope: of every arm.
     """
 
     config_class: str
     config: Callable[[bool], dict[str, Any]]
     around_unit: tuple[int, int] | None = None
     values: Callable[[bool], dict[str, Any]] = lambda tiny: {}
+    rope: str = "none"
 
-    def make(self, size: str, dtype: torch.dtype) -> Asked:
+    def make(self, size: str, dtype: torch.dtype, device: torch.device) -> Asked:
         torch.manual_seed(0)
         tiny = size == "tiny"
         config = getattr(transformers, self.config_class)(**self.config(tiny))
-        model = intp_video.models.family_for(config).model_class(config)(config).to(dtype).eval()
+        model_class = intp_video.models.family_for(config).model_class(config)
+        with device:  # billions of weights are drawn where they stay
+            model = model_class._from_config(config, dtype=dtype).eval()
         model.generation_config.eos_token_id = None
         model.generation_config.pad_token_id = 0
         processing = processing_for(config.model_type).from_values(self.values(tiny), config)
@@ -75,7 +85,7 @@ class Shape:
                 more["mm_token_type_ids"] = (ids == processing.placeholder_id) * 2
             return {**found.tensors, **more}
 
-        return Asked(model, inputs, "none")
+        return Asked(model, inputs, self.rope)
 
     def token_ids(self, frames: ModelFrames) -> torch.Tensor:
         if self.around_unit is None:
@@ -165,14 +175,55 @@ def _qwen2_5_vl_values(tiny: bool) -> dict[str, Any]:
     return {"size": {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}} if tiny else {}
 
 
-def _video_llava(size: str, dtype: torch.dtype) -> Asked:
+def _video_llava_7b(tiny: bool) -> dict[str, Any]:
+    """Video-LLaVA-7B: Vicuna-7B, and a CLIP ViT-L/14 for images and one for videos."""
+    text = _text(
+        vocab_size=32064,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        max_position_embeddings=4096,
+    )
+    vision = {
+        "image_size": 224,
+        "patch_size": 14,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "projection_dim": 768,
+    }
+    return {
+        "text_config": {"model_type": "llama", **text},
+        "vision_config": {"model_type": "clip_vision_model", **vision},
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+    }
+
+
+def _video_llava_values(tiny: bool) -> dict[str, Any]:
+    return {
+        "size": {"shortest_edge": 224},
+        "crop_size": {"height": 224, "width": 224},
+        **CLIP,
+    }
+
+
+VIDEO_LLAVA_7B = Shape("VideoLlavaConfig", _video_llava_7b, values=_video_llava_values, rope="ntk")
+
+
+def _video_llava(size: str, dtype: torch.dtype, device: torch.device) -> Asked:
+    if size == "7b":
+        return VIDEO_LLAVA_7B.make(size, dtype, device)
     with tempfile.TemporaryDirectory() as folder:
         directory = intp_video.make_random_model(Path(folder) / "model", size)
         model, preparer = intp_video.load(directory, dtype=dtype)
-    return Asked(model, lambda clip: preparer(clip, QUESTION), "ntk")
+    return Asked(model.to(device), lambda clip: preparer(clip, QUESTION), "ntk")
 
 
-SHAPES: dict[str, Callable[[str, torch.dtype], Asked]] = {
+SHAPES: dict[str, Callable[[str, torch.dtype, torch.device], Asked]] = {
     "video_llava": _video_llava,
     "qwen2_5_vl": Shape("Qwen2_5_VLConfig", _qwen2_5_vl, values=_qwen2_5_vl_values).make,
     "internvl": Shape("InternVLConfig", _internvl, (4, 2), _internvl_values).make,

@@ -1,7 +1,8 @@
 """A question about a video, stage by stage: an extended model against the stock model.
 
-A model with random weights (about 100 to 150 M parameters) is shown a rendered video: a Video-LLaVA
-(257 tokens a frame), or one with the heads and patches of Qwen2.5-VL-3B or InternVL3-1B (--shape).
+A model with random weights (about 100 to 150 M parameters, or 7 billion: --size 7b) is shown a
+drawn video: a Video-LLaVA (257 tokens a frame), or one with the heads and patches of Qwen2.5-VL-3B
+or InternVL3-1B (--shape).
 Every arm gets the same pixels, prompt and RoPE frequencies and generates greedily:
 
   intp_ext             intp_video.extend(model): groups of frames, our cache layer and attention
@@ -11,8 +12,9 @@ Every arm gets the same pixels, prompt and RoPE frequencies and generates greedi
   stock sdpa           transformers, attn_implementation="sdpa", all frames encoded at once
   stock eager          transformers, attn_implementation="eager", likewise
 
+--windows adds arms with other windows, as "intp_ext, window 16".
 Where the encoder never looks across frames, "intp_ext, attention" is left out: it has nothing to
-rearrange. The window and the packed cache are other computations: their tokens may differ. An arm
+rearrange. A window and the packed cache are other computations: their tokens may differ. An arm
 that would not fit into memory is not run, and the JSON says so. Arms take turns; the figures are
 medians over the rounds.
 """
@@ -24,19 +26,21 @@ import functools
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import intp_video
 import machine
+import numpy as np
+import placement
 import psutil
 import torch
 from ask_models import SHAPES, SIZES, Asked
-from intp_video.lab.shapes import held_out_world, write_world
+from intp_video.lab.shapes import draw, held_out_world
 from intp_video.models import family_for
+from intp_video.video import Clip
 from torch import nn
 from tqdm import tqdm
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -52,7 +56,30 @@ OURS: dict[str, dict[str, object]] = {
     "intp_ext, 4 bits": {"kv_bits": 4},
 }
 ARMS = (*OURS, "stock sdpa", "stock eager")
-APART = ("intp_ext, window", "intp_ext, 4 bits")  # compute something else
+SECONDS = 48.0  # of the drawn video
+SIDE = 272  # of its frames, pixels
+
+
+def now(device: torch.device) -> float:
+    """The time at which everything that was given to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def drawn_clip(frames: int) -> Clip:
+    """A world of shapes as :func:`intp_video.read_video` would show it, without a decoder."""
+    times = (np.arange(frames) + 0.5) / frames
+    images = draw(held_out_world(0, 1 / 32)[0], times, SIDE)[0]
+    return Clip(
+        frames=np.round(images).astype(np.uint8),
+        timestamps=times * SECONDS,
+        indices=np.arange(frames),
+        fps=frames / SECONDS,
+        duration=SECONDS,
+        backend="none",
+        path="none",
+    )
 
 
 class FirstToken(StoppingCriteria):
@@ -62,7 +89,7 @@ class FirstToken(StoppingCriteria):
         self.time: float | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
-        self.time = self.time or time.perf_counter()
+        self.time = self.time or now(input_ids.device)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
@@ -108,31 +135,48 @@ def encoding_timed(model: nn.Module, ended: Callable[[], None]) -> Iterator[None
             setattr(outer, name, own)
 
 
+def arm_options(arm: str) -> dict[str, object] | None:
+    """Of extend(); None for a stock arm."""
+    if arm in OURS or arm.startswith("stock"):
+        return OURS.get(arm)
+    return {"window": int(arm.split()[-1])}
+
+
+def same_computation(arm: str) -> bool:
+    """A window and a packed cache compute something else."""
+    return not {"window", "kv_bits"} & (arm_options(arm) or {}).keys()
+
+
+def set_up(arm: str, asked: Asked, frames: int) -> AbstractContextManager[object]:
+    """While it is entered, the model computes as the arm does."""
+    model, options = asked.model, arm_options(arm)
+    if options is not None:
+        return intp_video.extend(model, frames, rope=asked.rope, **options)
+    if asked.rope == "none":
+        return stock(model, arm.split()[1], None)
+    plan = intp_video.plan(model, frames)
+    text = model.config.text_config
+    head_dim = text.hidden_size // text.num_attention_heads
+    rope = intp_ext.rope_frequencies(asked.rope, head_dim, factor=plan.factor)
+    return stock(model, arm.split()[1], rope)
+
+
 def run_arm(
     arm: str, asked: Asked, inputs: dict[str, torch.Tensor], frames: int, tokens: int
 ) -> tuple[dict[str, float], list[int]]:
     """Seconds of each stage (of one token for "token"), and the tokens."""
     model = asked.model
-    if arm in OURS:
-        context = intp_video.extend(model, frames, rope=asked.rope, **OURS[arm])
-    elif asked.rope == "none":
-        context = stock(model, arm.split()[1], None)
-    else:
-        plan = intp_video.plan(model, frames)
-        text = model.config.text_config
-        head_dim = text.hidden_size // text.num_attention_heads
-        rope = intp_ext.rope_frequencies(asked.rope, head_dim, factor=plan.factor)
-        context = stock(model, arm.split()[1], rope)
     encoded, first = [], FirstToken()
-    with context, encoding_timed(model, lambda: encoded.append(time.perf_counter())):
-        begin = time.perf_counter()
+    ended = lambda: encoded.append(now(model.device))  # noqa: E731
+    with set_up(arm, asked, frames), encoding_timed(model, ended):
+        begin = now(model.device)
         ids = model.generate(
             **inputs,
             max_new_tokens=tokens,
             do_sample=False,
             stopping_criteria=StoppingCriteriaList([first]),
         )
-        end = time.perf_counter()
+        end = now(model.device)
     seconds = {
         "encode": encoded[0] - begin,
         "prefill": first.time - encoded[0],
@@ -147,10 +191,51 @@ def eager_bytes(model: nn.Module, tokens: int) -> int:
     return heads * tokens**2 * (2 * model.dtype.itemsize + 4)
 
 
+def free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what the allocator holds back is free too
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
 def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    device = torch.device("meta" if options.dry_run else options.device)
+    dtype = getattr(torch, options.dtype)
+    asked = SHAPES[options.shape](options.size, dtype, device)
+    report = {
+        "benchmark": "ask",
+        "machine": machine.describe(device),
+        "device": options.device,
+        "shape": options.shape,
+        "size": options.size,
+        "dtype": options.dtype,
+        "threads": options.threads,
+        "results": [],
+        "parameters": sum(p.numel() for p in asked.model.parameters()),
+    }
+    pixels = family_for(asked.model.config).pixels
+    for frames in options.frames:
+        inputs = {name: x.to(device) for name, x in asked.inputs(drawn_clip(frames)).items()}
+        inputs[pixels] = inputs[pixels].to(dtype)
+        if options.dry_run:
+            print(rehearse(asked, inputs, frames, options))
+            continue
+        report["results"].append(measure(asked, inputs, frames, options))
+        print(table(report["results"][-1]), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    placement.add_options(parser)
     parser.add_argument(
         "--shape", choices=SHAPES, default="video_llava", help="of the model (default: video_llava)"
     )
@@ -161,45 +246,37 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help="(default: all)"
     )
+    parser.add_argument(
+        "--windows", type=int, nargs="+", default=[], metavar="W", help="more arms, by their window"
+    )
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 64], metavar="M")
     parser.add_argument("--tokens", type=int, default=16, help="to generate (default: 16)")
     parser.add_argument("--rounds", type=int, default=3, help="of all arms (default: 3)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything measured")
     options = parser.parse_args(argv)
+    placement.check_options(parser, options)
     if options.tokens < 2 or options.rounds < 1 or options.threads < 1:
         parser.error("expected at least 2 tokens, 1 round and 1 thread")
+    if options.size not in SIZES[options.shape]:
+        sizes = " or ".join(SIZES[options.shape])
+        parser.error(f"--size: expected {sizes} for {options.shape}")
+    options.arms += [f"intp_ext, window {window}" for window in options.windows]
+    return options
 
-    if options.shape != "video_llava" and options.size not in SIZES:
-        parser.error(f"--size: expected {' or '.join(SIZES)} for {options.shape}")
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    torch.set_num_threads(options.threads)
-    report = {"benchmark": "ask", "machine": machine.describe(torch.device("cpu"))}
-    report |= {
-        "shape": options.shape,
-        "size": options.size,
-        "dtype": options.dtype,
-        "threads": options.threads,
-    }
-    report |= {"results": []}
-    with tempfile.TemporaryDirectory() as folder:
-        video = Path(folder) / "video.mp4"
-        write_world(video, held_out_world(0, 1 / 32)[0], frames=576, fps=12, size=272)
-        dtype = getattr(torch, options.dtype)
-        asked = SHAPES[options.shape](options.size, dtype)
-        report["parameters"] = sum(p.numel() for p in asked.model.parameters())
-        pixels = family_for(asked.model.config).pixels
-        for frames in options.frames:
-            clip = intp_video.read_video(video, frames)
-            inputs = asked.inputs(clip)
-            inputs[pixels] = inputs[pixels].to(dtype)
-            report["results"].append(measure(asked, inputs, frames, options))
-            print(table(report["results"][-1]), flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(report, indent=1) + "\n")
-    return 0
+def rehearse(
+    asked: Asked, inputs: dict[str, torch.Tensor], frames: int, options: argparse.Namespace
+) -> str:
+    """What would be asked of a model that has no memory; every arm is set up."""
+    for arm in options.arms:
+        with set_up(arm, asked, frames):
+            pass
+    parameters = sum(p.numel() for p in asked.model.parameters())
+    return (
+        f"{frames} frames, {inputs['input_ids'].shape[1]:,} tokens of prompt, "
+        f"{parameters / 1e6:,.0f} M parameters: {'; '.join(options.arms)}"
+    )
 
 
 def measure(
@@ -210,7 +287,7 @@ def measure(
     if "intp_ext, attention" in arms and not family_for(asked.model.config).groups_are_real:
         arms.remove("intp_ext, attention")
         left_out["intp_ext, attention"] = "has nothing to rearrange"
-    need, have = eager_bytes(asked.model, prompt), psutil.virtual_memory().available
+    need, have = eager_bytes(asked.model, prompt), free_bytes(asked.model.device)
     if "stock eager" in arms and need > 0.8 * have:
         arms.remove("stock eager")
         left_out["stock eager"] = f"needs {need / 1e9:.0f} GB, {have / 1e9:.0f} GB are free"
@@ -233,7 +310,7 @@ def measure(
                 "median_s": {s: statistics.median(run[s] for run in runs) for s in STAGES},
                 "runs": runs,
                 "tokens_equal_first_arm": answers[arm] == answers[arms[0]],
-                "same_computation": arm not in APART,
+                "same_computation": same_computation(arm),
             }
             for arm, runs in taken.items()
         },

@@ -249,6 +249,8 @@ BENCHMARK = runner.Benchmark(
 def main(argv: Sequence[str] | None = None) -> int:
     code = runner.run(BENCHMARK, argv)
     options = runner.parse(BENCHMARK, argv)
+    if options.dry_run:
+        return code
     torch.set_num_threads(options.threads[-1])
     device = torch.device(options.device)
     append = [

@@ -3,6 +3,7 @@
 # and how fast is it? One command, one folder of results.
 #
 #   benchmarks/run_on_gpu.sh [FOLDER]      default: benchmarks/results/CARD, as results/h200
+#   benchmarks/run_on_gpu.sh --dry-run     every command line tried without a GPU, into a temporary folder
 #
 # Needs a CUDA build of torch >= 2.11, nvcc, transformers, and of the build: setuptools >= 77, wheel,
 # pybind11, ninja; of the tests: pytest, hypothesis; of the figures: matplotlib, psutil, tqdm.
@@ -10,11 +11,15 @@
 #
 # Ends within DEADLINE seconds. Each step has a limit of its own and writes as it goes; one that fails or is
 # stopped does not stop the later ones. In the order of what one wants to know first: build, load, the doctor, the
-# operators against float64 on the CPU, the hook, attention, decode, the KV cache, rope, rearrange,
-# compute-sanitizer.
+# operators against float64 on the CPU, the hook, attention, decode, a question to a 7B model stage by stage (with
+# random weights, beside stock), the same by window, the KV cache, rope, rearrange, compute-sanitizer.
 #
-# FOLDER: summary.json (every step), log.txt, doctor.json, operators.xml, hook.xml, and for each benchmark
-# its JSON and figure, with the card's copy bandwidth and matrix product measured in the same run.
+# A dry run imports the Python of each step, has it check its arguments, and runs what needs no GPU: the doctor, the
+# metadata of the build, the collection of the tests, the 7B model without memory, figures of older results. It needs
+# the package installed, for a CPU, and says which other packages are missing.
+#
+# FOLDER: summary.json (every step), log.txt, doctor.json, operators.xml, hook.xml, ask.json, windows.json, and for
+# each other benchmark its JSON and figure, with the card's copy bandwidth and matrix product measured in the same run.
 # Exit code: 0 every step passed or could not run here (compute-sanitizer), 1 one failed, 2 nothing was begun.
 #
 # Environment: PYTHON (python3), DEADLINE in seconds (530), SECONDS_PER_CASE of a benchmark (0.3),
@@ -27,10 +32,23 @@ python=${PYTHON:-python3}
 deadline=${DEADLINE:-530}
 for_figures=20 # seconds kept for drawing what was measured
 
-if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
-  exit 0
-fi
+dry=()
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+    exit 0
+    ;;
+  --dry-run)
+    dry=(--dry-run)
+    deadline=1000000 # it ends when it ends
+    shift
+    ;;
+  -*)
+    echo "run_on_gpu: expected [--dry-run] [FOLDER], got $1" >&2
+    exit 2
+    ;;
+esac
+is_dry() { [[ ${#dry[@]} != 0 ]]; }
 
 # --- before anything is built ---------------------------------------------------------------------------------
 
@@ -38,14 +56,16 @@ if ! command -v "$python" >/dev/null; then
   echo "run_on_gpu: no $python; set PYTHON" >&2
   exit 2
 fi
-"$python" - <<'PYTHON' || exit 2
+"$python" - "${dry[@]}" <<'PYTHON' || exit 2
 import importlib.metadata as metadata
 import sys
+
+dry = "--dry-run" in sys.argv
 
 
 def stop(message):
     print(f"run_on_gpu: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(0 if dry else 2)
 
 
 def numbers(version):
@@ -56,7 +76,7 @@ try:
     import torch
 except ImportError as error:
     stop(f"torch cannot be imported: {error}")
-if not torch.cuda.is_available():
+if not dry and not torch.cuda.is_available():
     stop(f"no CUDA device that torch {torch.__version__} can use; nothing was built")
 needed = {
     "torch": (2, 11), "setuptools": (77,), "wheel": (), "pybind11": (2, 12), "ninja": (),
@@ -75,23 +95,28 @@ for name, oldest in needed.items():
 if wrong:
     stop("these packages are needed: " + ", ".join(wrong))
 PYTHON
-if ! { [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]] || command -v nvcc >/dev/null; }; then
+if ! is_dry && ! { [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]] || command -v nvcc >/dev/null; }; then
   echo "run_on_gpu: no nvcc in CUDA_HOME, /usr/local/cuda or PATH; nothing was built" >&2
   exit 2
 fi
 
-# "NVIDIA H200" is h200, and compute capability 9.0 is 9.0a: the kernels of that architecture alone
-read -r card capability < <("$python" -c '
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+if is_dry; then
+  capability=9.0a
+  out=${1:-$work/results}
+else
+  # "NVIDIA H200" is h200, and compute capability 9.0 is 9.0a: the kernels of that architecture alone
+  read -r card capability < <("$python" -c '
 import re, torch
 name = re.sub(r"nvidia|geforce|tesla", "", torch.cuda.get_device_name(), flags=re.I)
 major, minor = torch.cuda.get_device_capability()
 print(re.sub(r"\W+", "-", name).strip("-").lower(), f"{major}.{minor}" + "a" * (major == 9))')
-out=${1:-$root/benchmarks/results/$card}
+  out=${1:-$root/benchmarks/results/$card}
+fi
 export TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-$capability 8.0+PTX}
 mkdir -p "$out" || exit 2
 out=$(cd "$out" && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 log=$out/log.txt
 steps=()
 failed=0
@@ -113,7 +138,7 @@ record() {
 
 # step NAME SECONDS COMMAND...: output goes to the log; never beyond the deadline of the whole
 step() {
-  local name=$1 limit=$2 begin=$SECONDS status=passed code=0
+  local name=$1 limit=$2 begin=$SECONDS status=passed code=0 written
   shift 2
   local left=$((deadline - for_figures - SECONDS))
   if ((left < 5)); then
@@ -122,8 +147,10 @@ step() {
     return 1
   fi
   ((limit > left)) && limit=$left
-  printf '\n===== %s (at most %d s): %s\n' "$name" "$limit" "$*" >>"$log"
-  timeout --kill-after=5 "$limit" "$@" >>"$log" 2>&1 || code=$?
+  written=$(wc -c <"$log")
+  printf '\n===== %s (at most %d s): %s\n' "$name" "$limit" "${*@Q}" >>"$log"
+  is_dry || set -- timeout --kill-after=5 "$limit" "$@"
+  "$@" >>"$log" 2>&1 || code=$?
   if ((code == 124 || code == 137)); then
     status="timed out"
   elif ((code != 0)); then
@@ -131,27 +158,28 @@ step() {
   fi
   ((code != 0)) && failed=1
   printf '===== %s: %s, exit code %d\n' "$name" "$status" "$code" >>"$log"
+  is_dry && tail -c "+$((written + 1))" "$log" | if ((code)); then cat; else sed -n 2p; fi
   record "$name" "$status" "$code" $((SECONDS - begin))
   return "$code"
 }
 
 : >"$log"
 cd "$work" || exit 2 # Python must find the installed package before the source tree
-{
+is_dry || {
   date -u
   uname -a
   nvidia-smi
 } >>"$log" 2>&1
 
 INTP_EXT_CUDA=1 MAX_JOBS=${MAX_JOBS:-$(nproc)} step build 240 "$python" -m pip install -v --no-index \
-  --no-deps --no-build-isolation --target "$work/site" "$root"
+  --no-deps --no-build-isolation --target "$work/site" "${dry[@]}" "$root"
 export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
 
 step load 60 "$python" -c '
 import intp_ext, json, sys
 info = intp_ext.build_info()
 print(intp_ext.__file__, json.dumps(info, indent=1))
-sys.exit(0 if info["cuda_loaded"] else "not loaded: " + info["cuda_loaded_reason"])'
+sys.exit(0 if info["cuda_loaded"] or sys.argv[1:] else "not loaded: " + info["cuda_loaded_reason"])' "${dry[@]}"
 
 # shellcheck disable=SC2016  # stdout is a result, stderr goes to the log
 step doctor 60 bash -c '"$@" >"$0"' "$out/doctor.json" "$python" -m intp_ext --json
@@ -159,19 +187,38 @@ step doctor 60 bash -c '"$@" >"$0"' "$out/doctor.json" "$python" -m intp_ext --j
 # those that run on the GPU, whose ids say so; none at all gives exit code 5: not passed
 tests() {
   step "$1" "$2" "$python" -m pytest -q -rs -k cuda -p no:cacheprovider -c "$root/pyproject.toml" \
-    --rootdir "$root" --junit-xml "$out/$1.xml" "$3"
+    --rootdir "$root" --junit-xml "$out/$1.xml" "${dry[@]/#--dry-run/--collect-only}" "$3"
 }
 tests operators 150 "$root/tests/ops"
 tests hook 120 "$root/tests/hf"
 
-for name in attention decode kv_cache rope rearrange; do
-  step "$name" 110 "$python" "$root/benchmarks/bench_$name.py" --device cuda \
-    --seconds "${SECONDS_PER_CASE:-0.3}" --json "$out/$name.json"
-done
+# bench STEP SECONDS NAME OPTION...
+bench() {
+  local step=$1 limit=$2 name=$3
+  shift 3
+  step "$step" "$limit" "$python" "$root/benchmarks/bench_$name.py" --device cuda "$@" \
+    --json "$out/$step.json" "${dry[@]}"
+}
+operator() { bench "$1" 110 "$1" --seconds "${SECONDS_PER_CASE:-0.3}"; }
+ask() {
+  local step=$1
+  shift
+  bench "$step" 100 ask --shape video_llava --size 7b --dtype bfloat16 "$@"
+}
+
+operator attention
+operator decode
+ask ask --frames 32 64 --tokens 32
+ask windows --frames 64 128 --tokens 8 --arms intp_ext "intp_ext, window" "stock sdpa" --windows 2 4 16 32
+operator kv_cache
+operator rope
+operator rearrange
 
 sanitizer=$(command -v compute-sanitizer || echo "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer")
 left=$((deadline - for_figures - SECONDS))
-if [[ ! -x $sanitizer ]]; then
+if is_dry; then
+  record sanitizer "needs a GPU" null 0
+elif [[ ! -x $sanitizer ]]; then
   record sanitizer "not found" null 0
 elif ((left > 20)) && ! timeout $((left < 60 ? left : 60)) "$sanitizer" --error-exitcode 1 "$python" -c \
   'import torch; torch.zeros(1, device="cuda")' >"$work/sanitizer.txt" 2>&1; then
@@ -188,8 +235,9 @@ fi
 
 for_figures=0
 for name in attention decode kv_cache rope rearrange; do
+  is_dry && cp "$root"/benchmarks/results/*/"$name.json" "$out" # nothing was measured
   [[ -s $out/$name.json ]] && step "draw_$name" 20 "$python" "$root/benchmarks/plot.py" "$out/$name.json"
 done
 
-echo "results in $out" >&2
+is_dry || echo "results in $out" >&2
 exit "$failed"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import machine
+import placement
 import torch
 from harness import Contender, Summary, Timing, interleave
 from tqdm import tqdm
@@ -55,7 +56,7 @@ def parse(benchmark: Benchmark, argv: Sequence[str] | None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         description=benchmark.description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    placement.add_options(parser)
     parser.add_argument(
         "--threads",
         type=int,
@@ -76,15 +77,12 @@ def parse(benchmark: Benchmark, argv: Sequence[str] | None) -> argparse.Namespac
         "--resume", action="store_true", help="keep what the --json file has, measure the rest"
     )
     options = parser.parse_args(argv)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: no CUDA device that torch can use")
+    placement.check_options(parser, options)
     if options.device == "cuda":
         options.threads = [torch.get_num_threads()]
     options.threads = options.threads or [torch.get_num_threads()]
     if min(options.threads) < 1:
         parser.error("--threads: expected at least 1")
-    if options.json and not options.json.parent.is_dir():
-        parser.error(f"--json: no directory {options.json.parent}")
     options.seconds = options.seconds or (0.5 if options.quick else 3.0)
     return options
 
@@ -166,9 +164,18 @@ def table(label: str, bytes_moved: int, rows: Sequence[dict]) -> Iterator[str]:
         yield line
 
 
+def cases_of(benchmark: Benchmark, options: argparse.Namespace) -> Sequence[Case]:
+    on_gpu = options.device == "cuda" and benchmark.gpu_cases is not None
+    return (benchmark.gpu_cases if on_gpu else benchmark.cases)(options.quick)
+
+
 def run(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     options = parse(benchmark, argv)
     device = torch.device(options.device)
+    if options.dry_run:
+        for case in cases_of(benchmark, options):
+            print(f"{case.label()}, {case.bytes_moved() / 1e6:.0f} MB")
+        return 0
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as empty:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # compile times without an earlier run's help
@@ -188,8 +195,7 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, device: torch.dev
     }
     if options.resume and options.json and options.json.exists():
         report = json.loads(options.json.read_text())
-    on_gpu = device.type == "cuda" and benchmark.gpu_cases is not None
-    cases = (benchmark.gpu_cases if on_gpu else benchmark.cases)(options.quick)
+    cases = cases_of(benchmark, options)
     progress = tqdm(total=len(cases) * len(options.threads), file=sys.stderr, desc=benchmark.name)
     for threads in options.threads:
         torch.set_num_threads(threads)

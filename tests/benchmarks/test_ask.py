@@ -1,5 +1,6 @@
 """bench_ask: every arm answers alike, and what does not fit is left out with its reason."""
 
+import dataclasses
 import json
 
 import ask_models
@@ -57,7 +58,8 @@ def test_other_shapes_give_the_tokens_of_stock(shape, tmp_path):
     [("qwen2_5_vl", (16, 2), 128, 8 * 144), ("internvl", (14, 2), 64, 16 * 256)],
 )
 def test_proportions_are_those_of_the_model(shape, heads, head_dim, tokens):
-    model, inputs, rope = vars(ask_models.SHAPES[shape]("medium", torch.float32)).values()
+    make = ask_models.SHAPES[shape]
+    model, inputs, rope = vars(make("medium", torch.float32, torch.device("cpu"))).values()
     text = model.config.text_config
     assert (text.num_attention_heads, text.num_key_value_heads) == heads
     assert text.hidden_size // text.num_attention_heads == head_dim and rope == "none"
@@ -101,3 +103,60 @@ def test_bad_options(options, capsys):
     with pytest.raises(SystemExit) as stop:
         bench_ask.main(options)
     assert stop.value.code == 2
+
+
+def test_windows_are_arms_of_their_own(tmp_path):
+    path = tmp_path / "ask.json"
+    options = ["--size", "tiny", "--frames", "16", "--rounds", "1", "--tokens", "2"]
+    arms = ["--arms", "intp_ext", "stock sdpa", "--windows", "2", "16"]
+    bench_ask.main([*options, *arms, "--threads", "1", "--json", str(path)])
+    (result,) = json.loads(path.read_text())["results"]
+    same = {arm: figures["same_computation"] for arm, figures in result["arms"].items()}
+    assert same == {
+        "intp_ext": True,
+        "stock sdpa": True,
+        "intp_ext, window 2": False,
+        "intp_ext, window 16": False,
+    }
+
+
+def test_a_dry_run_sets_every_arm_up_on_a_model_without_memory(tmp_path, capsys):
+    path = tmp_path / "ask.json"
+    options = ["--device", "cuda", "--size", "7b", "--dtype", "bfloat16", "--frames", "8", "16"]
+    assert bench_ask.main([*options, "--windows", "3", "--dry-run", "--json", str(path)]) == 0
+    assert not path.exists()
+    arms = "; ".join([*bench_ask.ARMS, "intp_ext, window 3"])
+    text = 1 + 1 + ask_models.BEFORE + ask_models.AFTER
+    assert capsys.readouterr().out.splitlines() == [
+        f"{frames} frames, {frames * 257 + text:,} tokens of prompt, 7,366 M parameters: {arms}"
+        for frames in (8, 16)
+    ]
+    with pytest.raises(ValueError, match="window"):
+        bench_ask.main([*options, "--windows", "0", "--dry-run"])
+
+
+def test_the_uncut_video_llava_is_asked(tmp_path, monkeypatch):
+    """Its shape, cut to what a test can run: as "7b" is made and asked on a GPU."""
+
+    def cut(tiny):
+        config = uncut.config(tiny)
+        config["text_config"] |= {"hidden_size": 128, "intermediate_size": 128}
+        config["text_config"] |= {"num_attention_heads": 2, "num_key_value_heads": 2}
+        config["vision_config"] |= {"hidden_size": 64, "intermediate_size": 64}
+        config["vision_config"] |= {"num_attention_heads": 1}
+        for part in ("text_config", "vision_config"):
+            config[part]["num_hidden_layers"] = 2
+        return config
+
+    uncut = ask_models.VIDEO_LLAVA_7B
+    monkeypatch.setattr(ask_models, "VIDEO_LLAVA_7B", dataclasses.replace(uncut, config=cut))
+    path = tmp_path / "ask.json"
+    options = ["--size", "7b", "--frames", "8", "--rounds", "1", "--tokens", "2"]
+    arms = ["--arms", "intp_ext", "intp_ext, 4 bits", "stock sdpa"]
+    bench_ask.main([*options, *arms, "--threads", "1", "--json", str(path)])
+    (result,) = json.loads(path.read_text())["results"]
+    assert result["arms"]["stock sdpa"]["tokens_equal_first_arm"]
+
+
+def test_free_memory_is_that_of_the_device():
+    assert 0 < bench_ask.free_bytes(torch.device("cpu")) < 2**50

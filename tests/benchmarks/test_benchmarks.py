@@ -1,6 +1,7 @@
 """The benchmarks on sizes that take no time: bytes, JSON, figures. Never how fast anything is."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -204,9 +205,9 @@ def gpu_script(tmp_path):
 
 
 GPU_STEPS = [
-    "build", "load", "doctor", "operators", "hook", "attention", "decode", "kv_cache",
-    "rope", "rearrange", "sanitizer", "draw_attention", "draw_decode", "draw_kv_cache", "draw_rope",
-    "draw_rearrange",
+    "build", "load", "doctor", "operators", "hook", "attention", "decode", "ask", "windows",
+    "kv_cache", "rope", "rearrange", "sanitizer", "draw_attention", "draw_decode", "draw_kv_cache",
+    "draw_rope", "draw_rearrange",
 ]  # fmt: skip
 
 
@@ -231,3 +232,50 @@ def test_gpu_script_ends_at_its_deadline(gpu_script):
     status = {step["step"]: step["status"] for step in summary["steps"]}
     assert code == 1
     assert status.pop("sanitizer") == "not found" and set(status.values()) == {"no time"}
+
+
+def test_gpu_script_is_tried_without_a_gpu(tmp_path):
+    """The real Python takes every step's arguments."""
+    result = subprocess.run(
+        [BENCHMARKS / "run_on_gpu.sh", "--dry-run", tmp_path / "results"],
+        env={**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    summary = json.loads((tmp_path / "results/summary.json").read_text())
+    status = {step["step"]: step["status"] for step in summary["steps"]}
+    assert list(status) == GPU_STEPS
+    assert status.pop("sanitizer") == "needs a GPU"
+    not_here = {"build": ("setuptools", "wheel", "pybind11", "ninja")}
+    not_here |= {name: ("matplotlib",) for name in status if name.startswith("draw_")}
+    for step, packages in not_here.items():
+        if not all(map(importlib.util.find_spec, packages)):
+            del status[step]
+    assert set(status.values()) == {"passed"}, result.stdout
+    assert not (tmp_path / "results/ask.json").exists()
+    assert "64 frames, 16,478 tokens of prompt, 7,366 M parameters" in log_of(tmp_path)
+    assert "collected" in log_of(tmp_path)
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "results/log.txt").read_text()
+
+
+def test_gpu_script_takes_no_other_option(tmp_path):
+    result = subprocess.run(
+        [BENCHMARKS / "run_on_gpu.sh", "--dryrun"], capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert "expected [--dry-run] [FOLDER], got --dryrun" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["rearrange", "rope", "attention", "decode"])
+def test_a_dry_run_lists_the_cases_of_a_gpu(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    benchmark = importlib.import_module(f"bench_{name}").BENCHMARK
+    path = tmp_path / "new.json"
+    assert runner.run(benchmark, ["--device", "cuda", "--dry-run", "--json", str(path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    cases = (benchmark.gpu_cases or benchmark.cases)(False)
+    assert [line.rpartition(",")[0] for line in printed] == [case.label() for case in cases]
+    assert not path.exists()
