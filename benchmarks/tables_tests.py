@@ -1,11 +1,14 @@
-"""What is right, for the pages: releases of transformers, a trained decoder, shared memory."""
+"""What is right, for the pages: releases of transformers, a trained decoder, CUDA kernels."""
 
 from __future__ import annotations
+
+import re
 
 from tables_common import CPU, load, paragraph, table
 
 RELEASES = "docs/transformers_matrix"
 SHARED_MEMORY = "docs/shared_memory"
+INSTRUCTIONS = "docs/cuda_instructions"
 
 
 def releases() -> str:
@@ -33,6 +36,23 @@ def shared_memory() -> str:
     return table(("kernel", "head_dim", "bytes"), rows)
 
 
+def cuda_instructions() -> str:
+    """For each product, in all, and the edge tile beside the full one."""
+    rows = []
+    for row in load(INSTRUCTIONS)["kernels"]:
+        kernel, head_dim = re.fullmatch(r"(\w+)_kernel<\w+, (\d+)>", row["kernel"]).groups()
+        products, full, edge = row["products"], row["full"], row["edge"]
+        tiles = (f"{count / products:.2f} ({count})" for count in (full, edge))
+        rows.append((kernel, head_dim, str(products), *tiles, f"{edge / full:.2f}"))
+    head = ("kernel", "head_dim", "products", "full tile", "edge tile", "edge / full")
+    return table(head, rows)
+
+
+def cuda_instructions_compiler() -> str:
+    found = load(INSTRUCTIONS)
+    return f"{found['architecture']}, nvcc {found['nvcc']}"
+
+
 def real_decoder() -> str:
     found = load(f"{CPU}/real_decoder")
     exact, rounded = found["results"]
@@ -51,5 +71,7 @@ BLOCKS = {
     "transformers": releases,
     "transformers-range": range_of_releases,
     "shared-memory": shared_memory,
+    "cuda-instructions": cuda_instructions,
+    "cuda-instructions-compiler": cuda_instructions_compiler,
     "real-decoder": real_decoder,
 }
