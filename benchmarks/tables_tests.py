@@ -43,8 +43,9 @@ def cuda_instructions() -> str:
         kernel, head_dim = re.fullmatch(r"(\w+)_kernel<\w+, (\d+)>", row["kernel"]).groups()
         products, full, edge = row["products"], row["full"], row["edge"]
         tiles = (f"{count / products:.2f} ({count})" for count in (full, edge))
-        rows.append((kernel, head_dim, str(products), *tiles, f"{edge / full:.2f}"))
-    head = ("kernel", "head_dim", "products", "full tile", "edge tile", "edge / full")
+        cells = (*tiles, f"{edge / full:.2f}", str(row["rebase"]))
+        rows.append((kernel, head_dim, str(products), *cells))
+    head = ("kernel", "head_dim", "products", "full tile", "edge tile", "edge / full", "new base")
     return table(head, rows)
 
 

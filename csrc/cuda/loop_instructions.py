@@ -10,8 +10,9 @@ smallest loop with the most products (HMMA) is taken, and two ways through one o
   full    the shortest with all products and copies: each row sees every key of the tile
   edge    the longest with them: rows see some of the keys that are used and that are copied
 
-both without a softcap and without scores so large that they are rounded once scaled (RARE). A loop
-inside the loop counts as one turn of it; the kernel over packed keys is left out, as the turns of
+both without what happens to few tiles (RARE): sums brought to a larger base, which is counted apart
+as `rebase`, a softcap, and scores so large that they are rounded once scaled. A loop inside the
+loop counts as one turn of it; the kernel over packed keys is left out, as the turns of
 its inner loops are known only when it runs. The counts are those of one nvcc: where there is
 another, --check compares nothing and says so.
 """
@@ -39,7 +40,8 @@ CSRC = Path(__file__).resolve().parents[1]
 COUNTS = CSRC.parent / "docs/cuda_instructions.json"
 ARCHITECTURE = "80"
 SOURCES = ("prefill_bf16", "decode_bf16")  # float16 differs in no count
-RARE = {"fragments.h": ("cap_scores", "round_large")}
+REBASE = "bring_to_largest"
+RARE = {"fragments.h": ("cap_scores", "weigh_large", REBASE)}
 
 SECTION = re.compile(r"\t\.section\s+\.text\.(\S+?),")
 LABEL = re.compile(r"(\.L_x_\d+):")
@@ -52,7 +54,7 @@ JUMP = re.compile(r"(?P<if>@!?U?P\w+\s+)?(?P<name>BRA|EXIT|RET)\b\S*\s*(?P<to>.*
 @dataclass
 class Instruction:
     text: str
-    is_rare: bool
+    rare: str | None  # the function of RARE that it is from
 
     @property
     def name(self) -> str:
@@ -78,21 +80,23 @@ class Count:
     products: int
     full: int
     edge: int
+    rebase: int
 
 
 @cache
-def rare_lines() -> frozenset[tuple[str, int]]:
+def rare_lines() -> dict[tuple[str, int], str]:
     """(file, line) of RARE functions, behind the conditions that they begin with."""
-    found: set[tuple[str, int]] = set()
+    found: dict[tuple[str, int], str] = {}
     for file, functions in RARE.items():
         lines = (CSRC / "attention/cuda" / file).read_text().splitlines()
         for function in functions:
-            first = next(n for n, line in enumerate(lines) if f" {function}(" in line)
+            begins = re.compile(rf" *INTP_DEVICE .*\b{function}\(")
+            first = next(n for n, line in enumerate(lines) if begins.match(line))
             indent = len(lines[first]) - len(lines[first].lstrip())
             last = lines.index(" " * indent + "}", first)
             loop = next(n for n in range(first, last) if " for (" in lines[n])
-            found |= {(file, n + 1) for n in range(loop, last)}
-    return frozenset(found)
+            found |= {(file, n + 1): function for n in range(loop, last)}
+    return found
 
 
 def kernels(listing: str) -> Iterator[Kernel]:
@@ -113,7 +117,8 @@ def kernels(listing: str) -> Iterator[Kernel]:
                 place.add((Path(found[1]).name, int(found[2])))
                 begins = True
             elif found := CODE.match(line):
-                code.append(Instruction(found[1], bool(place & rare_lines())))
+                rare = place & rare_lines().keys()
+                code.append(Instruction(found[1], rare_lines()[min(rare)] if rare else None))
                 begins = False
         yield control_flow(section[1], code, labels)
 
@@ -165,12 +170,15 @@ def main_loop(kernel: Kernel) -> tuple[int, set[int]] | None:
     return found
 
 
-def turn(kernel: Kernel, head: int, loop: set[int], shortest: bool) -> tuple[int, int]:
+def turn(
+    kernel: Kernel, head: int, loop: set[int], shortest: bool, with_rare: Sequence[str] = ()
+) -> tuple[int, int]:
     """Products and instructions of a way from the head of the loop back to it."""
 
     def is_open(n: int) -> bool:
-        block = [i.is_rare for i in kernel.blocks[n] if i.name != "BSYNC"]  # where ways meet again
-        return n in loop and 2 * sum(block) <= len(block)
+        rare = [i.rare for i in kernel.blocks[n] if i.name != "BSYNC"]  # where ways meet again
+        closed = sum(name is not None and name not in with_rare for name in rare)
+        return n in loop and 2 * closed <= len(rare)
 
     order: list[int] = []  # each after all that may follow it
     seen: set[int] = set()
@@ -209,7 +217,8 @@ def counts(listing: str) -> list[Count]:
         if loop := main_loop(kernel):
             products, full = turn(kernel, *loop, shortest=True)
             _, edge = turn(kernel, *loop, shortest=False)
-            found.append(Count(kernel.symbol, products, full, edge))
+            _, most = turn(kernel, *loop, shortest=False, with_rare=[REBASE])
+            found.append(Count(kernel.symbol, products, full, edge, most - edge))
     named = names([count.kernel for count in found])
     counts = [replace(count, kernel=name) for count, name in zip(found, named, strict=True)]
     return sorted(counts, key=lambda count: [int(n) for n in re.findall(r"\b\d+", count.kernel)])
@@ -249,11 +258,10 @@ def changes(recorded: Sequence[dict], found: Sequence[dict]) -> list[str]:
     said = [f"{name}: is gone" for name in before.keys() - now.keys()]
     said += [f"{name}: is new" for name in now.keys() - before.keys()]
     for name in before.keys() & now.keys():
-        for what in ("full", "edge"):
-            old, new = (row[name][what] / row[name]["products"] for row in (before, now))
+        for what in ("products", "full", "edge", "rebase"):
+            old, new = before[name][what], now[name][what]
             if old != new:
-                verb = "grew" if new > old else "shrank"
-                said.append(f"{name}, {what} tile: {verb} from {old:.2f} to {new:.2f} a product")
+                said.append(f"{name}, {what}: {'grew' if new > old else 'shrank'}, {old} to {new}")
     return sorted(said)
 
 

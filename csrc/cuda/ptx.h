@@ -109,6 +109,13 @@ INTP_DEVICE uint32_t spread_bytes(uint32_t x, bool upper) {
   return __byte_perm(x, 0, upper ? 0x4342 : 0x4140);
 }
 
+// The n lowest bits: none for n below 0, all from 32 on.
+INTP_DEVICE uint32_t low_bits(int n) {
+  uint32_t y;
+  asm("bmsk.clamp.b32 %0, 0, %1;" : "=r"(y) : "r"(n > 0 ? n : 0));
+  return y;
+}
+
 // a b, never part of a fused multiply-add.
 INTP_DEVICE float multiply_rounded(float a, float b) { return __fmul_rn(a, b); }
 

@@ -78,6 +78,7 @@ WINDOW = AttentionCase(rows=200, keys=200, window=Window(70))
 FIRST_KEYS = AttentionCase(
     batch=2, rows=100, keys=600, window=Window(first_key=first_keys(2, 100, 500, span=260))
 )
+RISING = AttentionCase(rows=40, keys=300, scale=30.0)  # from tile to tile
 CAPPED = AttentionCase(rows=200, keys=200, softcap=2.0, scale=0.5)
 SINKS = AttentionCase(kv_heads=2, group=2, rows=100, keys=700, sinks=(0.5, 6.0, 4.0))
 GROUPED = AttentionCase(kv_heads=2, group=2, rows=40, keys=70)
@@ -193,10 +194,17 @@ WRONG_RESULT = [
     ),
     Bug(
         "attention: a tile taken for full if some row sees it",
-        BLOCK,
-        "return covers(all, tile);",
-        "return covers(any, tile);",
+        PREFILL,
+        "full_tiles(shared_.visible.all, kTile.keys)",
+        "full_tiles(shared_.visible.any, kTile.keys)",
         (WINDOW,),
+    ),
+    Bug(
+        "decode: a tile taken for full if some row sees it",
+        DECODE,
+        "!shared_.visible.is_full({begin, begin + kTile.keys})",
+        "!covers(shared_.visible.any, {begin, begin + kTile.keys})",
+        (AttentionCase(rows=8, keys=160),),
     ),
     Bug(
         "attention: the first keys of the block's first row for all",
@@ -236,9 +244,72 @@ WRONG_RESULT = [
     Bug(
         "attention: the rounding of a large product taken for an exponent",
         FRAGMENTS,
-        "if (fabsf(base) < 0x1p23f) return false;",
-        "return false;",
+        "if (is_large_) {",
+        "if (false) {",
         (AttentionCase(rows=40, scale=1e9),),
+    ),
+    Bug(
+        "attention: each thread relative to its own largest score",
+        FRAGMENTS,
+        "row_maximum(found[m][half]) * factor",
+        "found[m][half] * factor",
+        (CAUSAL,),
+    ),
+    Bug(
+        "attention: sums of weights not brought to the new base",
+        FRAGMENTS,
+        "for (int i = 0; i < kTotals / 2; ++i) total_[m][kTotals / 2 * half + i] *= rescale;",
+        "for (int i = 0; i < 0; ++i) total_[m][kTotals / 2 * half + i] *= rescale;",
+        (RISING,),
+    ),
+    Bug(
+        "attention: scores far above their base",
+        FRAGMENTS,
+        "fmaf(largest, factor, -kSlack) > base_[m][half]",
+        "fmaf(largest, factor, -512.0f) > base_[m][half]",
+        (RISING,),
+    ),
+    Bug(
+        "attention: the keys of the next step",
+        FRAGMENTS,
+        "const uint32_t (&now)[4] = b[(c * kJ + j) % 2];",
+        "const uint32_t (&now)[4] = b[(c * kJ + j + 1) % 2];",
+        (CAUSAL,),
+    ),
+    Bug(
+        "attention: the values of the next step",
+        FRAGMENTS,
+        "const uint32_t (&now)[4] = b[(c * kD + d) % 2];",
+        "const uint32_t (&now)[4] = b[(c * kD + d + 1) % 2];",
+        (CAUSAL,),
+    ),
+    Bug(
+        "attention: what another row sees",
+        FRAGMENTS,
+        "8 * i + lane / 4) >>",
+        "8 * i + lane % 4) >>",
+        (CAUSAL,),
+    ),
+    Bug(
+        "attention: the first key of a span hidden",
+        FRAGMENTS,
+        "~low_bits(span.begin - begin)",
+        "~low_bits(span.begin - begin + 1)",
+        (WINDOW,),
+    ),
+    Bug(
+        "attention: a full tile one key too long",
+        BLOCK,
+        "- tile_keys + 1);",
+        "- tile_keys + 2);",
+        (AttentionCase(kv_heads=8, group=8, rows=10, keys=72),),
+    ),
+    Bug(
+        "prefill: the mask of the next tile",
+        PREFILL,
+        "shared_.visible.rows + warp_row(), used);",
+        "shared_.visible.rows + warp_row(), begin);",
+        (WINDOW,),
     ),
     Bug(
         "attention: a softcap of masked scores, too",
@@ -278,8 +349,8 @@ WRONG_RESULT = [
     Bug(
         "attention: no sink without splits",
         PREFILL,
-        "const float total = sums_.total[m][half] + sink;",
-        "const float total = sums_.total[m][half] + 0.0f * sink;",
+        "const float total = sums_.total(m, half) + sink;",
+        "const float total = sums_.total(m, half) + 0.0f * sink;",
         (SINKS,),
     ),
     Bug(
@@ -313,8 +384,8 @@ WRONG_RESULT = [
     Bug(
         "attention: values not transposed",
         FRAGMENTS,
-        "load_matrices_transposed(b, values",
-        "load_matrices(b, values",
+        "load_matrices_transposed(b[(c * kD + d) % 2],",
+        "load_matrices(b[(c * kD + d) % 2],",
         (CAUSAL,),
     ),
     Bug(
@@ -322,7 +393,7 @@ WRONG_RESULT = [
         FRAGMENTS,
         "o[m][d][2 * half + 1] *= rescale;",
         "",
-        (CAUSAL,),
+        (RISING,),
     ),
     Bug(
         "prefill: no wait for the keys",
@@ -612,15 +683,15 @@ WRONG_ADDRESS = [
     Bug(
         "prefill: keys beyond the last one",
         PREFILL,
-        "[&](int r) { return contains(visible, begin + r); });",
-        "[&](int r) { return true; });",
+        "[&](int key) { return sees(visible, key); });",
+        "[&](int key) { return true; });",
         (AttentionCase(rows=70, keys=70, layout="contiguous"),),
     ),
     Bug(
         "prefill: values as wide as keys",
         PREFILL,
-        "copy_tile(p_.v, value_dim(), shared_.v, first_key(n));",
-        "copy_tile(p_.v, head_dim(), shared_.v, first_key(n));",
+        "p_.v.stride_s, value_dim(), shared_.v,",
+        "p_.v.stride_s, head_dim(), shared_.v,",
         (AttentionCase(rows=70, keys=70, dim=64, value_dim=32, layout="contiguous"),),
     ),
     Bug(

@@ -104,6 +104,38 @@ struct VisibleKeys {
   INTP_DEVICE bool is_full(const KeySpan32& tile) const { return covers(all, tile); }
 };
 
+// Is the key in one of the spans? Without the branches of contains(): for many keys of a thread.
+INTP_DEVICE bool sees(const KeySpans32& spans, int key) {
+  const auto within = [key](const KeySpan32& span) {
+    return static_cast<uint32_t>(key - span.begin) < static_cast<uint32_t>(span.end - span.begin);
+  };
+  return within(spans.sink) | within(spans.recent);
+}
+
+// Tiles of keys that every row sees, by their first keys: within one of two ranges.
+struct FullTiles {
+  int begin[2];
+  uint32_t size[2];
+
+  INTP_DEVICE bool contains(int key) const {
+    return (static_cast<uint32_t>(key - begin[0]) < size[0]) |
+           (static_cast<uint32_t>(key - begin[1]) < size[1]);
+  }
+};
+
+// all: to every row.
+INTP_DEVICE FullTiles full_tiles(const KeySpans32& all, int tile_keys) {
+  const bool is_one = all.sink.end == all.recent.begin;
+  const KeySpan32 spans[2] = {all.sink,
+                              {is_one ? all.sink.begin : all.recent.begin, all.recent.end}};
+  FullTiles tiles{};
+  for (int i = 0; i < 2; ++i) {
+    tiles.begin[i] = spans[i].begin;
+    tiles.size[i] = max(0, spans[i].end - spans[i].begin - tile_keys + 1);
+  }
+  return tiles;
+}
+
 // Tiles begin <= n < end of the block's list.
 struct TileShare {
   TileList list;

@@ -8,6 +8,8 @@
 //   weights = 2^(scores - running maximum)       the same registers
 //   sums [16 kM, D] += weights v [keys, D]       float o[kM][D / 8][4]
 
+#include <cfloat>
+
 #include "attention/cuda/block.h"
 #include "cuda/ptx.h"
 
@@ -56,11 +58,39 @@ INTP_DEVICE void copy_rows(T* tile, int thread, int head_dim, const Address& add
   }
 }
 
-// s = q k^T; query(m, c, a) gives the fragment of rows 16 m ... and channels 16 c ... of q.
-template <class T, int kDim, int kM, int kKeys, class Query>
-INTP_DEVICE void multiply_keys(float (&s)[kM][kKeys / 8][4], const T* keys, const Query& query) {
+// Where the row begins that a lane loads of the first 16 keys and channels of a tile of keys,
+template <int kDim>
+INTP_DEVICE int key_row() {
   const int lane = threadIdx.x % kWarp;
-  const int at = Swizzle<kDim>::at(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  return Swizzle<kDim>::at(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+}
+
+// and of values, which are transposed.
+template <int kDim>
+INTP_DEVICE int value_row() {
+  const int lane = threadIdx.x % kWarp;
+  return Swizzle<kDim>::at(lane % 16, lane / 16);
+}
+
+// x, which then stays in a register: the compiler makes no shuffle twice, but most else wherever
+// it is used. For all lanes of a warp.
+INTP_DEVICE int keep(int x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % kWarp); }
+
+// s = q k^T; query(m, c, a) gives the fragment of rows 16 m ... and channels 16 c ... of q. What a
+// step needs is loaded before the products of the step before.
+template <class T, int kDim, int kM, int kKeys, class Query>
+INTP_DEVICE void multiply_keys(float (&s)[kM][kKeys / 8][4], const T* keys, const Query& query,
+                               int at = key_row<kDim>()) {
+  constexpr int kC = kDim / 16, kJ = kKeys / 16;
+  uint32_t a[2][kM][4];
+  uint32_t b[2][4];  // keys 0-7 and channels 0-7, 8-15; keys 8-15 and the same
+  const auto load_queries = [&](int c) {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) query(m, c, a[c % 2][m]);
+  };
+  const auto load_keys = [&](int c, int j) {
+    load_matrices(b[(c * kJ + j) % 2], keys + Swizzle<kDim>::move(at, 2 * c) + 16 * j * kDim);
+  };
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -69,20 +99,23 @@ INTP_DEVICE void multiply_keys(float (&s)[kM][kKeys / 8][4], const T* keys, cons
       for (int e = 0; e < 4; ++e) s[m][j][e] = 0.0f;
     }
   }
-// with 32 rows of 128 channels a warp has no register left to look ahead
-#pragma unroll(kM == 2 && kDim == 128 ? 1 : kDim / 16)
-  for (int c = 0; c < kDim / 16; ++c) {
-    uint32_t a[kM][4];
+  load_queries(0);
+  load_keys(0, 0);
 #pragma unroll
-    for (int m = 0; m < kM; ++m) query(m, c, a[m]);
+  for (int c = 0; c < kC; ++c) {
 #pragma unroll
-    for (int j = 0; j < kKeys / 16; ++j) {
-      uint32_t b[4];  // keys 0-7 and channels 0-7, 8-15; keys 8-15 and the same
-      load_matrices(b, keys + Swizzle<kDim>::move(at, 2 * c) + 16 * j * kDim);
+    for (int j = 0; j < kJ; ++j) {
+      if (j + 1 < kJ) {
+        load_keys(c, j + 1);
+      } else if (c + 1 < kC) {
+        load_queries(c + 1);
+        load_keys(c + 1, 0);
+      }
+      const uint32_t (&now)[4] = b[(c * kJ + j) % 2];
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
-        multiply_matrices<T>(s[m][2 * j], a[m], b[0], b[1]);
-        multiply_matrices<T>(s[m][2 * j + 1], a[m], b[2], b[3]);
+        multiply_matrices<T>(s[m][2 * j], a[c % 2][m], now[0], now[1]);
+        multiply_matrices<T>(s[m][2 * j + 1], a[c % 2][m], now[2], now[3]);
       }
     }
   }
@@ -116,14 +149,20 @@ INTP_DEVICE float2 unpack(__half, uint32_t pair) {
   return __half22float2(values);
 }
 
-// o += weights v
-template <class T, int kDim, int kM, int kKeys>
+// o += weights v, loaded a step ahead; also(m, a) sees each fragment of the weights of rows 16 m
+// ...
+template <class T, int kDim, int kM, int kKeys, class Also>
 INTP_DEVICE void multiply_values(float (&o)[kM][kDim / 8][4], const float (&s)[kM][kKeys / 8][4],
-                                 const T* values) {
-  const int lane = threadIdx.x % kWarp;
-  const int at = Swizzle<kDim>::at(lane % 16, lane / 16);
+                                 const T* values, int at, const Also& also) {
+  constexpr int kC = kKeys / 16, kD = kDim / 16;
+  uint32_t b[2][4];  // channels 0-7 and keys 0-7, 8-15; channels 8-15 and the same
+  const auto load_values = [&](int c, int d) {
+    load_matrices_transposed(b[(c * kD + d) % 2],
+                             values + Swizzle<kDim>::move(at, 2 * d) + 16 * c * kDim);
+  };
+  load_values(0, 0);
 #pragma unroll
-  for (int c = 0; c < kKeys / 16; ++c) {
+  for (int c = 0; c < kC; ++c) {
     // two 16 x 8 results side by side are, in the same threads, one 16 x 16 operand
     uint32_t a[kM][4];
 #pragma unroll
@@ -133,35 +172,59 @@ INTP_DEVICE void multiply_values(float (&o)[kM][kDim / 8][4], const float (&s)[k
         const float (&from)[4] = s[m][2 * c + i / 2];
         a[m][i] = pack(T{}, from[i % 2 * 2], from[i % 2 * 2 + 1]);
       }
+      also(m, a[m]);
     }
 #pragma unroll
-    for (int d = 0; d < kDim / 16; ++d) {
-      uint32_t b[4];  // channels 0-7 and keys 0-7, 8-15; channels 8-15 and the same
-      load_matrices_transposed(b, values + Swizzle<kDim>::move(at, 2 * d) + 16 * c * kDim);
+    for (int d = 0; d < kD; ++d) {
+      if (d + 1 < kD) {
+        load_values(c, d + 1);
+      } else if (c + 1 < kC) {
+        load_values(c + 1, 0);
+      }
+      const uint32_t (&now)[4] = b[(c * kD + d) % 2];
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
-        multiply_matrices<T>(o[m][2 * d], a[m], b[0], b[1]);
-        multiply_matrices<T>(o[m][2 * d + 1], a[m], b[2], b[3]);
+        multiply_matrices<T>(o[m][2 * d], a[m], now[0], now[1]);
+        multiply_matrices<T>(o[m][2 * d + 1], a[m], now[2], now[3]);
       }
     }
   }
 }
 
-// visible: of the warp's rows; begin: first key of the tile.
+template <class T, int kDim, int kM, int kKeys>
+INTP_DEVICE void multiply_values(float (&o)[kM][kDim / 8][4], const float (&s)[kM][kKeys / 8][4],
+                                 const T* values, int at = value_row<kDim>()) {
+  multiply_values<T, kDim, kM, kKeys>(o, s, values, at, [](int, const uint32_t (&)[4]) {});
+}
+
+// A bit for each of the 32 keys from `begin` on: does the row see it?
+INTP_DEVICE uint32_t seen_keys(const KeySpans32& row, int begin) {
+  const auto bits = [begin](const KeySpan32& span) {
+    return low_bits(span.end - begin) & ~low_bits(span.begin - begin);
+  };
+  return bits(row.sink) | bits(row.recent);
+}
+
+// visible: of the warp's rows; begin: first key of the tile. A lane finds what one row sees, and
+// gets the bits of its own rows from others.
 template <int kM, int kKeys>
 INTP_DEVICE void mask_scores(float (&s)[kM][kKeys / 8][4], const KeySpans32* visible, int begin) {
+  constexpr int kWords = (kKeys + 31) / 32, kTiles = kKeys / 8 / kWords;  // of 8 keys, a word
   const int lane = threadIdx.x % kWarp;
+  const KeySpans32 row = visible[lane % (16 * kM)];
 #pragma unroll
-  for (int m = 0; m < kM; ++m) {
+  for (int w = 0; w < kWords; ++w) {
+    const uint32_t seen = seen_keys(row, begin + 32 * w);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const KeySpans32 row = visible[16 * m + 8 * half + lane / 4];
+    for (int i = 0; i < 2 * kM; ++i) {
+      const uint32_t bits = __shfl_sync(0xffffffffu, seen, 8 * i + lane / 4) >> lane % 4 * 2;
 #pragma unroll
-      for (int j = 0; j < kKeys / 8; ++j) {
+      for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const int key = begin + 8 * j + lane % 4 * 2 + e;
-          if (!contains(row, key)) s[m][j][2 * half + e] = kMasked;
+          if ((bits >> (8 * j + e) & 1) == 0) {
+            s[i / 2][kTiles * w + j][i % 2 * 2 + e] = kMasked;
+          }
         }
       }
     }
@@ -197,21 +260,29 @@ INTP_DEVICE float row_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// What the rows of a thread have come to.
-template <int kM, int kDim>
-struct RunningSums {
+// What the rows of a thread have come to. Weights are relative to a base, and may be many powers of
+// two: then sums are seldom brought to a new base, and no thread asks the others that share its
+// rows for their scores.
+//
+// With kSumByProduct the weights of a row are summed by products with ones, rounded as for the
+// products with values; else each thread adds up its own.
+template <int kM, int kDim, bool kSumByProduct = false>
+class RunningSums {
+  static constexpr float kSlack = 8.0f;  // the powers of two: 2^8 is exact in any of our types
+  static constexpr float kNothing = -FLT_MAX;  // base of a row that has seen no key
+  static constexpr int kTotals = kSumByProduct ? 4 : 2;
+
+ public:
   float o[kM][kDim / 8][4];
-  float maximum[kM][2];  // of the scores, times scale, as a power of two
-  float total[kM][2];    // this thread's part of the sum of weights
 
   INTP_DEVICE void clear() {
+    is_large_ = false;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        maximum[m][half] = kMasked;
-        total[m][half] = 0.0f;
-      }
+      for (int half = 0; half < 2; ++half) base_[m][half] = kNothing;
+#pragma unroll
+      for (int i = 0; i < kTotals; ++i) total_[m][i] = 0.0f;
 #pragma unroll
       for (int d = 0; d < kDim / 8; ++d) {
 #pragma unroll
@@ -220,51 +291,104 @@ struct RunningSums {
     }
   }
 
-  // Are the scores of this row so large that half a digit of `base`, a product that was rounded, is
-  // an exponent that counts? Then they are scaled and rounded as it was: the largest is `base`.
-  template <int kKeys8>
-  INTP_DEVICE static bool round_large(float (&s)[kKeys8][4], int half, float base, float factor) {
-    if (fabsf(base) < 0x1p23f) return false;
-#pragma unroll
-    for (int j = 0; j < kKeys8; ++j) {
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        s[j][2 * half + e] = multiply_rounded(s[j][2 * half + e], factor);
-      }
-    }
-    return true;
+  // What the sums of a row are relative to: a score times scale, as a power of two, at most kSlack
+  // below the largest. kMasked for a row that has seen no key.
+  INTP_DEVICE float base(int m, int half) const {
+    return base_[m][half] == kNothing ? kMasked : base_[m][half];
   }
 
-  // Scores to weights; what was summed before is brought to the new maximum.
+  // Of the weights of a row, in all of its threads.
+  INTP_DEVICE float total(int m, int half) const {
+    if constexpr (kSumByProduct) {
+      return total_[m][2 * half];
+    } else {
+      return row_sum(total_[m][half]);
+    }
+  }
+
+  // Scores to weights.
   template <int kKeys8>
   INTP_DEVICE void weigh(float (&s)[kM][kKeys8][4], float factor) {
+    rebase(s, factor);
+    if (is_large_) {
+      weigh_large(s, factor);
+    } else {
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int j = 0; j < kKeys8; ++j) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            s[m][j][e] = fast_exp2(fmaf(s[m][j][e], factor, -base_[m][e / 2]));
+          }
+        }
+      }
+    }
+    if constexpr (!kSumByProduct) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int j = 0; j < kKeys8; ++j) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) total_[m][e / 2] += s[m][j][e];
+        }
+      }
+    }
+  }
+
+  // Sums += weights v; at: value_row(). `ones` are what kSumByProduct multiplies by.
+  template <class T, int kKeys>
+  INTP_DEVICE void add(const float (&s)[kM][kKeys / 8][4], const T* values, int at,
+                       const uint2& ones) {
+    if constexpr (kSumByProduct) {
+      multiply_values<T, kDim, kM, kKeys>(o, s, values, at, [&](int m, const uint32_t (&a)[4]) {
+        multiply_matrices<T>(total_[m], a, ones.x, ones.y);
+      });
+    } else {
+      multiply_values<T, kDim, kM, kKeys>(o, s, values, at);
+    }
+  }
+
+ private:
+  INTP_DEVICE static bool is_large(float base) {
+    return fabsf(base) >= 0x1p23f && base != kNothing;
+  }
+
+  // Where a score of the warp is too far above its base, what was summed is brought to the largest.
+  template <int kKeys8>
+  INTP_DEVICE void rebase(const float (&s)[kM][kKeys8][4], float factor) {
+    float found[kM][2];
+    bool rises = false;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float found = s[m][0][2 * half];
+        float largest = s[m][0][2 * half];
 #pragma unroll
         for (int j = 0; j < kKeys8; ++j) {
-          found = fmaxf(found, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
+          largest = fmaxf(largest, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
         }
-        const float before = maximum[m][half];
-        const float now = fmaxf(before, row_maximum(found) * factor);
-        const float base = score_base(now);
-        const float scale = round_large<kKeys8>(s[m], half, base, factor) ? 1.0f : factor;
-        float sum = 0.0f;
+        found[m][half] = largest;
+        rises = rises || fmaf(largest, factor, -kSlack) > base_[m][half];
+      }
+    }
+    if (__any_sync(0xffffffffu, rises)) bring_to_largest(found, factor);
+  }
+
+  // found: the largest scores that this thread has of its rows.
+  INTP_DEVICE void bring_to_largest(const float (&found)[kM][2], float factor) {
+    is_large_ = false;
 #pragma unroll
-        for (int j = 0; j < kKeys8; ++j) {
+    for (int m = 0; m < kM; ++m) {
 #pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            float& x = s[m][j][2 * half + e];
-            x = fast_exp2(fmaf(x, scale, -base));
-            sum += x;
-          }
-        }
-        // here, not above: at D = 128 there is no register for it before
-        const float rescale = fast_exp2(before - base);
-        maximum[m][half] = now;
-        total[m][half] = total[m][half] * rescale + sum;
+      for (int half = 0; half < 2; ++half) {
+        const float before = base_[m][half];
+        const float now = fmaxf(before, row_maximum(found[m][half]) * factor);
+        const float rescale = fast_exp2(before - now);
+        base_[m][half] = now;
+        is_large_ = is_large_ || is_large(now);
+#pragma unroll
+        for (int i = 0; i < kTotals / 2; ++i) total_[m][kTotals / 2 * half + i] *= rescale;
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           o[m][d][2 * half] *= rescale;
@@ -273,6 +397,32 @@ struct RunningSums {
       }
     }
   }
+
+  // Of a row whose base, a product that was rounded, is so large that half of its last digit is an
+  // exponent that counts, the scores are scaled and rounded as it was.
+  template <int kKeys8>
+  INTP_DEVICE void weigh_large(float (&s)[kM][kKeys8][4], float factor) {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float base = base_[m][half];
+        const bool rounds = is_large(base);
+#pragma unroll
+        for (int j = 0; j < kKeys8; ++j) {
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& x = s[m][j][2 * half + e];
+            x = fast_exp2(rounds ? multiply_rounded(x, factor) - base : fmaf(x, factor, -base));
+          }
+        }
+      }
+    }
+  }
+
+  float base_[kM][2];
+  float total_[kM][kTotals];  // a product's result, all columns alike; or this thread's part
+  bool is_large_;             // is the base of a row of this thread?
 };
 
 }  // namespace intp::cuda

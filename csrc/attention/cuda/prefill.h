@@ -25,16 +25,25 @@ struct PrefillShared {
   // Of the block, where they take no registers of the main loop.
   BlockTask task;
   TileShare share;
+  FullTiles full;
   ScoreScale scale;
+  uint2 ones;  // a pair of 1, twice
+  struct alignas(16) Rows {
+    const T* first;  // of the key head
+    int64_t step;    // bytes from a row to the next one that the same thread copies
+  };
+  Rows keys, values;
 };
 
 template <class T, int kDim>
 class PrefillBlock {
   using Shared = PrefillShared<T, kDim>;
+  using Rows = typename Shared::Rows;
   static constexpr AttentionTile kTile = Shared::kTile;
   static constexpr int kThreads = kTile.warps * kWarp;
   static constexpr int kWarpRows = kTile.rows / kTile.warps;
   static constexpr int kM = kWarpRows / 16;
+  static constexpr bool kSumByProduct = kDim != 128;  // where it has the registers
 
  public:
   INTP_DEVICE explicit PrefillBlock(const AttentionLaunch& launch)
@@ -42,39 +51,53 @@ class PrefillBlock {
 
   INTP_DEVICE void run() {
     prepare();
-    // All but n is read anew from shared memory: at D = 128 every register counts.
-    const TileShare& share = shared_.share;
-    int n = share.begin;
-    if (n < share.end) copy_tile(p_.k, head_dim(), shared_.k, first_key(n));
+    const int key_at = keep(key_row<kDim>()), value_at = keep(value_row<kDim>());
+    // All but these is read anew from shared memory: at D = 128 every register counts.
+    int n = shared_.share.begin;
+    int begin = 0;
+    bool is_full = false;
+    const auto copy_keys = [&] {
+      begin = tile_at(shared_.share.list, n) * kTile.keys;
+      is_full = shared_.full.contains(begin);
+      copy_tile(shared_.keys, p_.k.stride_s, head_dim(), shared_.k, begin, is_full);
+    };
+    bool more = n < shared_.share.end;
+    if (more) copy_keys();
     commit_copies();
 
     sums_.clear();
-    for (; n < share.end; ++n) {
+    while (more) {
       wait_copies<0>();
       __syncthreads();  // k has arrived, v has been used
-      copy_tile(p_.v, value_dim(), shared_.v, first_key(n));
+      copy_tile(shared_.values, p_.v.stride_s, value_dim(), shared_.v, begin, is_full);
       commit_copies();
 
       float scores[kM][kTile.keys / 8][4];
       multiply_keys<T, kDim, kM, kTile.keys>(
-          scores, shared_.k, [&](int m, int c, uint32_t (&a)[4]) { load_query(m, c, a); });
-      cap_scores(scores, shared_.scale);  // here: later there is no register for it at D = 128
+          scores, shared_.k, [&](int m, int c, uint32_t (&a)[4]) { load_query(m, c, a); }, key_at);
+      // here: later there is no register for it at D = 128
+      if (p_.softcap > 0.0f) cap_scores(scores, shared_.scale);
       wait_copies<0>();
       __syncthreads();  // v has arrived, k has been used
-      if (n + 1 < share.end) copy_tile(p_.k, head_dim(), shared_.k, first_key(n + 1));
+      const int used = begin;
+      const bool is_edge = !is_full;
+      ++n;
+      more = n < shared_.share.end;
+      if (more) copy_keys();
       commit_copies();
 
-      const int begin = first_key(n);
-      if (!shared_.visible.is_full({begin, begin + kTile.keys})) {
-        mask_scores<kM, kTile.keys>(scores, shared_.visible.rows + warp_row(), begin);
-      }
+      if (is_edge) mask_scores<kM, kTile.keys>(scores, shared_.visible.rows + warp_row(), used);
       sums_.weigh(scores, shared_.scale.factor);
-      multiply_values<T, kDim, kM, kTile.keys>(sums_.o, scores, shared_.v);
+      sums_.template add<T, kTile.keys>(scores, shared_.v, value_at, shared_.ones);
     }
     finish();
   }
 
  private:
+  static constexpr int kLanes = Swizzle<kDim>::kGroup;  // threads side by side on a row
+  static constexpr int kRowsAtOnce = kThreads / kLanes;
+  static constexpr int64_t kStep = kRowsAtOnce * sizeof(T);
+
   INTP_DEVICE void prepare() {
     const BlockTask task = block_task(launch_, 1, kTile.rows);
     copy_queries(task);
@@ -84,13 +107,15 @@ class PrefillBlock {
       shared_.task = task;
       shared_.scale = score_scale(p_);
       shared_.share = share_tiles(launch_, shared_.visible.any, task.split, kTile.keys);
+      shared_.ones = {pack(T{}, 1.0f, 1.0f), pack(T{}, 1.0f, 1.0f)};
+      shared_.keys = {head_data<T>(p_.k, task), kStep * p_.k.stride_s};
+      shared_.values = {head_data<T>(p_.v, task), kStep * p_.v.stride_s};
+      shared_.full = full_tiles(shared_.visible.all, kTile.keys);
     }
     wait_copies<0>();
     if (p_.scale <= 0.0f) sign_queries();
     __syncthreads();
   }
-
-  INTP_DEVICE int first_key(int n) const { return tile_at(shared_.share.list, n) * kTile.keys; }
 
   // The warp's first row of the tile.
   INTP_DEVICE static int warp_row() { return static_cast<int>(threadIdx.x) / kWarp * kWarpRows; }
@@ -115,7 +140,6 @@ class PrefillBlock {
 
   // Each thread those 16-byte pieces that it copied.
   INTP_DEVICE void sign_queries() {
-    constexpr int kLanes = Swizzle<kDim>::kGroup;
     for (int r = threadIdx.x / kLanes; r < kTile.rows; r += kThreads / kLanes) {
       for (int chunk = threadIdx.x % kLanes; chunk < kDim / 8; chunk += kLanes) {
         auto* pairs = reinterpret_cast<uint32_t*>(shared_.q + Swizzle<kDim>::at(r, chunk));
@@ -125,17 +149,35 @@ class PrefillBlock {
   }
 
   // Keys that no row of the block sees are not read.
-  INTP_DEVICE void copy_tile(const AttentionTensor<const void>& x, int channels, T* tile,
-                             int begin) {
-    const T* from = head_data<T>(x, shared_.task) + begin * x.stride_s;
-    const auto address = [&](int r) { return from + r * x.stride_s; };
-    if (shared_.visible.is_full({begin, begin + kTile.keys})) {
-      copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, channels, address,
-                                               [](int) { return true; });
+  INTP_DEVICE void copy_tile(Rows rows, int64_t stride, int channels, T* to, int begin,
+                             bool is_full) {
+    if (is_full) {
+      copy_pieces(rows, stride, channels, to, begin, [](int) { return true; });
     } else {
       const KeySpans32 visible = shared_.visible.any;
-      copy_rows<T, kDim, kTile.keys, kThreads>(tile, threadIdx.x, channels, address,
-                                               [&](int r) { return contains(visible, begin + r); });
+      copy_pieces(rows, stride, channels, to, begin, [&](int key) { return sees(visible, key); });
+    }
+  }
+
+  // A thread copies 16 bytes, or more, of every kRowsAtOnce-th row.
+  template <class Reads>
+  INTP_DEVICE void copy_pieces(Rows rows, int64_t stride, int channels, T* to, int begin,
+                               const Reads& reads) {
+    static_assert(kRowsAtOnce % 8 == 0);  // rows so far apart are swizzled alike
+    const int row = static_cast<int>(threadIdx.x) / kLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    T* const first = to + Swizzle<kDim>::at(row, lane);
+    const auto* from = reinterpret_cast<const char*>(
+        rows.first + static_cast<uint32_t>(begin + row) * stride + 8 * lane);
+#pragma unroll
+    for (int r = 0; r < kTile.keys; r += kRowsAtOnce) {
+      const bool read = reads(begin + row + r);
+#pragma unroll
+      for (int chunk = 0; chunk < kDim / 8; chunk += kLanes) {
+        copy_async_16(first + r * kDim + 8 * chunk, from + 8 * sizeof(T) * chunk,
+                      read && 8 * (chunk + lane) < channels);
+      }
+      from += rows.step;
     }
   }
 
@@ -146,13 +188,6 @@ class PrefillBlock {
   }
 
   INTP_DEVICE void finish() {
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        sums_.total[m][half] = row_sum(sums_.total[m][half]);
-      }
-    }
     if (launch_.splits > 1) {
       write_partial();
     } else {
@@ -169,9 +204,10 @@ class PrefillBlock {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row() + 16 * m + 8 * half + lane / 4;
+        const float total = sums_.total(m, half);
         if (row >= end) continue;
         const Partial to = partial_of(launch_, task.head, task.split, task.row + row);
-        if (lane % 4 == 0) *to.stats = {sums_.maximum[m][half], sums_.total[m][half]};
+        if (lane % 4 == 0) *to.stats = {sums_.base(m, half), total};
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           const int channel = 8 * d + lane % 4 * 2;
@@ -193,8 +229,8 @@ class PrefillBlock {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row() + 16 * m + 8 * half + lane / 4;
-        const float sink = sink_weight(p_, task, task.row + row, sums_.maximum[m][half]);
-        const float total = sums_.total[m][half] + sink;
+        const float sink = sink_weight(p_, task, task.row + row, sums_.base(m, half));
+        const float total = sums_.total(m, half) + sink;
         const float factor = inverse_total(total, [&] { return shared_.visible.rows[row]; });
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
@@ -204,7 +240,6 @@ class PrefillBlock {
       }
     }
     __syncwarp();
-    constexpr int kLanes = Swizzle<kDim>::kGroup;
     for (int r = warp_row() + lane / kLanes; r < warp_row() + kWarpRows; r += kWarp / kLanes) {
       if (r >= end) break;
       T* out = static_cast<T*>(p_.out.data) + row_offset(p_, p_.out, task, task.row + r);
@@ -218,7 +253,7 @@ class PrefillBlock {
   const AttentionLaunch& launch_;
   const AttentionParams& p_;
   Shared& shared_;
-  RunningSums<kM, kDim> sums_;
+  RunningSums<kM, kDim, kSumByProduct> sums_;
 };
 
 template <class T, int kDim>

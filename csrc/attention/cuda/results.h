@@ -14,7 +14,7 @@ struct WarpResults {
 
   struct Result {
     float sums[kRows * kPitch];
-    float maxima[kRows];
+    float bases[kRows];
     float totals[kRows];
   };
   Result warps[kWarps];
@@ -26,9 +26,9 @@ struct WarpResults {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = 8 * half + lane / 4;
-      const float total = row_sum(found.total[0][half]);
+      const float total = found.total(0, half);
       if (lane % 4 == 0) {
-        to.maxima[row] = found.maximum[0][half];
+        to.bases[row] = found.base(0, half);
         to.totals[row] = total;
       }
 #pragma unroll
@@ -49,15 +49,15 @@ struct WarpResults {
     const int rows = static_cast<int>(least(kRows, attention_rows(p) - task.row));
     for (int i = threadIdx.x; i < rows * pairs; i += kWarps * kWarp) {
       const int row = i / pairs, channel = i % pairs * 2;
-      float maximum = kMasked;
+      float largest = kMasked;
 #pragma unroll
-      for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, warps[w].maxima[row]);
-      const float base = score_base(maximum);
+      for (int w = 0; w < kWarps; ++w) largest = fmaxf(largest, warps[w].bases[row]);
+      const float base = score_base(largest);
       float total = 0.0f, low = 0.0f, high = 0.0f;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
         const Result& from = warps[w];
-        const float weight = fast_exp2(from.maxima[row] - base);
+        const float weight = fast_exp2(from.bases[row] - base);
         const float2 sums = *reinterpret_cast<const float2*>(from.sums + row * kPitch + channel);
         total += weight * from.totals[row];
         low += weight * sums.x;
@@ -65,11 +65,11 @@ struct WarpResults {
       }
       if (launch.splits > 1) {
         const Partial to = partial_of(launch, task.head, task.split, task.row + row);
-        if (channel == 0) *to.stats = {maximum, total};
+        if (channel == 0) *to.stats = {largest, total};
         *reinterpret_cast<float2*>(to.sums + channel) = {low, high};
       } else {
         T* out = static_cast<T*>(p.out.data) + row_offset(p, p.out, task, task.row + row);
-        const float sink = sink_weight(p, task, task.row + row, maximum);
+        const float sink = sink_weight(p, task, task.row + row, largest);
         const float factor = inverse_total(total + sink, [&] { return visible[row]; });
         *reinterpret_cast<uint32_t*>(out + channel) = pack(T{}, low * factor, high * factor);
       }

@@ -308,6 +308,8 @@ INTP_DEVICE uint32_t spread_bytes(uint32_t x, bool upper) {
   return (x & 0xff) | (x & 0xff00) << 8;
 }
 
+INTP_DEVICE uint32_t low_bits(int n) { return n <= 0 ? 0 : n >= 32 ? ~0u : (1u << n) - 1; }
+
 INTP_DEVICE float multiply_rounded(float a, float b) { return a * b; }
 
 INTP_DEVICE float fast_inverse(float x) { return 1.0f / x; }
