@@ -16,7 +16,8 @@ Every arm gets the same pixels, prompt and RoPE frequencies and generates greedi
 Where the encoder never looks across frames, "intp_ext, attention" is left out: it has nothing to
 rearrange. A window and the packed cache are other computations: their tokens may differ. An arm
 that would not fit into memory is not run, and the JSON says so. Arms take turns; the figures are
-medians over the rounds.
+medians over the rounds. On a CPU each stage stands beside the least time that its products or the
+bytes it reads could take (ask_limits.py), as the share of its time in per cent.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import ask_limits
 import intp_video
 import machine
 import numpy as np
@@ -58,6 +60,7 @@ OURS: dict[str, dict[str, object]] = {
 ARMS = (*OURS, "stock sdpa", "stock eager")
 SECONDS = 48.0  # of the drawn video
 SIDE = 272  # of its frames, pixels
+BUFFER_MIB = 512  # whose reads tell the peak
 
 
 def now(device: torch.device) -> float:
@@ -167,7 +170,10 @@ def run_arm(
     """Seconds of each stage (of one token for "token"), and the tokens."""
     model = asked.model
     encoded, first = [], FirstToken()
-    ended = lambda: encoded.append(now(model.device))  # noqa: E731
+
+    def ended() -> None:
+        encoded.append(now(model.device))
+
     with set_up(arm, asked, frames), encoding_timed(model, ended):
         begin = now(model.device)
         ids = model.generate(
@@ -216,7 +222,10 @@ def main(argv: list[str] | None = None) -> int:
         "threads": options.threads,
         "results": [],
         "parameters": sum(p.numel() for p in asked.model.parameters()),
+        "peaks": None,
     }
+    if device.type == "cpu":
+        report["peaks"] = machine.peaks(device, options.threads, BUFFER_MIB)[0]
     pixels = family_for(asked.model.config).pixels
     for frames in options.frames:
         inputs = {name: x.to(device) for name, x in asked.inputs(drawn_clip(frames)).items()}
@@ -224,7 +233,10 @@ def main(argv: list[str] | None = None) -> int:
         if options.dry_run:
             print(rehearse(asked, inputs, frames, options))
             continue
-        report["results"].append(measure(asked, inputs, frames, options))
+        result = measure(asked, inputs, frames, options)
+        if report["peaks"] is not None:
+            add_limits(result, asked, inputs, report["peaks"], options)
+        report["results"].append(result)
         print(table(report["results"][-1]), flush=True)
         if options.json:
             options.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -318,6 +330,33 @@ def measure(
     }
 
 
+def add_limits(
+    result: dict,
+    asked: Asked,
+    inputs: dict[str, torch.Tensor],
+    peaks: dict,
+    options: argparse.Namespace,
+) -> None:
+    """``limit_s`` of each stage. A stock arm computes what "intp_ext" does."""
+    model, frames = asked.model, result["frames"]
+    length = result["prompt_tokens"] + options.tokens // 2
+    found: dict[str, dict[str, float]] = {}
+    for arm, figures in result["arms"].items():
+        ours = arm if arm_options(arm) is not None else "intp_ext"
+        if ours not in found:
+            bits = (arm_options(ours) or {}).get("kv_bits", 16)
+            planned = intp_video.plan(model, frames, kv_bits=bits)
+            cached = planned.kv_bytes * length // planned.total_tokens
+            with set_up(ours, asked, frames):
+                work = ask_limits.count(
+                    model,
+                    lambda: model.generate(**inputs, max_new_tokens=1, do_sample=False),
+                    cached,
+                )
+            found[ours] = work.seconds(peaks, model.dtype)
+        figures["limit_s"] = found[ours]
+
+
 def equal(figures: dict) -> str:
     if figures["tokens_equal_first_arm"]:
         return "yes"
@@ -326,15 +365,23 @@ def equal(figures: dict) -> str:
 
 def table(result: dict) -> str:
     lines = [f"{result['frames']} frames, {result['prompt_tokens']:,} tokens of prompt"]
-    lines.append(f"  {'':<20} {'encode s':>9} {'prefill s':>10} {'ms/token':>9}  same tokens")
+    heads = "".join(f"{head:>17}" for head in ("encode s", "prefill s", "ms/token"))
+    lines.append(f"  {'':<20}{heads}  same tokens")
     for arm, figures in result["arms"].items():
-        median = figures["median_s"]
-        lines.append(
-            f"  {arm:<20} {median['encode']:9.2f} {median['prefill']:10.2f} "
-            f"{1e3 * median['token']:9.1f}  {equal(figures)}"
+        stages = "".join(
+            f"{scale * figures['median_s'][stage]:11.2f}{share(figures, stage):>6}"
+            for stage, scale in zip(STAGES, (1, 1, 1e3), strict=True)
         )
+        lines.append(f"  {arm:<20}{stages}  {equal(figures)}")
     lines += [f"  {arm:<20} not run: {why}" for arm, why in result["left_out"].items()]
     return "\n".join(lines)
+
+
+def share(figures: dict, stage: str) -> str:
+    """Of the limit of a stage in its time."""
+    if "limit_s" not in figures:
+        return ""
+    return f"{100 * figures['limit_s'][stage] / figures['median_s'][stage]:.0f}%"
 
 
 if __name__ == "__main__":

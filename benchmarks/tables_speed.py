@@ -193,9 +193,13 @@ def shapes(folder: str = CPU) -> str:
         result = max(load(f"{folder}/{name}")["results"], key=lambda result: result["frames"])
         for arm, figures in result["arms"].items():
             median = figures["median_s"]
-            seconds = (f"{median[stage]:.2f}" for stage in ("encode", "prefill"))
+            limit = figures["limit_s"]
+            cells = (
+                f"{scale * median[stage]:.{digits}f} ({100 * limit[stage] / median[stage]:.0f}%)"
+                for stage, scale, digits in (("encode", 1, 2), ("prefill", 1, 2), ("token", 1000, 0))
+            )
             size = f"{result['frames']} frames, {result['prompt_tokens']:,} tokens"
-            rows.append((f"{shape}, {size}", arm, *seconds, f"{1000 * median['token']:.0f}"))
+            rows.append((f"{shape}, {size}", arm, *cells))
     return table(("shape", "", "encoding, s", "prefill, s", "ms a token"), rows)
 
 
