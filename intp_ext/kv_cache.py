@@ -10,12 +10,12 @@ import torch
 
 from . import _checks, reference_kv
 from ._autograd import mark_written
-from .kv_memory import BUFFERS, PAGE, Format, Memory
+from .kv_memory import BUFFERS, PAGE, ROWS, Format, Memory
 from .rope import Rope
 
 ROTATE = ("on_write", "on_read")
 BITS = (*reference_kv.BITS, 16)
-_OPTIONS = ("bits", "rotate", "key_group", "value_group")
+_OPTIONS = ("bits", "rotate", "key_group", "value_group", "recent")
 
 
 class KVCache:
@@ -24,8 +24,8 @@ class KVCache:
     Keys have one scale and one zero per channel over ``key_group`` tokens; values have one of each
     per token over ``value_group`` channels. Both are in the dtype of the states. The zero is
     exactly the smallest value, and no value is off by more than half a step
-    (:func:`intp_ext.reference_kv.quantize`). The newest tokens, up to ``key_group - 1``, stay in
-    full precision until their group is complete, however they were split into calls.
+    (:func:`intp_ext.reference_kv.quantize`). The newest tokens, ``recent`` of them and those of the
+    group that they begin in, stay in full precision, however they were split into calls.
 
     Equivalent eager PyTorch at 16 bits: ``k = torch.cat((k, new_k), dim=2)``, and the same for v.
 
@@ -40,12 +40,14 @@ class KVCache:
             rotation of everything cached.
         key_group: tokens, a multiple of 64.
         value_group: channels, a multiple of 16; the last group of a head may be narrower.
+        recent: so many of the newest tokens are never packed. A group is packed once all of its
+            tokens are older; with 0 as soon as it is complete. 16 bits pack nothing.
         capacity: the most tokens it may hold, reserved up front; None: it grows by a quarter. Under
             ``torch.compile`` a cache with a capacity is compiled once for each shape of the new
             tokens; one that grows is compiled again as it grows.
 
     Attributes:
-        bits, rope, rotate, key_group, value_group, capacity: as given.
+        bits, rope, rotate, key_group, value_group, recent, capacity: as given.
         length: tokens in the cache, padding included.
         shape: ``(B, Hkv, length, D)``, or None before the first append.
 
@@ -61,6 +63,7 @@ class KVCache:
         rotate: str = "on_write",
         key_group: int = 64,
         value_group: int = 64,
+        recent: int = 0,
         capacity: int | None = None,
     ) -> None:
         where = "KVCache"
@@ -74,9 +77,10 @@ class KVCache:
         ):
             if _checks.count(where, name, value) == 0 or value % unit:
                 raise ValueError(f"{where}: {name}: expected a multiple of {unit}, got {value}")
+        _checks.count(where, "recent", recent)
         if capacity is not None:
             _checks.count(where, "capacity", capacity, least=1)
-        self._format = Format(bits, key_group, value_group, capacity)
+        self._format = Format(bits, key_group, value_group, capacity, recent)
         self.rotate = rotate
         self.rope: Rope | None = None
         self._memory: Memory
@@ -100,6 +104,10 @@ class KVCache:
     @property
     def value_group(self) -> int:
         return self._format.value_group
+
+    @property
+    def recent(self) -> int:
+        return self._format.recent
 
     @property
     def capacity(self) -> int | None:
@@ -132,7 +140,7 @@ class KVCache:
 
     @property
     def packed(self) -> int:
-        """Tokens in whole groups; those after them are in full precision."""
+        """Tokens in pages, whole groups; those after them are in full precision."""
         return self._memory.packed
 
     @property
@@ -149,7 +157,7 @@ class KVCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in use: codes, scales, zeros, unfinished groups, positions and bounds."""
+        """Bytes in use: codes, scales, zeros, tokens in full precision, positions and bounds."""
         memory = self._memory
         used = (*memory.used().values(), memory.used_positions(), memory.bounds)
         return sum(x.numel() * x.element_size() for x in used if x is not None)
@@ -241,7 +249,10 @@ class KVCache:
             )
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
             raise ValueError(f"{where}: expected k and v without grad: a cache is not a graph")
-        buffers = self._memory.reserve(where, k, end)
+        memory = self._memory
+        buffers, packed = memory.reserve(where, k, end), memory.packed
+        now_packed = self._format.packed(end, packed)
+        old = memory.buffers if memory.moves_rows(end) else {}
         kept = None if positions is None else self._with_positions(positions, k, begin, end)
         write = rope if self.rotate == "on_write" else None
         sections = None if write is None or write.sections is None else list(write.sections)
@@ -256,14 +267,17 @@ class KVCache:
             order,
             bounds,
             begin,
+            packed,
+            now_packed,
             self.bits,
             self.key_group,
             self.value_group,
+            *(old.get(name) for name in ROWS),
             *(buffers[name] for name in BUFFERS),
         )
-        names = BUFFERS if end // self.key_group > begin // self.key_group else BUFFERS[4:]
+        names = BUFFERS if now_packed > packed else BUFFERS[4:]
         mark_written(*(buffers[name] for name in names))  # pages are written by whole groups
-        self._hold(buffers, kept, bounds, end)
+        self._hold(buffers, kept, bounds, (end, now_packed))
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
         """Row b becomes what row ``beam_idx[b]`` was (beam search); rows may vanish or repeat.
@@ -286,7 +300,8 @@ class KVCache:
     def crop(self, length: int) -> None:
         """Forget all tokens from ``length`` on.
 
-        If that cuts a group, its remainder is dequantized, and quantized again once complete.
+        If that cuts a packed group, its remainder is dequantized, and quantized again with the
+        tokens that complete it. Nothing else is unpacked.
 
         Raises:
             TypeError, ValueError: not an int, negative, or more than there are.
@@ -297,26 +312,31 @@ class KVCache:
         if length == self.length:
             return
         memory, buffers = self._memory, self._buffers
-        group, rest = divmod(length, self.key_group)
-        if length < self.packed and rest:
-            remainder = memory.dequantize(group, group + 1)
-            buffers = memory.with_rows([x[:, :, :rest] for x in remainder])
+        packed = memory.packed
+        if length < packed:
+            group, rest = divmod(length, self.key_group)
+            packed = length - rest
+            if rest:
+                remainder = memory.dequantize(group, group + 1)
+                buffers = memory.with_rows([x[:, :, :rest] for x in remainder])
         bounds = None if memory.bounds is None else memory.bounds.clamp(max=length)
-        self._hold(buffers, memory.positions, bounds, length)
+        self._hold(buffers, memory.positions, bounds, (length, packed))
 
     def mark(
         self, tokens: int | None = None
-    ) -> tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """A copy of the unfinished group, with which :meth:`rewind` forgets later tokens exactly.
+    ) -> tuple[tuple[int, int], torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """A copy of the tokens that are not packed, with which :meth:`rewind` forgets later ones
+        exactly.
 
         Args:
-            tokens: the most that will follow; nothing is copied if they cannot complete the group.
+            tokens: the most that will follow; nothing is copied if no group is packed for them.
                 None: any number.
         """
-        left = self.key_group - self.length % self.key_group
-        kept = self.bits == 16 or (tokens is not None and tokens < left)
+        memory = self._memory
+        length, packed = memory.counts
+        kept = self.bits == 16 or (tokens is not None and not memory.moves_rows(length + tokens))
         rows = [None, None] if kept or not self._buffers else [x.clone() for x in self.rows()]
-        return (self.length, *rows, self.kv_bounds)
+        return ((length, packed), *rows, self.kv_bounds)
 
     def rewind(self, mark: tuple[Any, ...]) -> None:
         """Return to :meth:`mark` exactly, where :meth:`crop` would dequantize a group.
@@ -327,8 +347,8 @@ class KVCache:
         Raises:
             ValueError: fewer tokens than at the mark, or another batch.
         """
-        length, k, v, bounds = mark
-        shape = self.shape
+        counts, k, v, bounds = mark
+        shape, length = self.shape, counts[0]
         if length > self.length or (k is not None and (shape is None or k.shape[0] != shape[0])):
             raise ValueError(
                 f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
@@ -337,7 +357,7 @@ class KVCache:
             self._buffers if k is None else self._memory.with_rows((k, v)),
             self._memory.positions,
             None if bounds is None else bounds.clone(),
-            length,
+            counts,
         )
 
     def reset(self) -> None:
@@ -404,7 +424,7 @@ class KVCache:
     def state_dict(self) -> dict[str, Any]:
         """Options, and tensors cut to what is in use: ``torch.save`` takes it."""
         state: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
-        state["length"] = self.length
+        state["length"], state["packed"] = self._memory.counts
         state["tensors"] = {name: x.clone() for name, x in self._memory.used().items()}
         state["positions"], state["bounds"] = self.positions, self.kv_bounds
         return state
@@ -418,7 +438,7 @@ class KVCache:
                 ``capacity``. The cache is then as it was.
         """
         where = "KVCache.load_state_dict"
-        for name in (*_OPTIONS, "length", "tensors", "positions", "bounds"):
+        for name in (*_OPTIONS, "length", "packed", "tensors", "positions", "bounds"):
             if name not in state:
                 raise ValueError(f"{where}: {name}: expected an entry, got none")
         for name in _OPTIONS:
@@ -433,9 +453,16 @@ class KVCache:
             raise ValueError(
                 f"{where}: expected at most {self.capacity} tokens (capacity), got {length}"
             )
+        packed = _checks.count(where, "packed", state["packed"])
+        least, most = self._format.packed(length), length if self.bits != 16 else 0
+        if packed % self.key_group or not least <= packed <= most:
+            raise ValueError(
+                f"{where}: packed: expected whole groups of {self.key_group} tokens, at least "
+                f"{least} and at most {most} for {length} tokens, got {packed}"
+            )
         loaded = KVCache(rope=self.rope, capacity=self.capacity, **{x: state[x] for x in _OPTIONS})
         if state["tensors"]:
-            loaded._load(where, state, length)
+            loaded._load(where, state, (length, packed))
         self._memory = loaded._memory
 
     # ---- for the operators of a compiled graph ----
@@ -450,10 +477,11 @@ class KVCache:
         buffers: Sequence[torch.Tensor],
         positions: torch.Tensor | None,
         bounds: torch.Tensor | None,
-        length: int,
+        counts: tuple[int, int],
     ) -> None:
-        """Take what :meth:`held` gave, from a cache with the same options."""
-        self._hold(dict(zip(BUFFERS, buffers, strict=True)), positions, bounds, length)
+        """Take what :meth:`held` gave, from a cache with the same options; tokens, and those of
+        them in pages."""
+        self._hold(dict(zip(BUFFERS, buffers, strict=True)), positions, bounds, counts)
 
     def graph_arguments(self) -> tuple[Any, ...]:
         """Itself, as an operator's schema can say it."""
@@ -465,7 +493,7 @@ class KVCache:
         buffers = list(memory.buffers.values())
         return (
             memory.place, buffers, memory.positions, memory.bounds, *turn,
-            self.bits, self.rotate, self.key_group, self.value_group, self.capacity,
+            self.bits, self.rotate, self.key_group, self.value_group, self.recent, self.capacity,
         )  # fmt: skip
 
     def _append_in_graph(
@@ -495,7 +523,7 @@ class KVCache:
                 kept = memory.reserve_positions(k, three, capacity, capacity)
         buffers = memory.buffers or memory.reserve(where, k, capacity)
         if self.bits != 16:
-            rows = {name: buffers[name].clone() for name in ("k_rows", "v_rows")}
+            rows = {name: buffers[name].clone() for name in ROWS}
             buffers = {**buffers, **rows}
         assert memory.place is not None
         place = memory.place.clone()
@@ -511,10 +539,10 @@ class KVCache:
         buffers: dict[str, torch.Tensor],
         positions: torch.Tensor | None = None,
         bounds: torch.Tensor | None = None,
-        length: int = 0,
+        counts: tuple[int, int] = (0, 0),
     ) -> None:
-        place = None if self.capacity is None else torch.tensor(length)
-        self._memory = Memory(self._format, buffers, positions, bounds, length, place)
+        place = None if self.capacity is None else torch.tensor(counts)
+        self._memory = Memory(self._format, buffers, positions, bounds, counts, place)
 
     def _set_rope(self, rope: Rope | None) -> None:
         if rope is not None and not isinstance(rope, Rope):
@@ -582,15 +610,17 @@ class KVCache:
         kept[..., begin:end] = positions
         return kept
 
-    def _load(self, where: str, state: dict[str, Any], length: int) -> None:
+    def _load(self, where: str, state: dict[str, Any], counts: tuple[int, int]) -> None:
         """Into an empty cache."""
+        length = counts[0]
         like = _checks.tensor(where, "tensors['k_rows']", state["tensors"].get("k_rows"))
         if like.dim() != 4:
             raise ValueError(
                 f"{where}: tensors['k_rows']: expected [B, Hkv, S, D], got {list(like.shape)}"
             )
         _checks.tensor(where, "tensors['k_rows']", like, _checks.FLOATS)
-        self._hold(self._memory.reserve(where, like, length), length=length)
+        self._hold({}, counts=counts)
+        self._hold(self._memory.reserve(where, like, length), counts=counts)
         for name, x in self._memory.used().items():
             self._load_tensor(where, f"tensors[{name!r}]", state["tensors"].get(name), x)
         positions, bounds = state["positions"], state["bounds"]

@@ -15,6 +15,7 @@ from . import _checks, reference_kv
 
 PAGE = reference_kv.PAGE
 BUFFERS = ("k_codes", "v_codes", "k_ranges", "v_ranges", "k_rows", "v_rows")
+ROWS = BUFFERS[4:6]
 GROWTH = 1.25  # of what is reserved: a token is copied 4 times on average, 1/5 is unused at most
 ROOM = 256  # tokens in full precision that a first append leaves room for: an answer
 
@@ -27,10 +28,13 @@ class Format:
     key_group: int
     value_group: int
     capacity: int | None
+    recent: int = 0
 
-    def packed(self, length: int) -> int:
-        """Of that many tokens, those in whole groups."""
-        return 0 if self.bits == 16 else length // self.key_group * self.key_group
+    def packed(self, length: int, before: int = 0) -> int:
+        """Tokens in pages once there are ``length``, of which ``before`` were already."""
+        if self.bits == 16:
+            return 0
+        return reference_kv.packed_tokens(length, self.key_group, self.recent, before)
 
     def shapes(self, pages: int, rows: int, dim: int) -> dict[str, tuple[int, ...]]:
         """Of each buffer, after its first dimensions ``[B, Hkv]``."""
@@ -56,27 +60,33 @@ class Memory:
         buffers: by their names in ``BUFFERS``; empty before the first append.
         positions: float32 ``[B, R]`` or ``[3, B, R]``, where there is a rope.
         bounds: int32 ``[B, 2]``: the tokens that are not padding; None if no token is.
-        known_length: tokens; None after a graph wrote, and ``place`` knows.
-        place: int64 ``[]`` on the CPU, with a capacity: the length, for a graph to read.
+        known: tokens, and those of them in pages; None after a graph wrote, and ``place`` knows.
+        place: int64 ``[2]`` on the CPU, with a capacity: both, for a graph to read.
     """
 
     format: Format
     buffers: dict[str, torch.Tensor]
     positions: torch.Tensor | None = None
     bounds: torch.Tensor | None = None
-    known_length: int | None = 0
+    known: tuple[int, int] | None = (0, 0)
     place: torch.Tensor | None = None
 
     @property
-    def length(self) -> int:
-        if self.known_length is not None:
-            return self.known_length
+    def counts(self) -> tuple[int, int]:
+        """Tokens, and those of them in pages."""
+        if self.known is not None:
+            return self.known
         assert self.place is not None
-        return int(self.place)
+        length, packed = self.place.tolist()
+        return length, packed
+
+    @property
+    def length(self) -> int:
+        return self.counts[0]
 
     @property
     def packed(self) -> int:
-        return self.format.packed(self.length)
+        return self.counts[1]
 
     def used_positions(self) -> torch.Tensor | None:
         return None if self.positions is None else self.positions[..., : self.length]
@@ -85,17 +95,21 @@ class Memory:
         """The buffers, without what is only reserved."""
         if not self.buffers:
             return {}
-        length = self.length
-        packed = self.format.packed(length)
+        length, packed = self.counts
         pages, groups = packed // PAGE, packed // self.format.key_group
         ends = {"k_ranges": groups, "k_rows": length - packed, "v_rows": length - packed}
         return {name: x[:, :, : ends.get(name, pages)] for name, x in self.buffers.items()}
 
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v ``[B, Hkv, length - packed, D]`` in full precision, as views."""
-        length = self.length
-        end = length - self.format.packed(length)
+        length, packed = self.counts
+        end = length - packed
         return self.buffers["k_rows"][:, :, :end], self.buffers["v_rows"][:, :, :end]
+
+    def moves_rows(self, length: int) -> bool:
+        """Does an append up to ``length`` pack tokens that are rows? The others then move."""
+        now, packed = self.counts
+        return now > packed and self.format.packed(length, packed) > packed
 
     def dequantize(self, begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v of the groups ``begin`` to ``end``, in the dtype of the rows."""
@@ -113,25 +127,24 @@ class Memory:
 
     def reserve(self, where: str, k: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
         """Buffers for ``length`` tokens like ``k [B, Hkv, S, D]``, in which an append writes only
-        where nothing is read yet: those there are, or others with their content.
+        where nothing is read yet: those there are, or others with their content. Where rows move
+        (:meth:`moves_rows`), they move out of the memory there is into an empty one.
 
         Raises:
             ValueError: no memory for ``capacity`` tokens.
         """
         form, buffers = self.format, self.buffers
         size = length if form.capacity is None else form.capacity
-        pages, rows = 0, form.key_group
+        pages, rows = 0, form.recent + form.key_group
+        moves = self.moves_rows(length)
         if form.bits == 16:
             rows = size
             enough = bool(buffers) and buffers["k_rows"].shape[2] >= rows
         else:
-            pages = form.packed(size) // PAGE
+            pages = form.packed(size, self.packed) // PAGE
             enough = bool(buffers) and buffers["k_codes"].shape[2] >= pages
         if enough and _checks.may_write(buffers["k_rows"]):
-            # a group that is complete makes room for the tokens after it, in the rows it came from
-            complete = form.packed(length) > self.packed
-            overwritten = complete and self.length > self.packed
-            return self.with_rows(self.rows()) if overwritten else buffers
+            return self.with_rows(()) if moves else buffers
         if form.capacity is None:
             if not buffers:
                 rows += ROOM * (form.bits == 16)
@@ -156,14 +169,15 @@ class Memory:
                 f"{form.bits} bits: {need:,} bytes"
             ) from error
         for name, x in self.used().items():
-            larger[name][:, :, : x.shape[2]] = x
+            if not (moves and name in ROWS):
+                larger[name][:, :, : x.shape[2]] = x
         return larger
 
     def with_rows(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The buffers, with k and v ``[B, Hkv, T, D]`` in memory of their own as the first rows."""
-        buffers = dict(self.buffers)
-        for name, x in zip(("k_rows", "v_rows"), rows, strict=True):
-            buffers[name] = torch.empty_like(buffers[name])
+        """The buffers, with memory of their own for rows, of which k and v ``[B, Hkv, T, D]`` are
+        the first; none are given: it is empty."""
+        buffers = {**self.buffers, **{name: torch.empty_like(self.buffers[name]) for name in ROWS}}
+        for name, x in zip(ROWS, rows, strict=False):
             buffers[name][:, :, : x.shape[2]] = x
         return buffers
 

@@ -18,6 +18,13 @@ PAGE = 64  # tokens
 LANES = 16  # of a cell
 
 
+def packed_tokens(length: int, key_group: int, recent: int, before: int = 0) -> int:
+    """Of ``length`` tokens, those in pages, where ``before`` were already: whole groups, without
+    the newest ``recent`` tokens. It depends on the longest that the cache was, not on the pieces
+    that it came in."""
+    return max(before, (length - recent) // key_group * key_group)
+
+
 def quantize(
     x: torch.Tensor, bits: int, dim: int, kept: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

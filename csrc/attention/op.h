@@ -185,21 +185,22 @@ inline void add_rotation(const Tensor& q, const Tensor& positions, const Tensor&
 
 template <RunAttention* run>
 Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes,
-                    Tensor k_ranges, Tensor v_ranges, int64_t length, int64_t bits,
-                    int64_t key_group, int64_t value_group, std::optional<Tensor> positions,
-                    std::optional<Tensor> inv_freq, double attention_scaling,
-                    std::optional<std::vector<int64_t>> sections, bool interleaved_sections,
-                    INTP_ATTENTION_PARAMETERS) {
+                    Tensor k_ranges, Tensor v_ranges, int64_t length, int64_t packed_tokens,
+                    int64_t bits, int64_t key_group, int64_t value_group,
+                    std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
+                    double attention_scaling, std::optional<std::vector<int64_t>> sections,
+                    bool interleaved_sections, INTP_ATTENTION_PARAMETERS) {
   check(bits != 16, kPackedAttention, ": bits: expected 2, 3, 4 or 8, got 16");
   const KvCacheArgs cache_args{kPackedAttention, bits, key_group, value_group};
   PackedKeys packed{};
   packed.cache = cache_like(cache_args, k_tail);
-  packed.tokens = packed_tokens(packed.cache, length);
+  check_packed(cache_args, "packed", length, packed_tokens);
+  packed.tokens = packed_tokens;
   add_pages(cache_args, k_tail, {k_codes, v_codes, k_ranges, v_ranges}, packed.tokens,
             packed.cache);
   check(k_tail.size(2) == length - packed.tokens, kPackedAttention,
-        ": k_tail, v_tail: expected the ", length - packed.tokens,
-        " tokens of the unfinished group, got ", k_tail.size(2));
+        ": k_tail, v_tail: expected the ", length - packed.tokens, " tokens after the pages, got ",
+        k_tail.size(2));
   check(positions.has_value() == inv_freq.has_value(), kPackedAttention,
         ": positions: expected together with inv_freq");
   if (positions) {

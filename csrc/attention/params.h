@@ -13,7 +13,7 @@ namespace intp {
 // The pages of a cache as attention reads them.
 struct PackedKeys {
   KvCache cache;
-  int64_t tokens;  // in whole groups: a multiple of key_group
+  int64_t tokens;  // in pages: a multiple of key_group
 
   // Keys that are rotated while they are read, by position * inv_freq; no frequencies: as they are.
   const float* positions;  // [A, B, R], strides in elements, unit stride in R

@@ -52,8 +52,9 @@ static inline void with_bits(int bits, F f) {
 
 // --- the cache ---
 
-// The memory of one cache: tokens 0 ... packed - 1 in pages, the rest as rows. All contiguous. What
-// a GPU divides by is int32.
+// The memory of one cache: tokens 0 ... packed - 1 in pages, whole key groups, the rest as rows.
+// What is packed when, reference_kv.packed_tokens says. All contiguous. What a GPU divides by is
+// int32.
 struct KvCache {
   FloatType type;       // of rows, scales and zero points
   int32_t bits;         // 16: nothing is packed
@@ -85,11 +86,6 @@ INTP_HD constexpr int value_groups(int head_dim, int value_group) {
 INTP_HD constexpr int largest_code(int bits) { return (1 << bits) - 1; }
 
 INTP_HD int group_pages(const KvCache& cache) { return cache.key_group / kPageTokens; }
-
-// Of `length` tokens, those in pages.
-INTP_HD int64_t packed_tokens(const KvCache& cache, int64_t length) {
-  return cache.bits == 16 ? 0 : length / cache.key_group * cache.key_group;
-}
 
 // --- where a page, its scales and zero points, and a row begin
 // -------------------------------------

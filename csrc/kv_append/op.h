@@ -3,7 +3,9 @@
 // From tensors to KvAppendParams, and kv_append, written once over the device's `run(params, k)`,
 // which is called where there is something to write. Rows of order are not read here.
 
+#include <algorithm>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "kv_append/params.h"
@@ -48,8 +50,10 @@ template <RunAppend* run>
 void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
                double attention_scaling, std::optional<std::vector<int64_t>> sections,
                bool interleaved_sections, std::optional<Tensor> order, std::optional<Tensor> bounds,
-               int64_t length, int64_t bits, int64_t key_group, int64_t value_group, Tensor k_codes,
-               Tensor v_codes, Tensor k_ranges, Tensor v_ranges, Tensor k_rows, Tensor v_rows) {
+               int64_t length, int64_t packed, int64_t now_packed, int64_t bits, int64_t key_group,
+               int64_t value_group, std::optional<Tensor> k_old, std::optional<Tensor> v_old,
+               Tensor k_codes, Tensor v_codes, Tensor k_ranges, Tensor v_ranges, Tensor k_rows,
+               Tensor v_rows) {
   for (const Tensor* x : {&k, &v}) {
     check(x->dim() == 4, kAppend, ": k, v: expected [B, H, S, D]");
     check_unit_stride(kAppend, "k, v", *x);
@@ -68,15 +72,32 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
   const KvCacheArgs cache_args{kAppend, bits, key_group, value_group};
   p.cache = cache_like(cache_args, k_rows);
   check(length >= 0, kAppend, ": length: expected at least 0, got ", length);
-  const int64_t end = length + p.count, packed = packed_tokens(p.cache, end);
-  const int64_t room = bits == 16 ? end : key_group;
+  const int64_t end = length + p.count;
+  check_packed(cache_args, "packed", length, packed);
+  check_packed(cache_args, "now_packed", end, now_packed);
+  check(packed <= now_packed, kAppend, ": now_packed: expected at least the ", packed,
+        " tokens in pages, got ", now_packed);
+  p.packed = packed;
+  p.now_packed = now_packed;
+  const int64_t room = std::max(length - packed, end - now_packed);
   check(p.cache.row_capacity >= room, kAppend, ": k_rows: expected room for ", room,
         " tokens, got ", p.cache.row_capacity);
   for (const auto& [name, x] : {std::pair("k_rows", &k_rows), std::pair("v_rows", &v_rows)}) {
     expect_buffer(cache_args, name, *x, k_rows, k_rows.scalar_type(),
                   {p.cache.batch, p.cache.heads, p.cache.row_capacity, p.cache.head_dim});
   }
-  add_pages(cache_args, k_rows, {k_codes, v_codes, k_ranges, v_ranges}, packed, p.cache);
+  add_pages(cache_args, k_rows, {k_codes, v_codes, k_ranges, v_ranges}, now_packed, p.cache);
+  if (packed < now_packed && packed < length) {
+    for (const auto& [name, x, rows] :
+         {std::tuple("k_old", &k_old, &k_rows), std::tuple("v_old", &v_old, &v_rows)}) {
+      check(x->has_value(), kAppend, ": ", name, ": expected the rows that are to be packed");
+      expect_buffer(cache_args, name, **x, k_rows, k_rows.scalar_type(),
+                    {p.cache.batch, p.cache.heads, p.cache.row_capacity, p.cache.head_dim});
+      check_no_overlap(kAppend, **x, *rows);
+    }
+    p.k_old = k_old->const_data_ptr();
+    p.v_old = v_old->const_data_ptr();
+  }
   p.cache.k_rows = k_rows.mutable_data_ptr();
   p.cache.v_rows = v_rows.mutable_data_ptr();
   for (const Tensor* x : {&k, &v}) {

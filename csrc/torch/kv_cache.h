@@ -51,6 +51,13 @@ inline KvCache cache_like(const KvCacheArgs& o, const Tensor& rows) {
   return c;
 }
 
+// Of `length` tokens, `packed` in pages.
+inline void check_packed(const KvCacheArgs& o, const char* name, int64_t length, int64_t packed) {
+  check(
+      0 <= packed && packed <= length && packed % o.key_group == 0 && (o.bits != 16 || packed == 0),
+      o.where, ": ", name, ": expected whole key groups of the ", length, " tokens, got ", packed);
+}
+
 struct PageTensors {
   const Tensor &k_codes, &v_codes, &k_ranges, &v_ranges;  // ranges: scales and zero points
 };

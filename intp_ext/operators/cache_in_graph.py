@@ -1,8 +1,9 @@
 """A :class:`intp_ext.KVCache` inside ``torch.compile``: two operators, each one call in a graph.
 
 The length of a cache changes at every token. As a Python int it would be a constant of the graph,
-which would be compiled anew each time; so in a graph the length is a tensor on the CPU, and these
-operators read it and run the eager methods. They need a ``capacity``: buffers that never move.
+which would be compiled anew each time; so in a graph the length, and how many tokens are packed,
+are a tensor on the CPU, and these operators read it and run the eager methods. They need a
+``capacity``: buffers that never move.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from .cached_attention import cached_attention
 
 # what KVCache.graph_arguments gives
 _CACHE = (
-    "Tensor{0} length, Tensor{1}[] buffers, Tensor{2}? positions, Tensor{3}? padding, "
+    "Tensor{0} place, Tensor{1}[] buffers, Tensor{2}? positions, Tensor{3}? padding, "
     "Tensor? inv_freq, float attention_scaling, int[]? sections, bool interleaved_sections, "
-    "int bits, str rotate, int key_group, int value_group, int capacity"
+    "int bits, str rotate, int key_group, int value_group, int recent, int capacity"
 )
 _library = torch.library.Library("intp_ext", "FRAGMENT")
 _library.define(
@@ -38,7 +39,7 @@ _library.define(
 
 
 def _cache(
-    length: torch.Tensor,
+    place: torch.Tensor,
     buffers: Sequence[torch.Tensor],
     positions: torch.Tensor | None,
     padding: torch.Tensor | None,
@@ -50,6 +51,7 @@ def _cache(
     rotate: str,
     key_group: int,
     value_group: int,
+    recent: int,
     capacity: int,
 ) -> KVCache:
     rope = None
@@ -57,9 +59,10 @@ def _cache(
         rope = Rope(inv_freq, attention_scaling, sections, interleaved_sections)
     cache = KVCache(
         bits, rope=rope, rotate=rotate, key_group=key_group, value_group=value_group,
-        capacity=capacity,
+        recent=recent, capacity=capacity,
     )  # fmt: skip
-    cache.hold(buffers, positions, padding, int(length))
+    length, packed = place.tolist()
+    cache.hold(buffers, positions, padding, (length, packed))
     return cache
 
 
@@ -70,13 +73,13 @@ def _append(
     at: torch.Tensor | None,
     order: torch.Tensor | None,
     kv_bounds: torch.Tensor | None,
-    length: torch.Tensor,
+    place: torch.Tensor,
     buffers: Sequence[torch.Tensor],
     positions: torch.Tensor | None,
     padding: torch.Tensor | None,
     *options: Any,
 ) -> None:
-    cache = _cache(length, buffers, positions, padding, *options)
+    cache = _cache(place, buffers, positions, padding, *options)
     cache.append(k, v, at, order=order, kv_bounds=kv_bounds)
     now_buffers, *now_others = cache.held()
     mine_and_theirs = zip((*buffers, positions, padding), (*now_buffers, *now_others), strict=True)
@@ -84,7 +87,7 @@ def _append(
         if theirs is not mine:  # prepared in memory of its own: see Memory.reserve
             assert mine is not None and theirs is not None
             mine.copy_(theirs)
-    length.fill_(cache.length)
+    place.copy_(torch.tensor((cache.length, cache.packed)))
 
 
 @torch.library.impl(_library, "kv_cache_attention", "CompositeExplicitAutograd")

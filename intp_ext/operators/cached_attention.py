@@ -39,8 +39,8 @@ def cached_attention(
     It takes one token or a chunk of a prompt. On the CPU, up to 16 rows per key head (``Sq * Hq /
     Hkv``) read the codes in place: scales and zeros go into the query and the weights. For more
     rows, one tile after another is unpacked into the memory that prefill has anyway. On CUDA, codes
-    are unpacked in registers, once for every 16 rows. The only other copies are of the unfinished
-    group and, with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys per call.
+    are unpacked in registers, once for every 16 rows. The only other copies are of the tokens that
+    are not packed and, with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys per call.
 
     Args:
         q: ``[B, Hq, Sq, D]`` in the cache's dtype, the last Sq tokens appended; with a rope they
@@ -98,7 +98,7 @@ def attend_cached(
     if cache.capacity is not None and torch.compiler.is_compiling():
         return _in_graph(q, cache, None, None, bounds, scale, softcap, sinks)
     rows = q.shape[2]
-    length, packed, rope = cache.length, cache.packed, cache.rope
+    (length, packed), rope = cache._memory.counts, cache.rope
     positions = cache._memory.used_positions()
     if rope is not None and positions is not None and rows:
         q = rotate(q, positions[..., length - rows :], rope)
@@ -115,6 +115,7 @@ def attend_cached(
         v,
         *cache.pages(),
         length,
+        packed,
         cache.bits,
         cache.key_group,
         cache.value_group,

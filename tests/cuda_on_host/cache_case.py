@@ -65,6 +65,7 @@ class AppendCase:
     bounds: tuple[tuple[int, int], ...] | None = None
     key_group: int = 64
     value_group: int = 64
+    recent: int = 0
     layout: str = "transposed"  # "contiguous", or "poisoned": every second row, the others NaN
     multiprocessors: int = 1
     seed: int = 0
@@ -90,7 +91,7 @@ class AppendCase:
         for descending in comparisons.SCHEDULES:
             cache = KVCache(
                 self.bits, rope=self.rope, rotate=self.rotate, key_group=self.key_group,
-                value_group=self.value_group, capacity=length,
+                value_group=self.value_group, recent=self.recent, capacity=length,
             )  # fmt: skip
             guards = guard_buffers(cache, k, length)
             begin = 0
@@ -172,6 +173,7 @@ class CachedCase:
     pad: int = 0  # batch row b begins with b times so many tokens of padding
     key_group: int = 64
     value_group: int = 64
+    recent: int = 0
     shifted: bool = False  # q one element from an address on 16 bytes
     scale: float | None = None
     softcap: float | None = None
@@ -208,7 +210,7 @@ class CachedCase:
         v[:, :, self.length // 2] /= 10  # and one large value allow for more
         cache = KVCache(
             self.bits, rope=self.rope, rotate=self.rotate, key_group=self.key_group,
-            value_group=self.value_group, capacity=self.length + 130,
+            value_group=self.value_group, recent=self.recent, capacity=self.length + 130,
         )  # fmt: skip
         guard_buffers(cache, k, self.length)
         lo = torch.arange(self.batch, dtype=torch.int32) * self.pad

@@ -10,6 +10,13 @@ from tolerance import assert_as_good_as_eager
 from intp_ext import Bounds, KVCache, cached_attention, reference, reference_kv
 
 
+def assert_same(a: KVCache, b: KVCache) -> None:
+    """Bit for bit, and in the tokens that are packed."""
+    assert (a.length, a.packed, a.nbytes) == (b.length, b.packed, b.nbytes)
+    for name, tensor in a.state_dict()["tensors"].items():
+        assert torch.equal(tensor, b.state_dict()["tensors"][name]), name
+
+
 def assert_stores(cache: KVCache, k, v, kept=None) -> None:
     """The codes, scales, zeros and rows that the definition gives for k and v."""
     packed, state = cache.packed, cache.state_dict()["tensors"]

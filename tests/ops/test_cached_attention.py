@@ -378,7 +378,7 @@ def test_operator_passes_opcheck(rotate):
     for turn in turns:
         torch.library.opcheck(
             torch.ops.intp_ext.kv_attention,
-            (q, k, v, *cache.pages(), 150, 4, 64, 64, *turn, bounds, None, 1, 0, 0.2),
+            (q, k, v, *cache.pages(), 150, 128, 4, 64, 64, *turn, bounds, None, 1, 0, 0.2),
         )
 
 

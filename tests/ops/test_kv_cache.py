@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
 from ops.guarded import poisoned_rows
-from ops.kv_checks import assert_stores
+from ops.kv_checks import assert_same, assert_stores
 from ops.kv_inputs import dequantized, fill, make_states
 
 import intp_ext
@@ -48,12 +48,6 @@ def test_any_pieces_store_the_same(device, bits, dtype, pieces, capacity, seed):
     fill(parts, k, v, pieces)
     assert_same(whole, parts)
     assert torch.equal(whole.positions.cpu(), torch.arange(333.0)[None])
-
-
-def assert_same(a: KVCache, b: KVCache) -> None:
-    assert a.length == b.length and a.nbytes == b.nbytes
-    for name, tensor in a.state_dict()["tensors"].items():
-        assert torch.equal(tensor, b.state_dict()["tensors"][name]), name
 
 
 def test_half_a_step_at_most():
@@ -246,6 +240,7 @@ BAD_OPTIONS = {
     "bits": ({"bits": 5}, r"bits: expected one of \(2, 3, 4, 8, 16\), got 5"),
     "rotate": ({"rotate": "later"}, "rotate: expected one of"),
     "key_group": ({"key_group": 32}, "key_group: expected a multiple of 64, got 32"),
+    "recent": ({"recent": -1}, "recent: expected at least 0, got -1"),
     "value_group": ({"value_group": 8}, "value_group: expected a multiple of 16, got 8"),
     "capacity": ({"capacity": 0}, "capacity: expected at least 1"),
     "no rope": ({"rotate": "on_read"}, "rope: expected a Rope"),
@@ -338,10 +333,12 @@ def test_a_rotation_that_was_written_cannot_be_changed():
 def test_operator_passes_opcheck(bits):
     k, v = make_states(1, 2, 130, 32, torch.bfloat16)
     cache = fill(KVCache(bits, capacity=256), k[:, :, :60], v[:, :, :60])
-    buffers = [*cache.pages(), cache._buffers["k_rows"], cache._buffers["v_rows"]]
+    old = [x.clone() for x in cache.held()[0][4:6]] if bits == 4 else [None, None]
+    buffers = cache.held()[0]
     rope = intp_ext.rope_frequencies("none", 32)
     positions = torch.arange(60, 190)
     torch.library.opcheck(
         torch.ops.intp_ext.kv_append,
-        (k, v, positions, rope.inv_freq, 1.0, None, False, None, None, 60, bits, 64, 64, *buffers),
-    )
+        (k, v, positions, rope.inv_freq, 1.0, None, False, None, None,
+         60, 0, 128 if bits == 4 else 0, bits, 64, 64, *old, *buffers),
+    )  # fmt: skip

@@ -61,7 +61,7 @@ struct PackedShared {
     uint4 codes[page_bytes(kBits, kPackedDim) / 16];
     uint4 qparams[kQParams * sizeof(T) / 16];
   };
-  struct Rows {  // of the unfinished group, swizzled
+  struct Rows {  // after the pages, swizzled
     T k[16 * kPackedDim];
     T v[16 * kPackedDim];
   };
@@ -410,9 +410,9 @@ class PackedBlock {
     }
   }
 
-  // --- the unfinished group ----------------------------------------------------------------------
+  // --- the rows after the pages ------------------------------------------------------------------
 
-  // Keys begin ... begin + 15 of it, by this warp.
+  // Keys begin ... begin + 15, by this warp.
   INTP_DEVICE void attend_rows(int begin) {
     auto& rows = shared_.rows[warp_];
     const KeySpans32 visible = shared_.visible.any;

@@ -1,5 +1,6 @@
 #include "kv_append/cpu/kernel.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "cpu/with_type.h"
@@ -9,21 +10,24 @@
 namespace intp::cpu::INTP_CPU_TARGET {
 namespace {
 
-// The sines of a run of new tokens, for all heads.
+// The sines of the new ones of a run of tokens, for all heads.
 class Table {
  public:
   Table(const KvAppendParams& p, int64_t b, int64_t first, int64_t count)
-      : frequencies_(p.rope.frequencies), count_(count), values_(2 * count * frequencies_) {
+      : frequencies_(p.rope.frequencies),
+        begin_(std::max(first, p.length)),
+        count_(std::max(first + count - begin_, int64_t{0})),
+        values_(2 * count_ * frequencies_) {
     if (!values_.empty()) {
-      fill_table(p.rope, b, first - p.length, count, values_.data(), values_.data() + size());
+      fill_table(p.rope, b, begin_ - p.length, count_, values_.data(), values_.data() + size());
     }
   }
-  const float* cos(int64_t i) const { return values_.data() + i * frequencies_; }
-  const float* sin(int64_t i) const { return values_.data() + size() + i * frequencies_; }
+  const float* cos(int64_t t) const { return values_.data() + (t - begin_) * frequencies_; }
+  const float* sin(int64_t t) const { return cos(t) + size(); }
 
  private:
   int64_t size() const { return count_ * frequencies_; }
-  int64_t frequencies_, count_;
+  int64_t frequencies_, begin_, count_;
   std::vector<float> values_;
 };
 
@@ -44,7 +48,7 @@ class Append {
       for (int64_t i = 0; i < count; ++i) {
         T* key = k + h * head_stride + i * dim_;
         T* value = v + h * head_stride + i * dim_;
-        new_token(h, first + i, table, i, key, value);
+        put_token(h, first + i, table, key, value);
         if (p_.cache.bits == 16) continue;  // stored as is
         for (int64_t c = 0; c < dim_; c += kWidth) {
           finite.add(load(key + c));
@@ -59,24 +63,17 @@ class Append {
   bool pack(int64_t group) const {
     const KvCache& cache = p_.cache;
     const int64_t tokens = cache.key_group, first = group * tokens;
-    const int64_t fresh = first > p_.length ? first : p_.length;  // the first new token
-    const Table table(p_, b_, fresh, first + tokens - fresh);
+    const Table table(p_, b_, first, tokens);
     std::vector<float> k(tokens * dim_), v(tokens * dim_);
     std::vector<uint8_t> codes(kPageTokens * dim_), pairs(kPageTokens * dim_);
     std::vector<T> row(2 * dim_);
     bool good = true;
+    T* const key = row.data();
+    T* const value = row.data() + dim_;
     for (int64_t h = 0; h < cache.heads; ++h) {
       const int64_t head = b_ * cache.heads + h;
       for (int64_t t = 0; t < tokens; ++t) {
-        const T* key = row.data();
-        const T* value = row.data() + dim_;
-        if (first + t < p_.length) {  // the unfinished group begins with row 0
-          const int64_t at = kv_row_offset(cache, head, t);
-          key = static_cast<const T*>(cache.k_rows) + at;
-          value = static_cast<const T*>(cache.v_rows) + at;
-        } else {
-          new_token(h, first + t, table, first + t - fresh, row.data(), row.data() + dim_);
-        }
+        put_token(h, first + t, table, key, value);
         for (int64_t c = 0; c < dim_; c += kWidth) {
           store_floats(&k[t * dim_ + c], load(key + c));
           store_floats(&v[t * dim_ + c], load(value + c));
@@ -91,8 +88,14 @@ class Append {
  private:
   bool is_padding(int64_t t) const { return t < lo_ || hi_ <= t; }
 
-  // Token t of head h: entry i of the table.
-  void new_token(int64_t h, int64_t t, const Table& table, int64_t i, T* key, T* value) const {
+  // Token t of head h, as it is cached unpacked.
+  void put_token(int64_t h, int64_t t, const Table& table, T* key, T* value) const {
+    if (t < p_.length) {
+      const int64_t at = kv_row_offset(p_.cache, b_ * p_.cache.heads + h, t - p_.packed);
+      memcpy(key, static_cast<const T*>(p_.k_old) + at, dim_ * sizeof(T));
+      memcpy(value, static_cast<const T*>(p_.v_old) + at, dim_ * sizeof(T));
+      return;
+    }
     if (is_padding(t)) {  // whatever it holds, zeros are cached
       memset(key, 0, dim_ * sizeof(T));
       memset(value, 0, dim_ * sizeof(T));
@@ -102,7 +105,7 @@ class Append {
     const int64_t source = source_row(p_.rope.order, b_, t - p_.length);
     const T* from = static_cast<const T*>(k.in) + b_ * k.in_stride_b + h * k.in_stride_h +
                     source * k.in_stride_s;
-    rotate_row<false>(from, key, table.cos(i), table.sin(i), p_.rope.frequencies, dim_);
+    rotate_row<false>(from, key, table.cos(t), table.sin(t), p_.rope.frequencies, dim_);
     from = static_cast<const T*>(p_.v) + b_ * p_.v_stride_b + h * p_.v_stride_h +
            source * p_.v_stride_s;
     memcpy(value, from, dim_ * sizeof(T));

@@ -2,10 +2,9 @@
 
 // The kernel of kv_append: gather, rotate, quantize, write, in one pass over k and v.
 //
-// A block has one part of the new tokens of a batch row, for some of its heads: a group that is
-// complete now, which becomes pages, or a run of tokens that stay rows. The first group takes what
-// was unfinished from the rows of the cache; the tokens after the last group go to the same rows,
-// so the block that has read them writes them.
+// A block has one part of the tokens of a batch row, for some of its heads: a group that is packed
+// now, which becomes pages, or a run of tokens that are rows. Tokens that were rows before are read
+// from other memory than any block writes.
 
 #include <cmath>
 
@@ -21,13 +20,11 @@ constexpr int kRowsOfPart = 32;  // tokens of a block where nothing is packed
 // zero points float [qparam_floats] and a page T [64, pitch].
 struct AppendLaunch {
   KvAppendParams params;
-  int packed_before, packed;  // tokens in pages before the call and after it
-  int first_group, groups;    // complete now
-  int first_row;              // first new token that stays a row
-  int rows;                   // so many of them
-  int row_parts;              // blocks that share them; 0 where the first group's block has them
-  int heads;                  // of a block
-  int table;                  // tokens whose sines are kept; 0: computed anew for every head
+  int first_group, groups;  // packed now
+  int first_row;            // first token that is written as a row
+  int rows;                 // so many of them
+  int heads;                // of a block
+  int table;                // tokens whose sines are kept; 0: computed anew for every head
   int qparam_floats;
   int pitch;  // elements, an odd number of words: a column lies in as many banks as a row
   bool wide;  // everything lies on 16 bytes
@@ -77,7 +74,6 @@ class AppendBlock {
     const int part = static_cast<int>(blockIdx.x);
     if (part < launch_.groups) {
       pack(launch_.first_group + part);
-      if (part == 0 && launch_.row_parts == 0) write_rows(0, launch_.rows);
     } else {
       const int first = (part - launch_.groups) * kRowsOfPart;
       write_rows(first, min(kRowsOfPart, launch_.rows - first));
@@ -120,13 +116,13 @@ class AppendBlock {
 
   // nullptr: zeros, of padding or of a row that order does not have.
   INTP_DEVICE const T* row_of(bool keys, int h, int token) const {
-    if (is_padding(token)) return nullptr;
     const RopeTensor& k = p_.rope.tensors[0];
-    if (token < p_.length) {  // of the unfinished group, which begins with row 0
-      const void* rows = keys ? cache_.k_rows : cache_.v_rows;
-      const int64_t row = token - launch_.packed_before;
+    if (token < p_.length) {
+      const void* rows = keys ? p_.k_old : p_.v_old;
+      const int64_t row = token - p_.packed;
       return static_cast<const T*>(rows) + kv_row_offset(cache_, cached_head(h), row);
     }
+    if (is_padding(token)) return nullptr;
     const int64_t source = source_row(p_.rope.order, b_, token - p_.length);
     if (source < 0 || source >= p_.rope.rows) return nullptr;
     if (keys) {
@@ -178,11 +174,10 @@ class AppendBlock {
     }
   }
 
-  // After pack(), whose last barrier comes when the rows and sines that it needs have been read.
   INTP_DEVICE void write_rows(int begin, int count) {
     const int first = launch_.first_row + begin;
     fill_sines(first, first + count);
-    const int64_t place = first - launch_.packed;
+    const int64_t place = first - p_.now_packed;
     for (int h = first_head(); h < end_head(); ++h) {
       for (int keys = 1; keys >= 0; --keys) {
         T* rows = static_cast<T*>(keys ? cache_.k_rows : cache_.v_rows) +

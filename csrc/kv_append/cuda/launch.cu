@@ -18,7 +18,7 @@ bool is_wide(const KvAppendParams& p) {
                          k.in_stride_s | p.v_stride_b | p.v_stride_h | p.v_stride_s;
   uintptr_t addresses = 0;
   for (const void* x : {k.in, p.v, static_cast<const void*>(p.cache.k_rows),
-                        static_cast<const void*>(p.cache.v_rows)}) {
+                        static_cast<const void*>(p.cache.v_rows), p.k_old, p.v_old}) {
     addresses |= reinterpret_cast<uintptr_t>(x);
   }
   return counts * int64_t{sizeof(T)} % 16 == 0 && addresses % 16 == 0;
@@ -32,23 +32,14 @@ void launch_type(const KvAppendParams& p, int processors, cudaStream_t stream) {
     throw std::invalid_argument(
         "kv_append: expected at most 2^31 - 256 tokens, and 65535 batch rows and heads");
   }
-  const int64_t end = p.length + p.count, packed = packed_tokens(cache, end);
-  const int64_t before = packed_tokens(cache, p.length), first_row = std::max(p.length, packed);
-  const bool packs = cache.bits != 16;
+  const int64_t end = p.length + p.count, first_row = first_written_row(p);
   AppendLaunch launch{};
   launch.params = p;
-  launch.packed_before = static_cast<int>(before);
-  launch.packed = static_cast<int>(packed);
-  if (packs) {
-    launch.first_group = static_cast<int>(before / cache.key_group);
-    launch.groups = static_cast<int>((packed - before) / cache.key_group);
-  }
+  launch.first_group = static_cast<int>(p.packed / cache.key_group);
+  launch.groups = static_cast<int>((p.now_packed - p.packed) / cache.key_group);
   launch.first_row = static_cast<int>(first_row);
   launch.rows = static_cast<int>(end - first_row);
-  // rows that the first group still needs
-  const bool reads_rows = launch.groups > 0 && before < p.length;
-  if (!reads_rows) launch.row_parts = (launch.rows + kRowsOfPart - 1) / kRowsOfPart;
-  const int64_t parts = launch.groups + launch.row_parts;
+  const int64_t parts = launch.groups + (launch.rows + kRowsOfPart - 1) / kRowsOfPart;
   // sines are computed once for the heads of a block, of which there should still be enough
   const int64_t wanted = 8 * int64_t{processors} / (parts * cache.batch);
   launch.heads =
@@ -67,6 +58,7 @@ void launch_type(const KvAppendParams& p, int processors, cudaStream_t stream) {
           "kv_append: expected a head_dim of which 64 tokens fit into 99 KiB");
     }
   }
+  // new tokens of a block, at most
   const int64_t tokens =
       std::min<int64_t>(p.count, launch.groups > 0 ? cache.key_group : int64_t{kRowsOfPart});
   const int64_t table = tokens * p.rope.frequencies * int64_t{sizeof(SinCos)};
