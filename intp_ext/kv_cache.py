@@ -10,12 +10,12 @@ import torch
 
 from . import _checks, reference_kv
 from ._autograd import mark_written
-from .kv_memory import BUFFERS, PAGE, ROWS, Format, Memory
+from .kv_memory import BUFFERS, PAGE, PAGES, ROWS, SINKS, Format, Memory
 from .rope import Rope
 
 ROTATE = ("on_write", "on_read")
 BITS = (*reference_kv.BITS, 16)
-_OPTIONS = ("bits", "rotate", "key_group", "value_group", "recent")
+_OPTIONS = ("bits", "rotate", "key_group", "value_group", "recent", "sink")
 
 
 class KVCache:
@@ -25,7 +25,8 @@ class KVCache:
     per token over ``value_group`` channels. Both are in the dtype of the states. The zero is
     exactly the smallest value, and no value is off by more than half a step
     (:func:`intp_ext.reference_kv.quantize`). The newest tokens, ``recent`` of them and those of the
-    group that they begin in, stay in full precision, however they were split into calls.
+    group that they begin in, stay in full precision, however they were split into calls; so do the
+    first ``sink`` real tokens of each row, which many queries attend to.
 
     Equivalent eager PyTorch at 16 bits: ``k = torch.cat((k, new_k), dim=2)``, and the same for v.
 
@@ -42,12 +43,14 @@ class KVCache:
         value_group: channels, a multiple of 16; the last group of a head may be narrower.
         recent: so many of the newest tokens are never packed. A group is packed once all of its
             tokens are older; with 0 as soon as it is complete. 16 bits pack nothing.
+        sink: so many of the first tokens of a row that are not padding stay exact, and out of every
+            scale and zero. They are counted from the first one that is cached.
         capacity: the most tokens it may hold, reserved up front; None: it grows by a quarter. Under
             ``torch.compile`` a cache with a capacity is compiled once for each shape of the new
             tokens; one that grows is compiled again as it grows.
 
     Attributes:
-        bits, rope, rotate, key_group, value_group, recent, capacity: as given.
+        bits, rope, rotate, key_group, value_group, recent, sink, capacity: as given.
         length: tokens in the cache, padding included.
         shape: ``(B, Hkv, length, D)``, or None before the first append.
 
@@ -64,6 +67,7 @@ class KVCache:
         key_group: int = 64,
         value_group: int = 64,
         recent: int = 0,
+        sink: int = 0,
         capacity: int | None = None,
     ) -> None:
         where = "KVCache"
@@ -78,9 +82,10 @@ class KVCache:
             if _checks.count(where, name, value) == 0 or value % unit:
                 raise ValueError(f"{where}: {name}: expected a multiple of {unit}, got {value}")
         _checks.count(where, "recent", recent)
+        _checks.count(where, "sink", sink)
         if capacity is not None:
             _checks.count(where, "capacity", capacity, least=1)
-        self._format = Format(bits, key_group, value_group, capacity, recent)
+        self._format = Format(bits, key_group, value_group, capacity, recent, sink)
         self.rotate = rotate
         self.rope: Rope | None = None
         self._memory: Memory
@@ -108,6 +113,10 @@ class KVCache:
     @property
     def recent(self) -> int:
         return self._format.recent
+
+    @property
+    def sink(self) -> int:
+        return self._format.sink
 
     @property
     def capacity(self) -> int | None:
@@ -157,15 +166,15 @@ class KVCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in use: codes, scales, zeros, tokens in full precision, positions and bounds."""
+        """Bytes in use: codes, scales, zeros, tokens in full precision, positions, bounds."""
         memory = self._memory
-        used = (*memory.used().values(), memory.used_positions(), memory.bounds)
+        used = (*memory.used().values(), memory.used_positions(), memory.bounds, memory.first)
         return sum(x.numel() * x.element_size() for x in used if x is not None)
 
     @property
     def nbytes_allocated(self) -> int:
         """Bytes reserved."""
-        buffers, *others = self.held()
+        buffers, others = self.held()
         reserved = (*buffers, *others)
         return sum(x.numel() * x.element_size() for x in reserved if x is not None)
 
@@ -174,8 +183,9 @@ class KVCache:
         return self._memory.rows()
 
     def pages(self) -> tuple[torch.Tensor, ...]:
-        """Codes of keys and of values, then their scales and zeros: all that is reserved."""
-        return tuple(self._buffers[name] for name in BUFFERS[:4])
+        """Codes of keys and of values, then their scales and zeros: all that is reserved. What they
+        hold of a sink is not used."""
+        return tuple(self._buffers[name] for name in PAGES)
 
     def dequantize(self) -> tuple[torch.Tensor, torch.Tensor]:
         """k and v ``[B, Hkv, length, D]`` in the dtype of the states, in new memory.
@@ -242,6 +252,7 @@ class KVCache:
             _checks.positions(where, positions, k.shape[0], count, rope, "k", k)
         bounds = self._next_bounds(where, kv_bounds, k, count)
         end = begin + count
+        first = self._next_first(bounds, k, begin, end)
         if self.capacity is not None and end > self.capacity:
             raise ValueError(
                 f"{where}: expected at most {self.capacity} tokens (capacity), got "
@@ -266,6 +277,7 @@ class KVCache:
             write is not None and write.interleaved_sections,
             order,
             bounds,
+            first,
             begin,
             packed,
             now_packed,
@@ -275,9 +287,9 @@ class KVCache:
             *(old.get(name) for name in ROWS),
             *(buffers[name] for name in BUFFERS),
         )
-        names = BUFFERS if now_packed > packed else BUFFERS[4:]
+        names = BUFFERS if now_packed > packed else (*ROWS, *SINKS)
         mark_written(*(buffers[name] for name in names))  # pages are written by whole groups
-        self._hold(buffers, kept, bounds, (end, now_packed))
+        self._hold(buffers, kept, bounds, (end, now_packed), first)
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
         """Row b becomes what row ``beam_idx[b]`` was (beam search); rows may vanish or repeat.
@@ -320,7 +332,7 @@ class KVCache:
                 remainder = memory.dequantize(group, group + 1)
                 buffers = memory.with_rows([x[:, :, :rest] for x in remainder])
         bounds = None if memory.bounds is None else memory.bounds.clamp(max=length)
-        self._hold(buffers, memory.positions, bounds, (length, packed))
+        self._hold(buffers, memory.positions, bounds, (length, packed), memory.first_before(length))
 
     def mark(
         self, tokens: int | None = None
@@ -358,6 +370,7 @@ class KVCache:
             self._memory.positions,
             None if bounds is None else bounds.clone(),
             counts,
+            self._memory.first_before(length),
         )
 
     def reset(self) -> None:
@@ -425,8 +438,10 @@ class KVCache:
         """Options, and tensors cut to what is in use: ``torch.save`` takes it."""
         state: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         state["length"], state["packed"] = self._memory.counts
-        state["tensors"] = {name: x.clone() for name, x in self._memory.used().items()}
+        memory = self._memory
+        state["tensors"] = {name: x.clone() for name, x in memory.used().items()} | memory.sinks()
         state["positions"], state["bounds"] = self.positions, self.kv_bounds
+        state["first"] = None if memory.first is None else memory.first.clone()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -438,7 +453,7 @@ class KVCache:
                 ``capacity``. The cache is then as it was.
         """
         where = "KVCache.load_state_dict"
-        for name in (*_OPTIONS, "length", "packed", "tensors", "positions", "bounds"):
+        for name in (*_OPTIONS, "length", "packed", "tensors", "positions", "bounds", "first"):
             if name not in state:
                 raise ValueError(f"{where}: {name}: expected an entry, got none")
         for name in _OPTIONS:
@@ -467,21 +482,22 @@ class KVCache:
 
     # ---- for the operators of a compiled graph ----
 
-    def held(self) -> tuple[list[torch.Tensor], torch.Tensor | None, torch.Tensor | None]:
-        """Every tensor of it: buffers, positions, bounds."""
+    def held(self) -> tuple[list[torch.Tensor], tuple[torch.Tensor | None, ...]]:
+        """Every tensor of it: buffers; positions, bounds, first real tokens."""
         memory = self._memory
-        return list(memory.buffers.values()), memory.positions, memory.bounds
+        return list(memory.buffers.values()), (memory.positions, memory.bounds, memory.first)
 
     def hold(
         self,
         buffers: Sequence[torch.Tensor],
         positions: torch.Tensor | None,
         bounds: torch.Tensor | None,
+        first: torch.Tensor | None,
         counts: tuple[int, int],
     ) -> None:
         """Take what :meth:`held` gave, from a cache with the same options; tokens, and those of
         them in pages."""
-        self._hold(dict(zip(BUFFERS, buffers, strict=True)), positions, bounds, counts)
+        self._hold(dict(zip(BUFFERS, buffers, strict=True)), positions, bounds, counts, first)
 
     def graph_arguments(self) -> tuple[Any, ...]:
         """Itself, as an operator's schema can say it."""
@@ -492,8 +508,9 @@ class KVCache:
             turn = (rope.inv_freq, rope.attention_scaling, sections, rope.interleaved_sections)
         buffers = list(memory.buffers.values())
         return (
-            memory.place, buffers, memory.positions, memory.bounds, *turn,
-            self.bits, self.rotate, self.key_group, self.value_group, self.recent, self.capacity,
+            memory.place, buffers, memory.positions, memory.bounds, memory.first, *turn,
+            self.bits, self.rotate, self.key_group, self.value_group, self.recent, self.sink,
+            self.capacity,
         )  # fmt: skip
 
     def _append_in_graph(
@@ -525,9 +542,12 @@ class KVCache:
         if self.bits != 16:
             rows = {name: buffers[name].clone() for name in ROWS}
             buffers = {**buffers, **rows}
+        first = memory.first
+        if self._format.slots:
+            first = self._no_first(k) if first is None else first.clone()
         assert memory.place is not None
         place = memory.place.clone()
-        self._memory = Memory(self._format, buffers, kept, bounds, None, place)
+        self._memory = Memory(self._format, buffers, kept, bounds, first, None, place)
         torch.ops.intp_ext.kv_cache_append(
             k, v, positions, order, kv_bounds, *self.graph_arguments()
         )
@@ -540,9 +560,10 @@ class KVCache:
         positions: torch.Tensor | None = None,
         bounds: torch.Tensor | None = None,
         counts: tuple[int, int] = (0, 0),
+        first: torch.Tensor | None = None,
     ) -> None:
         place = None if self.capacity is None else torch.tensor(counts)
-        self._memory = Memory(self._format, buffers, positions, bounds, counts, place)
+        self._memory = Memory(self._format, buffers, positions, bounds, first, counts, place)
 
     def _set_rope(self, rope: Rope | None) -> None:
         if rope is not None and not isinstance(rope, Rope):
@@ -600,6 +621,25 @@ class KVCache:
         lo, hi = self._memory.bounds.unbind(1)
         return torch.stack((lo, torch.where(hi == self.length, hi + count, hi)), dim=1)
 
+    def _next_first(
+        self, bounds: torch.Tensor | None, k: torch.Tensor, begin: int, end: int
+    ) -> torch.Tensor | None:
+        """The first real token of each row, which may be among the new ones."""
+        if not self._format.slots:
+            return None
+        first = self._memory.first
+        if bounds is None and begin > 0:
+            return first
+        first = self._no_first(k) if first is None else first
+        if bounds is None:
+            return first if end == begin else torch.zeros_like(first)
+        lo, hi = bounds[:, 0].clamp(min=begin), bounds[:, 1].clamp(max=end)
+        return torch.where((first == reference_kv.NO_TOKEN) & (lo < hi), lo, first)
+
+    @staticmethod
+    def _no_first(k: torch.Tensor) -> torch.Tensor:
+        return k.new_full((k.shape[0],), reference_kv.NO_TOKEN, dtype=torch.int32)
+
     def _with_positions(
         self, positions: torch.Tensor, k: torch.Tensor, begin: int, end: int
     ) -> torch.Tensor:
@@ -623,14 +663,20 @@ class KVCache:
         self._hold(self._memory.reserve(where, like, length), counts=counts)
         for name, x in self._memory.used().items():
             self._load_tensor(where, f"tensors[{name!r}]", state["tensors"].get(name), x)
-        positions, bounds = state["positions"], state["bounds"]
+        positions, bounds, first = state["positions"], state["bounds"], state["first"]
         if positions is not None and self.rope is not None:
             _checks.positions(where, positions, like.shape[0], length, self.rope, "k_rows", like)
             positions = self._with_positions(positions, like, 0, length)
         if bounds is not None:
             _checks.kv_bounds(where, bounds, like.shape[0], like.device)
             bounds = bounds.clone()
-        self._memory = replace(self._memory, positions=positions, bounds=bounds)
+        if self._format.slots:
+            loaded = self._no_first(like)
+            self._load_tensor(where, "first", first, loaded)
+            first = loaded
+        elif first is not None:
+            raise ValueError(f"{where}: first: expected None without a sink")
+        self._memory = replace(self._memory, positions=positions, bounds=bounds, first=first)
 
     @staticmethod
     def _load_tensor(where: str, name: str, x: object, to: torch.Tensor) -> None:

@@ -14,8 +14,10 @@ import torch
 from . import _checks, reference_kv
 
 PAGE = reference_kv.PAGE
-BUFFERS = ("k_codes", "v_codes", "k_ranges", "v_ranges", "k_rows", "v_rows")
-ROWS = BUFFERS[4:6]
+PAGES = ("k_codes", "v_codes", "k_ranges", "v_ranges")
+ROWS = ("k_rows", "v_rows")
+SINKS = ("k_sinks", "v_sinks")
+BUFFERS = (*PAGES, *ROWS, *SINKS)
 GROWTH = 1.25  # of what is reserved: a token is copied 4 times on average, 1/5 is unused at most
 ROOM = 256  # tokens in full precision that a first append leaves room for: an answer
 
@@ -29,6 +31,12 @@ class Format:
     value_group: int
     capacity: int | None
     recent: int = 0
+    sink: int = 0
+
+    @property
+    def slots(self) -> int:
+        """For the sink, beside the pages."""
+        return 0 if self.bits == 16 else self.sink
 
     def packed(self, length: int, before: int = 0) -> int:
         """Tokens in pages once there are ``length``, of which ``before`` were already."""
@@ -47,6 +55,8 @@ class Format:
             "v_ranges": (pages, -(-dim // self.value_group), 2, PAGE),
             "k_rows": (rows, dim),
             "v_rows": (rows, dim),
+            "k_sinks": (self.slots, dim),
+            "v_sinks": (self.slots, dim),
         }
 
 
@@ -60,6 +70,8 @@ class Memory:
         buffers: by their names in ``BUFFERS``; empty before the first append.
         positions: float32 ``[B, R]`` or ``[3, B, R]``, where there is a rope.
         bounds: int32 ``[B, 2]``: the tokens that are not padding; None if no token is.
+        first: int32 ``[B]``: the first real token of each row, where its sink begins; ``NO_TOKEN``
+            where there is none. None where nothing was appended, and without a sink.
         known: tokens, and those of them in pages; None after a graph wrote, and ``place`` knows.
         place: int64 ``[2]`` on the CPU, with a capacity: both, for a graph to read.
     """
@@ -68,6 +80,7 @@ class Memory:
     buffers: dict[str, torch.Tensor]
     positions: torch.Tensor | None = None
     bounds: torch.Tensor | None = None
+    first: torch.Tensor | None = None
     known: tuple[int, int] | None = (0, 0)
     place: torch.Tensor | None = None
 
@@ -97,7 +110,9 @@ class Memory:
             return {}
         length, packed = self.counts
         pages, groups = packed // PAGE, packed // self.format.key_group
-        ends = {"k_ranges": groups, "k_rows": length - packed, "v_rows": length - packed}
+        ends = {"k_ranges": groups}
+        ends.update(dict.fromkeys(ROWS, length - packed))
+        ends.update(dict.fromkeys(SINKS, min(self.format.slots, length)))
         return {name: x[:, :, : ends.get(name, pages)] for name, x in self.buffers.items()}
 
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,13 +121,37 @@ class Memory:
         end = length - packed
         return self.buffers["k_rows"][:, :, :end], self.buffers["v_rows"][:, :, :end]
 
+    def first_before(self, length: int) -> torch.Tensor | None:
+        """``first``, of that many tokens."""
+        if self.first is None:
+            return None
+        return self.first.masked_fill(self.first >= length, reference_kv.NO_TOKEN)
+
+    def sinks(self) -> dict[str, torch.Tensor]:
+        """Those of the slots that hold a token; the others are zero."""
+        if self.first is None:
+            return {}
+        used = self.used()
+        slots = torch.arange(used["k_sinks"].shape[2], device=self.first.device)
+        held = slots < (self.length - self.first)[:, None]
+        return {name: used[name].where(held[:, None, :, None], 0.0) for name in SINKS}
+
+    def sink_positions(self) -> torch.Tensor | None:
+        """float32 ``[B, slots]`` or ``[3, B, slots]``, arbitrary for slots without a token."""
+        positions = self.used_positions()
+        if positions is None or self.first is None:
+            return None
+        slots = torch.arange(self.format.slots, device=self.first.device)
+        tokens = (self.first[:, None] + slots).clamp(max=self.length - 1)
+        return positions.gather(-1, tokens.expand(*positions.shape[:-1], -1))
+
     def moves_rows(self, length: int) -> bool:
         """Does an append up to ``length`` pack tokens that are rows? The others then move."""
         now, packed = self.counts
         return now > packed and self.format.packed(length, packed) > packed
 
     def dequantize(self, begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """k and v of the groups ``begin`` to ``end``, in the dtype of the rows."""
+        """k and v of the groups ``begin`` to ``end``, in the dtype of the rows; sinks are exact."""
         x, form = self.buffers, self.format
         rows = x["k_rows"]
         pages = slice(*(group * form.key_group // PAGE for group in (begin, end)))
@@ -123,7 +162,19 @@ class Memory:
         k_ranges, v_ranges = x["k_ranges"][:, :, begin:end], x["v_ranges"][:, :, pages]
         k = reference_kv.dequantize_keys(k, k_ranges, form.key_group)
         v = reference_kv.dequantize_values(v, v_ranges, form.value_group)
-        return k.to(rows.dtype), v.to(rows.dtype)
+        k, v = k.to(rows.dtype), v.to(rows.dtype)
+        if self.first is None:
+            return k, v
+        tokens = torch.arange(
+            begin * form.key_group, end * form.key_group, device=self.first.device
+        )
+        slots = (tokens - self.first[:, None]).clamp(0, form.slots - 1)[:, None, :, None]
+        is_sink = reference_kv.is_sink(tokens, self.first, form.slots)[:, None, :, None]
+        k, v = (
+            y.where(~is_sink, x[name].gather(2, slots.expand_as(y)))
+            for name, y in zip(SINKS, (k, v), strict=True)
+        )
+        return k, v
 
     def reserve(self, where: str, k: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
         """Buffers for ``length`` tokens like ``k [B, Hkv, S, D]``, in which an append writes only
@@ -210,4 +261,5 @@ class Memory:
             buffers={name: x.index_select(0, rows) for name, x in self.buffers.items()},
             positions=None if positions is None else positions.index_select(-2, rows),
             bounds=None if bounds is None else bounds.index_select(0, rows),
+            first=None if self.first is None else self.first.index_select(0, rows),
         )

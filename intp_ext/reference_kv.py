@@ -16,6 +16,7 @@ from .reference import compute_dtype
 BITS = (2, 3, 4, 8)
 PAGE = 64  # tokens
 LANES = 16  # of a cell
+NO_TOKEN = 2**31 - 1  # as a row's first real token, where it has none
 
 
 def packed_tokens(length: int, key_group: int, recent: int, before: int = 0) -> int:
@@ -23,6 +24,14 @@ def packed_tokens(length: int, key_group: int, recent: int, before: int = 0) -> 
     the newest ``recent`` tokens. It depends on the longest that the cache was, not on the pieces
     that it came in."""
     return max(before, (length - recent) // key_group * key_group)
+
+
+def is_sink(tokens: torch.Tensor, first: torch.Tensor, sink: int) -> torch.Tensor:
+    """bool ``[B, S]``: which of the tokens ``[S]`` of each row are its sink, the first ``sink`` of
+    them from its first real one, ``first [B]``, on. They stay exact beside the pages, in which they
+    stand as padding does: outside of every range, as zeros."""
+    slots = tokens - first[:, None]
+    return (slots >= 0) & (slots < sink)
 
 
 def quantize(
@@ -114,6 +123,30 @@ def dequantize_values(codes: torch.Tensor, ranges: torch.Tensor, group: int) -> 
         [dequantize(part, ranges[:, :, i, 0], ranges[:, :, i, 1]) for i, part in enumerate(parts)],
         dim=3,
     )
+
+
+def packed_states(
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bits: int,
+    key_group: int,
+    value_group: int,
+    kept: torch.Tensor,
+    sinks: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What whole groups k, v ``[B, H, S, D]`` are read as once they are packed, in their dtype.
+
+    Args:
+        kept: bool ``[B, S]``: which tokens are not padding, of which nothing is said.
+        sinks: bool ``[B, S]``: which are of the sink (:func:`is_sink`).
+    """
+    ranged = kept & ~sinks
+    key_codes, key_ranges = quantize_keys(k, bits, key_group, ranged)
+    value_codes, value_ranges = quantize_values(v, bits, value_group, ranged)
+    exact = sinks[:, None, :, None]
+    k = k.where(exact, dequantize_keys(key_codes, key_ranges, key_group).to(k.dtype))
+    v = v.where(exact, dequantize_values(value_codes, value_ranges, value_group).to(v.dtype))
+    return k, v
 
 
 class Places(NamedTuple):

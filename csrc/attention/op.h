@@ -185,7 +185,8 @@ inline void add_rotation(const Tensor& q, const Tensor& positions, const Tensor&
 
 template <RunAttention* run>
 Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes,
-                    Tensor k_ranges, Tensor v_ranges, int64_t length, int64_t packed_tokens,
+                    Tensor k_ranges, Tensor v_ranges, Tensor k_sinks, Tensor v_sinks,
+                    std::optional<Tensor> first, int64_t length, int64_t packed_tokens,
                     int64_t bits, int64_t key_group, int64_t value_group,
                     std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
                     double attention_scaling, std::optional<std::vector<int64_t>> sections,
@@ -198,6 +199,7 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
   packed.tokens = packed_tokens;
   add_pages(cache_args, k_tail, {k_codes, v_codes, k_ranges, v_ranges}, packed.tokens,
             packed.cache);
+  add_sinks(cache_args, k_tail, k_sinks, v_sinks, first, packed.cache);
   check(k_tail.size(2) == length - packed.tokens, kPackedAttention,
         ": k_tail, v_tail: expected the ", length - packed.tokens, " tokens after the pages, got ",
         k_tail.size(2));

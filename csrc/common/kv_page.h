@@ -20,6 +20,9 @@
 // The upper 4 bits of two stacks, in rows 2 i and 2 i + 1 of a column, share a byte; such bytes lie
 // as the lower ones do, [rows / 2, columns] cells, behind all of those.
 //
+// The sink of a row of the batch, its first real tokens, lies beside the pages as it is. In a page
+// it stands as padding does, outside of every range, and readers use none of its codes.
+//
 // x = zero point + scale * code. Keys have a scale and a zero point for each channel over
 // `key_group` tokens, values for each token over `value_group` channels (KIVI, arXiv 2402.02750).
 
@@ -70,6 +73,10 @@ struct KvCache {
   void* v_qparams;  // [B, H, pages, value groups, 2, 64]
   void* k_rows;     // [B, H, row_capacity, D]
   void* v_rows;
+  int32_t sinks;  // tokens of a row of the batch; with 0 the following are not read
+  void* k_sinks;  // [B, H, sinks, D]
+  void* v_sinks;
+  const int32_t* first;  // [B]: first real token, 2^31 - 1 where there is none
 };
 
 // --- sizes ---
@@ -110,6 +117,21 @@ INTP_HD int64_t value_qparams_offset(const KvCache& cache, int64_t head, int pag
 
 INTP_HD int64_t kv_row_offset(const KvCache& cache, int64_t head, int64_t row) {
   return (head * cache.row_capacity + row) * cache.head_dim;
+}
+
+// --- sinks ---
+
+// Token t of row b of the batch is a sink if that is 0 <= slot < sinks.
+INTP_HD int64_t sink_slot(const KvCache& cache, int64_t b, int64_t t) { return t - cache.first[b]; }
+
+INTP_HD bool is_sink(const KvCache& cache, int64_t b, int64_t t) {
+  if (cache.sinks == 0) return false;
+  const int64_t slot = sink_slot(cache, b, t);
+  return 0 <= slot && slot < cache.sinks;
+}
+
+INTP_HD int64_t sink_offset(const KvCache& cache, int64_t head, int64_t slot) {
+  return (head * cache.sinks + slot) * cache.head_dim;
 }
 
 // --- where a code lies within its page ---

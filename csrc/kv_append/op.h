@@ -50,10 +50,10 @@ template <RunAppend* run>
 void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
                double attention_scaling, std::optional<std::vector<int64_t>> sections,
                bool interleaved_sections, std::optional<Tensor> order, std::optional<Tensor> bounds,
-               int64_t length, int64_t packed, int64_t now_packed, int64_t bits, int64_t key_group,
-               int64_t value_group, std::optional<Tensor> k_old, std::optional<Tensor> v_old,
-               Tensor k_codes, Tensor v_codes, Tensor k_ranges, Tensor v_ranges, Tensor k_rows,
-               Tensor v_rows) {
+               std::optional<Tensor> first, int64_t length, int64_t packed, int64_t now_packed,
+               int64_t bits, int64_t key_group, int64_t value_group, std::optional<Tensor> k_old,
+               std::optional<Tensor> v_old, Tensor k_codes, Tensor v_codes, Tensor k_ranges,
+               Tensor v_ranges, Tensor k_rows, Tensor v_rows, Tensor k_sinks, Tensor v_sinks) {
   for (const Tensor* x : {&k, &v}) {
     check(x->dim() == 4, kAppend, ": k, v: expected [B, H, S, D]");
     check_unit_stride(kAppend, "k, v", *x);
@@ -100,8 +100,9 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
   }
   p.cache.k_rows = k_rows.mutable_data_ptr();
   p.cache.v_rows = v_rows.mutable_data_ptr();
+  add_sinks(cache_args, k_rows, k_sinks, v_sinks, first, p.cache);
   for (const Tensor* x : {&k, &v}) {
-    for (const Tensor* y : {&k_rows, &v_rows, &k_codes, &v_codes})
+    for (const Tensor* y : {&k_rows, &v_rows, &k_codes, &v_codes, &k_sinks, &v_sinks})
       check_no_overlap(kAppend, *x, *y);
   }
   p.v = v.const_data_ptr();

@@ -4,6 +4,8 @@
 
 #include <initializer_list>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "common/kv_page.h"
 #include "torch/check.h"
@@ -91,6 +93,24 @@ inline void add_pages(const KvCacheArgs& o, const Tensor& rows, const PageTensor
   c.v_codes = static_cast<uint8_t*>(pointer(x.v_codes));
   c.k_qparams = pointer(x.k_ranges);
   c.v_qparams = pointer(x.v_ranges);
+}
+
+// Puts in the sinks [B, H, slots, D], where the first real tokens are given.
+inline void add_sinks(const KvCacheArgs& o, const Tensor& rows, const Tensor& k_sinks,
+                      const Tensor& v_sinks, const std::optional<Tensor>& first, KvCache& c) {
+  check(k_sinks.dim() == 4 && k_sinks.size(2) <= 1 << 24, o.where,
+        ": k_sinks: expected [B, H, slots, D], at most 2^24 slots");
+  c.sinks = static_cast<int32_t>(k_sinks.size(2));
+  check((c.sinks > 0) == first.has_value() && (o.bits != 16 || c.sinks == 0), o.where,
+        ": first: expected where there are slots for sinks, and only there");
+  for (const auto& [name, x] : {std::pair("k_sinks", &k_sinks), std::pair("v_sinks", &v_sinks)}) {
+    expect_buffer(o, name, *x, rows, rows.scalar_type(), {c.batch, c.heads, c.sinks, c.head_dim});
+  }
+  if (c.sinks == 0) return;
+  expect_buffer(o, "first", *first, rows, ScalarType::Int, {c.batch});
+  c.first = first->const_data_ptr<int32_t>();
+  c.k_sinks = const_cast<void*>(k_sinks.const_data_ptr());
+  c.v_sinks = const_cast<void*>(v_sinks.const_data_ptr());
 }
 
 }  // namespace intp

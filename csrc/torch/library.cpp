@@ -44,22 +44,24 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
   // groups, 2, D], v_ranges [B, Hkv, pages, value groups, 2, 64], rows [B, Hkv, R, D]; `length`
   // tokens are in it, the first `packed` in pages, and `now_packed` after the call. If that packs
   // tokens that are rows, they lie in k_old, v_old, like k_rows, v_rows, where the others move to.
-  // bounds int32 [B, 2]: new tokens outside lo <= t < hi are padding.
+  // bounds int32 [B, 2]: new tokens outside lo <= t < hi are padding. sinks [B, Hkv, slots, D];
+  // first int32 [B], where there are slots: the first real token of each row after the call.
   m.def(
       "kv_append(Tensor k, Tensor v, Tensor? positions, Tensor? inv_freq, "
       "float attention_scaling, int[]? sections, bool interleaved_sections, Tensor? order, "
-      "Tensor? bounds, int length, int packed, int now_packed, int bits, int key_group, "
+      "Tensor? bounds, Tensor? first, int length, int packed, int now_packed, int bits, int "
+      "key_group, "
       "int value_group, Tensor? k_old, Tensor? v_old, Tensor(a!) k_codes, "
       "Tensor(b!) v_codes, Tensor(c!) k_ranges, Tensor(d!) v_ranges, Tensor(e!) k_rows, "
-      "Tensor(f!) v_rows) -> ()");
+      "Tensor(f!) v_rows, Tensor(g!) k_sinks, Tensor(h!) v_sinks) -> ()");
 
   // Over the pages of a cache, and then its rows k_tail, v_tail [B, Hkv, T, D]: `length` tokens,
   // `packed` of them in pages. With positions float32 [B, R] or [3, B, R] and inv_freq, packed keys
-  // are rotated when read.
+  // are rotated when read; sinks come rotated, as the rows do.
   m.def(
       "kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes, "
-      "Tensor k_ranges, Tensor v_ranges, int length, int packed, int bits, int key_group, "
-      "int value_group, Tensor? positions, Tensor? inv_freq, float attention_scaling, int[]? "
-      "sections, "
-      "bool interleaved_sections, " INTP_ATTENTION ") -> Tensor");
+      "Tensor k_ranges, Tensor v_ranges, Tensor k_sinks, Tensor v_sinks, Tensor? first, "
+      "int length, int packed, int bits, int key_group, "
+      "int value_group, Tensor? positions, Tensor? inv_freq, float attention_scaling, "
+      "int[]? sections, bool interleaved_sections, " INTP_ATTENTION ") -> Tensor");
 }

@@ -22,19 +22,20 @@ from .cached_attention import cached_attention
 # what KVCache.graph_arguments gives
 _CACHE = (
     "Tensor{0} place, Tensor{1}[] buffers, Tensor{2}? positions, Tensor{3}? padding, "
+    "Tensor{4}? first, "
     "Tensor? inv_freq, float attention_scaling, int[]? sections, bool interleaved_sections, "
-    "int bits, str rotate, int key_group, int value_group, int recent, int capacity"
+    "int bits, str rotate, int key_group, int value_group, int recent, int sink, int capacity"
 )
 _library = torch.library.Library("intp_ext", "FRAGMENT")
 _library.define(
     "kv_cache_append(Tensor k, Tensor v, Tensor? at, Tensor? order, Tensor? kv_bounds, "
-    + _CACHE.format("(a!)", "(b!)", "(c!)", "(d!)")
+    + _CACHE.format("(a!)", "(b!)", "(c!)", "(d!)", "(e!)")
     + ") -> ()"
 )
 _library.define(
     "kv_cache_attention(Tensor q, Tensor? bounds, int? window, int block, int sink, "
     "Tensor? block_start, Tensor? dense_from, Tensor? first_key, Tensor? kv_bounds, "
-    "float? scale, float? softcap, Tensor? sinks, " + _CACHE.format("", "", "", "") + ") -> Tensor"
+    "float? scale, float? softcap, Tensor? sinks, " + _CACHE.format(*[""] * 5) + ") -> Tensor"
 )
 
 
@@ -43,6 +44,7 @@ def _cache(
     buffers: Sequence[torch.Tensor],
     positions: torch.Tensor | None,
     padding: torch.Tensor | None,
+    first: torch.Tensor | None,
     inv_freq: torch.Tensor | None,
     attention_scaling: float,
     sections: Sequence[int] | None,
@@ -52,6 +54,7 @@ def _cache(
     key_group: int,
     value_group: int,
     recent: int,
+    sink: int,
     capacity: int,
 ) -> KVCache:
     rope = None
@@ -59,10 +62,10 @@ def _cache(
         rope = Rope(inv_freq, attention_scaling, sections, interleaved_sections)
     cache = KVCache(
         bits, rope=rope, rotate=rotate, key_group=key_group, value_group=value_group,
-        recent=recent, capacity=capacity,
+        recent=recent, sink=sink, capacity=capacity,
     )  # fmt: skip
     length, packed = place.tolist()
-    cache.hold(buffers, positions, padding, (length, packed))
+    cache.hold(buffers, positions, padding, first, (length, packed))
     return cache
 
 
@@ -77,12 +80,15 @@ def _append(
     buffers: Sequence[torch.Tensor],
     positions: torch.Tensor | None,
     padding: torch.Tensor | None,
+    first: torch.Tensor | None,
     *options: Any,
 ) -> None:
-    cache = _cache(place, buffers, positions, padding, *options)
+    cache = _cache(place, buffers, positions, padding, first, *options)
     cache.append(k, v, at, order=order, kv_bounds=kv_bounds)
-    now_buffers, *now_others = cache.held()
-    mine_and_theirs = zip((*buffers, positions, padding), (*now_buffers, *now_others), strict=True)
+    now_buffers, now_others = cache.held()
+    mine_and_theirs = zip(
+        (*buffers, positions, padding, first), (*now_buffers, *now_others), strict=True
+    )
     for mine, theirs in mine_and_theirs:
         if theirs is not mine:  # prepared in memory of its own: see Memory.reserve
             assert mine is not None and theirs is not None

@@ -6,6 +6,7 @@ import torch
 
 from .. import _checks
 from ..kv_cache import KVCache
+from ..kv_memory import SINKS
 from ..window import Bounds, Window, check_bounds, sizes_of
 from .apply_rope import rotate
 from .attention import (
@@ -40,7 +41,7 @@ def cached_attention(
     Hkv``) read the codes in place: scales and zeros go into the query and the weights. For more
     rows, one tile after another is unpacked into the memory that prefill has anyway. On CUDA, codes
     are unpacked in registers, once for every 16 rows. The only other copies are of the tokens that
-    are not packed and, with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys per call.
+    are kept exact and, with ``rotate="on_read"`` at 16 bits, one rotated copy of the keys per call.
 
     Args:
         q: ``[B, Hq, Sq, D]`` in the cache's dtype, the last Sq tokens appended; with a rope they
@@ -99,7 +100,8 @@ def attend_cached(
         return _in_graph(q, cache, None, None, bounds, scale, softcap, sinks)
     rows = q.shape[2]
     (length, packed), rope = cache._memory.counts, cache.rope
-    positions = cache._memory.used_positions()
+    memory = cache._memory
+    positions = memory.used_positions()
     if rope is not None and positions is not None and rows:
         q = rotate(q, positions[..., length - rows :], rope)
     k, v = cache.rows()
@@ -108,12 +110,18 @@ def attend_cached(
         k = rotate(k, positions[..., packed:], turn)
     if packed == 0:
         return attend(q, k, v, bounds, scale, softcap, sinks)
+    k_sinks, v_sinks = (memory.buffers[name] for name in SINKS)
+    if turn is not None and memory.first is not None:
+        k_sinks = rotate(k_sinks, memory.sink_positions(), turn)
     sections = None if turn is None or turn.sections is None else list(turn.sections)
     return torch.ops.intp_ext.kv_attention(
         q,
         k,
         v,
         *cache.pages(),
+        k_sinks,
+        v_sinks,
+        memory.first,
         length,
         packed,
         cache.bits,

@@ -10,7 +10,13 @@ import torch
 from cuda_on_host import comparisons
 from cuda_on_host.build import Library
 from ops.guarded import poisoned_rows
-from ops.kv_checks import assert_stores, expected_attention, make_queries, seen_keys
+from ops.kv_checks import (
+    assert_stores,
+    expected_attention,
+    make_queries,
+    poison_sinks,
+    seen_keys,
+)
 from ops.kv_inputs import make_states
 from tolerance import assert_as_good_as_eager
 
@@ -66,6 +72,7 @@ class AppendCase:
     key_group: int = 64
     value_group: int = 64
     recent: int = 0
+    sink: int = 0
     layout: str = "transposed"  # "contiguous", or "poisoned": every second row, the others NaN
     multiprocessors: int = 1
     seed: int = 0
@@ -91,7 +98,7 @@ class AppendCase:
         for descending in comparisons.SCHEDULES:
             cache = KVCache(
                 self.bits, rope=self.rope, rotate=self.rotate, key_group=self.key_group,
-                value_group=self.value_group, recent=self.recent, capacity=length,
+                value_group=self.value_group, recent=self.recent, sink=self.sink, capacity=length,
             )  # fmt: skip
             guards = guard_buffers(cache, k, length)
             begin = 0
@@ -113,7 +120,7 @@ class AppendCase:
                 guard.assert_intact()
             for name, x in cache._buffers.items():  # what is only reserved was not written
                 rest = x[:, :, cache._memory.used()[name].shape[2] :]
-                if not name.endswith("rows"):
+                if not name.endswith(("rows", "sinks")):
                     assert (rest == 255).all() if x.dtype == torch.uint8 else rest.isnan().all()
 
     def orders(self) -> list[torch.Tensor | None]:
@@ -174,6 +181,7 @@ class CachedCase:
     key_group: int = 64
     value_group: int = 64
     recent: int = 0
+    sink: int = 0
     shifted: bool = False  # q one element from an address on 16 bytes
     scale: float | None = None
     softcap: float | None = None
@@ -210,7 +218,8 @@ class CachedCase:
         v[:, :, self.length // 2] /= 10  # and one large value allow for more
         cache = KVCache(
             self.bits, rope=self.rope, rotate=self.rotate, key_group=self.key_group,
-            value_group=self.value_group, recent=self.recent, capacity=self.length + 130,
+            value_group=self.value_group, recent=self.recent, sink=self.sink,
+            capacity=self.length + 130,
         )  # fmt: skip
         guard_buffers(cache, k, self.length)
         lo = torch.arange(self.batch, dtype=torch.int32) * self.pad
@@ -226,11 +235,14 @@ class CachedCase:
         return cache
 
     def poison(self, cache: KVCache) -> None:
+        poison_sinks(cache)
         nan = float("nan")
         unseen = ~seen_keys(cache, self.rows, self.window).any(1)  # [B, length]
         for name, x in cache._buffers.items():
             used = cache._memory.used()[name].shape[2]
             x[:, :, used:] = 255 if x.dtype == torch.uint8 else nan
+            if name.endswith("sinks"):
+                continue
             if name.endswith("rows"):
                 tokens, part = 1, unseen[:, cache.packed :]
             else:

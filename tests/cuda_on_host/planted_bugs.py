@@ -88,7 +88,10 @@ FLOAT32 = AttentionCase(rows=70, keys=140, dtype=torch.float32)
 ROPE_32 = rope_frequencies("ntk", 32, factor=4.0)
 ROTATED = AppendCase(rope=ROPE_32, pieces=(40, 110))
 PADDED = AppendCase(batch=2, bounds=((0, 150), (70, 150)))
+SINKS_APPENDED = AppendCase(sink=90, rope=ROPE_32, pieces=(40, 110))
+RECENT_APPENDED = AppendCase(recent=70, pieces=(130, 90))
 PAGES = CachedCase(kv_heads=2, group=7, length=450)
+SINK_PAGES = CachedCase(sink=20, batch=2, pad=50)
 ROTATED_ON_READ = CachedCase(rope=rope_frequencies("none", 64), rotate="on_read", length=450)
 BY_AXES = replace(ROTATED_ON_READ, rope=rope_frequencies("none", 64, sections=(8, 11, 13)), axes=3)
 
@@ -489,9 +492,51 @@ WRONG_RESULT = [
     Bug(
         "append: padding takes part in the scale",
         APPEND,
-        "if (is_padding(first + i)) continue;",
-        "",
+        "if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;",
+        "if (is_sink(cache_, b_, first + i)) continue;",
         (PADDED,),
+    ),
+    Bug(
+        "append: a sink takes part in the scale",
+        APPEND,
+        "if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;",
+        "if (is_padding(first + i)) continue;",
+        (SINKS_APPENDED,),
+    ),
+    Bug(
+        "append: a sink is packed as it is",
+        APPEND,
+        "is_zero ? nullptr : row_of(keys, h, token)",
+        "row_of(keys, h, token)",
+        (SINKS_APPENDED,),
+    ),
+    Bug(
+        "append: every piece of a sink to its first slots",
+        APPEND,
+        "sink_slot(cache_, b_, first));",
+        "sink_slot(cache_, b_, sinks.begin));",
+        (SINKS_APPENDED,),
+    ),
+    Bug(
+        "append: sines of a sink's next piece over those in use",
+        APPEND,
+        "__syncthreads();  // the sines before have been used",
+        "",
+        (SINKS_APPENDED,),
+    ),
+    Bug(
+        "append: rows that were packed are left in front of the others",
+        APPEND,
+        "first - p_.now_packed);",
+        "first - p_.packed);",
+        (RECENT_APPENDED,),
+    ),
+    Bug(
+        "append: rows counted from the pages of after the call",
+        APPEND,
+        "const int64_t row = token - p_.packed;",
+        "const int64_t row = token - p_.now_packed;",
+        (replace(RECENT_APPENDED, pieces=(190, 10)),),
     ),
     Bug(
         "append: the next page over the one that is being packed",
@@ -552,9 +597,51 @@ WRONG_RESULT = [
     Bug(
         "packed: no mask at the end of a window",
         PACKED,
-        "if (!shared_.visible.is_full({begin, begin + kPageTokens})) mask_page(scores, begin);",
-        "",
+        "if (has_sinks || !shared_.visible.is_full(page)) mask_page(scores, begin);",
+        "if (has_sinks) mask_page(scores, begin);",
         (CachedCase(length=450, window=Window(100)),),
+    ),
+    Bug(
+        "packed: a sink seen in its page, too",
+        PACKED,
+        "if (is_sink || !contains(visible, key))",
+        "if (!contains(visible, key))",
+        (SINK_PAGES,),
+    ),
+    Bug(
+        "packed: a page of sinks taken for full",
+        PACKED,
+        "if (has_sinks || !shared_.visible.is_full(page))",
+        "if (!shared_.visible.is_full(page))",
+        (SINK_PAGES,),
+    ),
+    Bug(
+        "packed: a sink for every split",
+        PACKED,
+        "if (task_.split == 0) attend_sinks();",
+        "attend_sinks();",
+        (replace(SINK_PAGES, length=1500, multiprocessors=3),),
+    ),
+    Bug(
+        "packed: a sink whose last tile is whole",
+        PACKED,
+        "    mask_beyond(scores, from.end - begin);\n",
+        "",
+        (SINK_PAGES,),
+    ),
+    Bug(
+        "packed: sinks that are rows, twice",
+        PACKED,
+        "least(first + cache.sinks, packed_.tokens)",
+        "least(first + cache.sinks, p_.keys)",
+        (replace(SINK_PAGES, length=100, sink=90),),
+    ),
+    Bug(
+        "packed, simt: a sink by its codes",
+        PACKED_SIMT,
+        "if (is_sink(cache_, task.b, key)) return sink(cache_.v_sinks, task, key, channel);",
+        "",
+        (replace(SINK_PAGES, dtype=torch.float32),),
     ),
     Bug(
         "packed: the unfinished group is left out",
@@ -732,6 +819,8 @@ OF_EACH_KIND = {
     "fragment": "attention: ldmatrix of the keys as of the queries",
     "combine": "combine: sums of weights without their factors",
     "packing": "append: key codes a lane off",
+    "rows that move": "append: rows that were packed are left in front of the others",
+    "a sink in a page": "packed: a sink seen in its page, too",
     "unpacking": "packed: the other nibble",
     "read out of bounds": "rearrange: rows that order does not have",
     "write out of bounds": "prefill: store without a bound",

@@ -49,6 +49,14 @@ APPENDS = {
         batch=2,
         bounds=((0, 450), (9, 450)),
     ),
+    "sinks": AppendCase(sink=4, batch=2, pieces=(2, 130, 20), rope=ROPE),
+    "sinks after padding": AppendCase(
+        sink=40, batch=3, bounds=((0, 200), (50, 200), (130, 200)), pieces=(70, 30, 100), rope=ROPE
+    ),
+    "sinks of a prompt in one call": AppendCase(sink=100, heads=3, pieces=(260,), recent=64),
+    "more slots than tokens": AppendCase(sink=100, pieces=(70,)),
+    "a row without a real token": AppendCase(sink=4, batch=2, bounds=((150, 150), (0, 150))),
+    "gathered sinks": AppendCase(sink=70, batch=2, order=True, rope=ROPE, pieces=(90, 80)),
     "nothing but recent rows": AppendCase(recent=200, pieces=(90, 60)),
     "16 bits": AppendCase(bits=16, pieces=(70, 1, 30), rope=ROPE),
     "16 bits of a strange head": AppendCase(bits=16, dim=33, batch=2, order=True),
@@ -84,6 +92,7 @@ def test_append_of_every_width(library, bits, dtype):
         key_group=st.sampled_from([64, 128]),
         value_group=st.sampled_from([16, 48, 64]),
         recent=st.sampled_from([0, 1, 64, 100]),
+        sink=st.sampled_from([0, 1, 4, 90]),
         layout=st.sampled_from(["transposed", "contiguous", "poisoned"]),
         multiprocessors=st.sampled_from([1, 64]),
         seed=st.integers(0, 100),
@@ -134,6 +143,23 @@ CACHED = {
     "an unfinished group of two pages": CachedCase(length=250, key_group=128),
     "recent rows": CachedCase(length=450, recent=150, kv_heads=2),
     "recent rows among splits": CachedCase(length=1400, recent=1000, multiprocessors=9, rows=3),
+    "a sink": CachedCase(sink=4, length=300, kv_heads=2),
+    "a sink across pages": CachedCase(sink=70, length=300, rows=20),
+    "a sink after padding": CachedCase(sink=9, batch=3, pad=60, length=330),
+    "a sink of every token": CachedCase(sink=400, length=300),
+    "a sink in pages and in rows": CachedCase(sink=250, length=300, recent=100),
+    "a sink among splits": CachedCase(sink=30, length=1500, multiprocessors=3, rows=3),
+    "a sink that the window hides": CachedCase(sink=4, length=450, window=Window(100)),
+    "a sink that the window shows": CachedCase(sink=40, length=450, window=Window(100, sink=20)),
+    "a sink without pages of the first split": CachedCase(
+        sink=4, length=900, window=Window(300), multiprocessors=9
+    ),
+    "a sink turned when read": CachedCase(
+        sink=30, rope=ROPE_64, rotate="on_read", batch=2, pad=50, rows=3
+    ),
+    "a sink of three axes": CachedCase(sink=30, rope=AXES_64, rotate="on_read", axes=3, batch=2),
+    "a sink, plain": CachedCase(sink=30, dim=144, length=200, batch=2, pad=20),
+    "a sink turned when read, plain": CachedCase(sink=30, rope=ROPE_20, rotate="on_read"),
     "GQA": CachedCase(kv_heads=2, group=7),
     "a full tile of rows": CachedCase(group=8, rows=2),
     "several tiles of rows": CachedCase(group=3, rows=30, length=200),
@@ -232,6 +258,7 @@ def cached_problems(draw):
         key_group=draw(st.sampled_from([64, 128])),
         value_group=draw(st.sampled_from([16, 48, 64])),
         recent=draw(st.sampled_from([0, 50, 128])),
+        sink=draw(st.sampled_from([0, 4, 100])),
         multiprocessors=draw(st.sampled_from([1, 4, 40])),
         seed=draw(st.integers(0, 100)),
     )

@@ -18,17 +18,22 @@ def assert_same(a: KVCache, b: KVCache) -> None:
 
 
 def assert_stores(cache: KVCache, k, v, kept=None) -> None:
-    """The codes, scales, zeros and rows that the definition gives for k and v."""
+    """The codes, scales, zeros, rows and sinks that the definition gives for k and v."""
     packed, state = cache.packed, cache.state_dict()["tensors"]
     state = {name: x.cpu() for name, x in state.items()}
     if kept is not None:
         k, v = (x.where(kept[:, None, :, None], 0.0) for x in (k, v))
+    if cache.sink and cache.bits != 16:
+        kept = kept_beside_sinks(cache, k, v, kept)
+    if kept is not None:
         kept = kept[:, :packed]
     assert torch.equal(state["k_rows"], k[:, :, packed:])
     assert torch.equal(state["v_rows"], v[:, :, packed:])
     if not packed:
         return
     k, v = k[:, :, :packed], v[:, :, :packed]
+    if kept is not None:
+        k = k.where(kept[:, None, :, None], 0.0)
     codes, ranges = reference_kv.quantize_keys(k, cache.bits, cache.key_group, kept)
     assert torch.equal(state["k_ranges"], ranges)
     places = reference_kv.key_places(cache.bits, k.shape[3])
@@ -37,6 +42,45 @@ def assert_stores(cache: KVCache, k, v, kept=None) -> None:
     assert torch.equal(state["v_ranges"], ranges)
     places = reference_kv.value_places(cache.bits, k.shape[3])
     assert torch.equal(state["v_codes"], reference_kv.pack(codes, cache.bits, places))
+
+
+def kept_beside_sinks(cache: KVCache, k, v, kept) -> torch.Tensor:
+    """bool ``[B, S]``: what takes part in ranges; where each row begins, and its sink, is checked
+    here."""
+    length, state = k.shape[2], cache.state_dict()
+    kept = torch.ones(k.shape[0], length, dtype=torch.bool) if kept is None else kept
+    first = torch.where(kept.any(1), kept.int().argmax(1), reference_kv.NO_TOKEN)
+    assert state["first"].tolist() == first.tolist()
+    slots = torch.arange(min(cache.sink, length))
+    tokens = first[:, None] + slots
+    held = (tokens < length)[:, None, :, None]
+    tokens = tokens.clamp(max=length - 1)[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3])
+    for name, x in (("k_sinks", k), ("v_sinks", v)):
+        expected = x.gather(2, tokens).where(held, 0.0)
+        assert torch.equal(state["tensors"][name].cpu(), expected), name
+    return kept & ~reference_kv.is_sink(torch.arange(length), first, cache.sink)
+
+
+def poison_sinks(cache: KVCache) -> None:
+    """What no reader may use: codes of sinks, and slots that hold no token."""
+    first = cache.held()[1][2]
+    if first is None or not cache._buffers:
+        return
+    slots = torch.arange(cache.sink, device=first.device)
+    empty = slots >= (cache.length - first)[:, None]
+    for name in ("k_sinks", "v_sinks"):
+        cache._buffers[name].masked_fill_(empty[:, None, :, None], float("nan"))
+    if not cache.packed:
+        return
+    tokens = torch.arange(cache.packed, device=first.device)
+    sinks = reference_kv.is_sink(tokens, first, cache.sink)[:, None, :, None]
+    dim, pages = cache.shape[3], cache.packed // reference_kv.PAGE
+    for name in ("key", "value"):
+        places = getattr(reference_kv, f"{name}_places")(cache.bits, dim)
+        codes = cache._buffers[f"{name[0]}_codes"][:, :, :pages]
+        values = reference_kv.unpack(codes, cache.bits, places)
+        poisoned = values.where(~sinks, 2**cache.bits - 1)
+        codes.copy_(reference_kv.pack(poisoned, places))
 
 
 def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.Tensor:

@@ -33,7 +33,7 @@ def fill(cache: KVCache, k, v, pieces=None, **options) -> KVCache:
 
 
 def dequantized(cache: KVCache) -> tuple[torch.Tensor, torch.Tensor]:
-    """float64 k and v: what the stored codes, scales and zeros mean, without a rounding."""
+    """float64 k and v: what the stored codes, scales, zeros and sinks mean, without a rounding."""
     k, v = (x.double() for x in cache.rows())
     if not cache.packed:
         return k, v
@@ -44,4 +44,10 @@ def dequantized(cache: KVCache) -> tuple[torch.Tensor, torch.Tensor]:
         codes = reference_kv.unpack(state[f"{name}_codes"], cache.bits, places(cache.bits, dim))
         undo = reference_kv.dequantize_keys if name == "k" else reference_kv.dequantize_values
         found[name] = undo(codes, state[f"{name}_ranges"].double(), group)
+    first = cache.state_dict()["first"]
+    if first is not None:
+        tokens = torch.arange(cache.packed, device=k.device)
+        exact = reference_kv.is_sink(tokens, first, cache.sink)[:, None, :, None]
+        for name, x in zip("kv", cache.dequantize(), strict=True):
+            found[name] = found[name].where(~exact, x[:, :, : cache.packed].double())
     return torch.cat((found["k"], k), dim=2), torch.cat((found["v"], v), dim=2)

@@ -370,6 +370,7 @@ def test_the_number_of_threads_changes_no_bit():
 def test_operator_passes_opcheck(rotate):
     cache = make_cache(4, torch.bfloat16, rotate=rotate, dim=32, length=150, batch=1)
     q, (k, v) = make_queries(cache, 2, 2), cache.rows()
+    sinks = (*cache.held()[0][-2:], None)
     bounds = Bounds.of(None, batch=1, queries=2, keys=150, device=q.device, q_offset=148).rows
     rope = (cache.positions, cache.rope.inv_freq) if rotate == "on_read" else (None, None)
     turns = [(*rope, 1.0, None, False)]
@@ -378,7 +379,7 @@ def test_operator_passes_opcheck(rotate):
     for turn in turns:
         torch.library.opcheck(
             torch.ops.intp_ext.kv_attention,
-            (q, k, v, *cache.pages(), 150, 128, 4, 64, 64, *turn, bounds, None, 1, 0, 0.2),
+            (q, k, v, *cache.pages(), *sinks, 150, 128, 4, 64, 64, *turn, bounds, None, 1, 0, 0.2),
         )
 
 

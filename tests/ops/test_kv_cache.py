@@ -241,6 +241,7 @@ BAD_OPTIONS = {
     "rotate": ({"rotate": "later"}, "rotate: expected one of"),
     "key_group": ({"key_group": 32}, "key_group: expected a multiple of 64, got 32"),
     "recent": ({"recent": -1}, "recent: expected at least 0, got -1"),
+    "sink": ({"sink": -1}, "sink: expected at least 0, got -1"),
     "value_group": ({"value_group": 8}, "value_group: expected a multiple of 16, got 8"),
     "capacity": ({"capacity": 0}, "capacity: expected at least 1"),
     "no rope": ({"rotate": "on_read"}, "rope: expected a Rope"),
@@ -330,15 +331,16 @@ def test_a_rotation_that_was_written_cannot_be_changed():
 
 
 @pytest.mark.parametrize("bits", [4, 16])
-def test_operator_passes_opcheck(bits):
+@pytest.mark.parametrize("sink", [0, 4])
+def test_operator_passes_opcheck(bits, sink):
     k, v = make_states(1, 2, 130, 32, torch.bfloat16)
-    cache = fill(KVCache(bits, capacity=256), k[:, :, :60], v[:, :, :60])
+    cache = fill(KVCache(bits, capacity=256, sink=sink), k[:, :, :60], v[:, :, :60])
     old = [x.clone() for x in cache.held()[0][4:6]] if bits == 4 else [None, None]
-    buffers = cache.held()[0]
+    buffers, (_, _, first) = cache.held()
     rope = intp_ext.rope_frequencies("none", 32)
     positions = torch.arange(60, 190)
     torch.library.opcheck(
         torch.ops.intp_ext.kv_append,
-        (k, v, positions, rope.inv_freq, 1.0, None, False, None, None,
+        (k, v, positions, rope.inv_freq, 1.0, None, False, None, None, first,
          60, 0, 128 if bits == 4 else 0, bits, 64, 64, *old, *buffers),
     )  # fmt: skip

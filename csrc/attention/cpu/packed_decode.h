@@ -2,9 +2,12 @@
 
 // Decode over packed keys: attention of few rows, to which every page is read once, as it lies.
 
+#include <utility>
+
 #include "attention/cpu/decode.h"
 #include "attention/cpu/page_products.h"
 #include "attention/cpu/page_sines.h"
+#include "attention/cpu/sinks.h"
 #include "cpu/copy.h"
 
 namespace intp::cpu {
@@ -169,6 +172,15 @@ class PackedDecode {
   }
 
   void score(int64_t page, float* scores) {
+    score_codes(page, scores);
+    each_sink<T>(keys_.cache, index_, page, [&](int64_t t, const T* key, const T*) {
+      for (int64_t row = 0; row < rows_; ++row) {
+        scores[row * kRun + t] = dot(queries_ + row * dim_, key, dim_);
+      }
+    });
+  }
+
+  void score_codes(int64_t page, float* scores) {
     const uint8_t *codes = key_codes(page), *ahead = value_codes(page);
     const int64_t groups = value_groups(dim_, keys_.cache.value_group);
     prefetch(value_qparams<T>(keys_.cache, index_, page, 0), groups * 2 * kPageTokens * sizeof(T));
@@ -229,8 +241,14 @@ class PackedDecode {
   }
 
   // sums += weights [rows, 64] values [64, D], a group of channels at a time
-  void sum(int64_t page, const float* weights) {
+  void sum(int64_t page, float* weights) {
     const KvCache& cache = keys_.cache;
+    each_sink<T>(cache, index_, page, [&](int64_t t, const T*, const T* value) {
+      for (int64_t row = 0; row < rows_; ++row) {
+        const float weight = std::exchange(weights[row * kRun + t], 0.0f);
+        if (weight != 0.0f) add_row(weight, value, dim_, partial_.sums + row * dim_);
+      }
+    });
     const int64_t next = least(page + kRunPages, last_page_);
     const uint8_t *codes = value_codes(page), *ahead = key_codes(next);
     prefetch(key_qparams<T>(cache, index_, next), 2 * dim_ * sizeof(T));

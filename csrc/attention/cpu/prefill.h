@@ -6,6 +6,7 @@
 
 #include "attention/cpu/head.h"
 #include "attention/cpu/product.h"
+#include "attention/cpu/sinks.h"
 #include "attention/cpu/softmax.h"
 #include "attention/cpu/unpack.h"
 #include "cpu/copy.h"
@@ -118,6 +119,12 @@ class Prefill {
                      elements(s_.k + j / kTiles.panel * s_.depth * kTiles.panel));
       unpack_values<T>(keys.cache, index, page, s_.columns,
                        elements(s_.v + j / kPerElement * s_.columns));
+      each_sink<T>(keys.cache, index, page, [&](int64_t t, const T* key, const T* value) {
+        const int64_t panel = (j + t) / kTiles.panel, column = (j + t) % kTiles.panel;
+        put_key(key, head_.p.head_dim, kTiles.panel,
+                elements(s_.k + panel * s_.depth * kTiles.panel + column));
+        put_value(value, head_.p.head_dim, s_.columns, j + t, elements(s_.v));
+      });
     }
     return j;
   }

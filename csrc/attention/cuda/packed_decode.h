@@ -18,6 +18,8 @@
 //   slot
 //
 // For keys rotated while they are read, one thread's fragment has both channels of a rotation.
+//
+// Sinks are masked in their pages, and come once more as rows, by the blocks of the first split.
 
 #include "attention/cuda/block.h"
 #include "attention/cuda/fragments.h"
@@ -73,6 +75,7 @@ struct PackedShared {
   SinCos sines[kTile.warps][2 * cell_slots(kBits)][kWarp];
   T q[kTile.rows * kPackedDim];  // swizzled
   VisibleKeys<kTile.rows> visible;
+  KeySpan32 sinks;  // those in pages
 };
 
 template <class T, int kBits>
@@ -99,6 +102,7 @@ class PackedBlock {
 
   INTP_DEVICE void run() {
     shared_.visible.fill(p_, task_);
+    if (threadIdx.x == 0) shared_.sinks = packed_sinks();
     load_queries();
     sums_.clear();
     __syncthreads();
@@ -106,9 +110,11 @@ class PackedBlock {
     const int pages = tiles_before(share.list, static_cast<int>(packed_.tokens) / kPageTokens);
     attend_pages(share, min(pages, share.end));
     __syncthreads();  // stages become rows
+    const Rows tail{p_.k, p_.v, static_cast<int>(packed_.tokens), static_cast<int>(p_.keys)};
     for (int n = max(pages, share.begin); n < share.end; ++n) {
-      attend_rows(tile_at(share.list, n) * kPageTokens + 16 * warp_);
+      attend_rows(tail, tile_at(share.list, n) * kPageTokens + 16 * warp_);
     }
+    if (task_.split == 0) attend_sinks();
     __syncthreads();  // stages and rows become results
     shared_.results.write(sums_);
     __syncthreads();
@@ -117,6 +123,15 @@ class PackedBlock {
 
  private:
   INTP_DEVICE int head_dim() const { return static_cast<int>(p_.head_dim); }
+
+  INTP_DEVICE KeySpan32 packed_sinks() const {
+    const KvCache& cache = packed_.cache;
+    if (cache.sinks == 0) return {};
+    const int64_t first = cache.first[task_.b];
+    const int64_t end = least(first + cache.sinks, packed_.tokens);
+    if (end <= first) return {};
+    return {static_cast<int>(first), static_cast<int>(end)};
+  }
 
   // Rows of cells, and those of their upper bits, which follow.
   INTP_DEVICE static constexpr int with_upper(int rows) {
@@ -224,7 +239,9 @@ class PackedBlock {
       float scores[1][8][4];
       score_page(scores, next_stage(), begin);
       cap_scores(scores, scale);
-      if (!shared_.visible.is_full({begin, begin + kPageTokens})) mask_page(scores, begin);
+      const KeySpan32 page{begin, begin + kPageTokens}, sinks = shared_.sinks;
+      const bool has_sinks = sinks.begin < page.end && page.begin < sinks.end;
+      if (has_sinks || !shared_.visible.is_full(page)) mask_page(scores, begin);
       sums_.weigh(scores, scale.factor);
       sum_page(scores, next_stage());
     }
@@ -346,6 +363,7 @@ class PackedBlock {
   }
 
   INTP_DEVICE void mask_page(float (&s)[1][8][4], int begin) const {
+    const KeySpan32 sinks = shared_.sinks;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const KeySpans32 visible = shared_.visible.rows[8 * half + lane_ / 4];
@@ -354,9 +372,9 @@ class PackedBlock {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int lane = 2 * (kWords * (lane_ % 4) + j % kWords) + e;
-          if (!contains(visible, begin + token_of(lane, j / kWords))) {
-            s[0][j][2 * half + e] = kMasked;
-          }
+          const int key = begin + token_of(lane, j / kWords);
+          const bool is_sink = sinks.begin <= key && key < sinks.end;
+          if (is_sink || !contains(visible, key)) s[0][j][2 * half + e] = kMasked;
         }
       }
     }
@@ -410,22 +428,39 @@ class PackedBlock {
     }
   }
 
-  // --- the rows after the pages ------------------------------------------------------------------
+  // --- rows: those after the pages, and sinks ----------------------------------------------------
+
+  struct Rows {  // keys first <= key < end
+    AttentionTensor<const void> k, v;
+    int first, end;
+  };
+
+  INTP_DEVICE void attend_sinks() {
+    const KeySpan32 sinks = shared_.sinks;
+    const KvCache& cache = packed_.cache;
+    const int64_t head = int64_t{cache.sinks} * head_dim();
+    const auto rows_of = [&](const void* x) -> AttentionTensor<const void> {
+      return {x, cache.heads * head, head, head_dim()};
+    };
+    const Rows rows{rows_of(cache.k_sinks), rows_of(cache.v_sinks), sinks.begin, sinks.end};
+    for (int begin = sinks.begin + 16 * warp_; begin < sinks.end; begin += 16 * kTile.warps) {
+      attend_rows(rows, begin);
+    }
+  }
 
   // Keys begin ... begin + 15, by this warp.
-  INTP_DEVICE void attend_rows(int begin) {
+  INTP_DEVICE void attend_rows(const Rows& from, int begin) {
     auto& rows = shared_.rows[warp_];
     const KeySpans32 visible = shared_.visible.any;
-    const int first = begin - static_cast<int>(packed_.tokens);
     __syncwarp();  // the rows before have been used
     const auto copy = [&](const AttentionTensor<const void>& x, T* tile) {
-      const T* from = head_data<T>(x, task_) + first * x.stride_s;
+      const T* first = head_data<T>(x, task_) + (begin - from.first) * x.stride_s;
       copy_rows<T, kPackedDim, 16, kWarp>(
-          tile, lane_, head_dim(), [&](int r) { return from + r * x.stride_s; },
-          [&](int r) { return contains(visible, begin + r); });
+          tile, lane_, head_dim(), [&](int r) { return first + r * x.stride_s; },
+          [&](int r) { return begin + r < from.end && contains(visible, begin + r); });
     };
-    copy(p_.k, rows.k);
-    copy(p_.v, rows.v);
+    copy(from.k, rows.k);
+    copy(from.v, rows.v);
     commit_copies();
     wait_copies<0>();
     __syncwarp();
@@ -435,8 +470,20 @@ class PackedBlock {
     const ScoreScale scale = score_scale(p_);
     cap_scores(scores, scale);
     mask_scores<1, 16>(scores, shared_.visible.rows, begin);
+    mask_beyond(scores, from.end - begin);
     sums_.weigh(scores, scale.factor);
     multiply_values<T, kPackedDim, 1, 16>(sums_.o, scores, rows.v);
+  }
+
+  // Of the tile, keys from `count` on.
+  INTP_DEVICE void mask_beyond(float (&s)[1][2][4], int count) const {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        if (8 * j + lane_ % 4 * 2 + e % 2 >= count) s[0][j][e] = kMasked;
+      }
+    }
   }
 
   const AttentionLaunch& launch_;

@@ -19,6 +19,7 @@ class PackedElements {
 
   INTP_DEVICE float key(const BlockTask& task, int key, int channel) const {
     if (key >= tokens_) return rows_.key(task, key - tokens_, channel);
+    if (is_sink(cache_, task.b, key)) return sink(cache_.k_sinks, task, key, channel);
     const float x = unrotated_key(task, key, channel);
     const int frequencies = static_cast<int>(packed_.frequencies);
     if (channel >= 2 * frequencies) return x;
@@ -33,6 +34,7 @@ class PackedElements {
 
   INTP_DEVICE float value(const BlockTask& task, int key, int channel) const {
     if (key >= tokens_) return rows_.value(task, key - tokens_, channel);
+    if (is_sink(cache_, task.b, key)) return sink(cache_.v_sinks, task, key, channel);
     const int page = key / kPageTokens, token = key % kPageTokens;
     const T* qparams = static_cast<const T*>(cache_.v_qparams) +
                        value_qparams_offset(cache_, task.head, page, channel / cache_.value_group) +
@@ -43,6 +45,11 @@ class PackedElements {
   }
 
  private:
+  INTP_DEVICE float sink(const void* sinks, const BlockTask& task, int key, int channel) const {
+    const int64_t at = sink_offset(cache_, task.head, sink_slot(cache_, task.b, key));
+    return static_cast<float>(static_cast<const T*>(sinks)[at + channel]);
+  }
+
   INTP_DEVICE float unrotated_key(const BlockTask& task, int key, int channel) const {
     const int page = key / kPageTokens, token = key % kPageTokens;
     const T* qparams = static_cast<const T*>(cache_.k_qparams) +

@@ -115,7 +115,8 @@ INTP_HD AttentionChoice choose_packed(const AttentionParams& p) {
   uintptr_t addresses = 0;
   for (const void* x :
        {static_cast<const void*>(cache.k_codes), static_cast<const void*>(cache.v_codes),
-        static_cast<const void*>(cache.k_qparams), static_cast<const void*>(cache.v_qparams)}) {
+        static_cast<const void*>(cache.k_qparams), static_cast<const void*>(cache.v_qparams),
+        static_cast<const void*>(cache.k_sinks), static_cast<const void*>(cache.v_sinks)}) {
     addresses |= reinterpret_cast<uintptr_t>(x);
   }
   const bool rows = p.keys == packed.tokens || (is_aligned(p.k) && is_aligned(p.v));

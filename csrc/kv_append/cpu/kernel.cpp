@@ -73,7 +73,11 @@ class Append {
     for (int64_t h = 0; h < cache.heads; ++h) {
       const int64_t head = b_ * cache.heads + h;
       for (int64_t t = 0; t < tokens; ++t) {
-        put_token(h, first + t, table, key, value);
+        if (is_sink(cache, b_, first + t)) {
+          std::fill(row.begin(), row.end(), T{});
+        } else {
+          put_token(h, first + t, table, key, value);
+        }
         for (int64_t c = 0; c < dim_; c += kWidth) {
           store_floats(&k[t * dim_ + c], load(key + c));
           store_floats(&v[t * dim_ + c], load(value + c));
@@ -87,6 +91,7 @@ class Append {
 
  private:
   bool is_padding(int64_t t) const { return t < lo_ || hi_ <= t; }
+  bool is_outside_ranges(int64_t t) const { return is_padding(t) || is_sink(p_.cache, b_, t); }
 
   // Token t of head h, as it is cached unpacked.
   void put_token(int64_t h, int64_t t, const Table& table, T* key, T* value) const {
@@ -119,13 +124,13 @@ class Append {
     const int64_t tokens = cache.key_group, pages = tokens / kPageTokens;
     T* qparams = static_cast<T*>(cache.k_qparams) + key_qparams_offset(cache, head, group * pages);
     bool some = false;
-    for (int64_t t = 0; t < tokens; ++t) some |= !is_padding(group * tokens + t);
+    for (int64_t t = 0; t < tokens; ++t) some |= !is_outside_ranges(group * tokens + t);
     FiniteCheck finite;
     std::vector<QParams> found(dim_ / kWidth);
     for (int64_t c = 0; c < dim_; c += kWidth) {
       Floats low = broadcast(kInfinity), high = broadcast(-kInfinity);
       for (int64_t t = 0; t < tokens; ++t) {
-        if (is_padding(group * tokens + t)) continue;
+        if (is_outside_ranges(group * tokens + t)) continue;
         const Floats x = load_floats(k + t * dim_ + c);
         low = smaller(low, x);
         high = larger(high, x);

@@ -22,13 +22,22 @@ void run_append(const KvAppendParams& p, const Tensor& k) {
   const int64_t first_group = p.packed / cache.key_group;
   const int64_t groups = p.now_packed / cache.key_group - first_group;
   const int64_t blocks = (new_rows + kRowsPerTask - 1) / kRowsPerTask;
+  const int64_t tasks = groups + blocks + (cache.sinks > 0);  // of a row of the batch
   std::atomic<bool> finite{true};
-  torch::stable::parallel_for(0, cache.batch * (groups + blocks), 1, [&](int64_t i, int64_t last) {
+  torch::stable::parallel_for(0, cache.batch * tasks, 1, [&](int64_t i, int64_t last) {
     for (; i < last; ++i) {
-      const int64_t b = i / (groups + blocks), task = i % (groups + blocks);
+      const int64_t b = i / tasks, task = i % tasks;
       bool good = true;
       if (task < groups) {
         good = pack_group(p, b, first_group + task);
+      } else if (task == groups + blocks) {
+        const NewTokens sinks = new_sinks(p, b);
+        if (sinks.begin >= sinks.end) continue;
+        const int64_t slot = sink_slot(cache, b, sinks.begin);
+        const int64_t at = sink_offset(cache, b * cache.heads, slot) * size;
+        good = write_tokens(p, b, sinks.begin, sinks.end - sinks.begin,
+                            static_cast<char*>(cache.k_sinks) + at,
+                            static_cast<char*>(cache.v_sinks) + at, cache.sinks * cache.head_dim);
       } else {
         const int64_t first = begin_row + (task - groups) * kRowsPerTask;
         const int64_t count = std::min(kRowsPerTask, begin_row + new_rows - first);

@@ -3,8 +3,8 @@
 // The kernel of kv_append: gather, rotate, quantize, write, in one pass over k and v.
 //
 // A block has one part of the tokens of a batch row, for some of its heads: a group that is packed
-// now, which becomes pages, or a run of tokens that are rows. Tokens that were rows before are read
-// from other memory than any block writes.
+// now, which becomes pages, or a run of tokens that are rows, or the new sinks. Tokens that were
+// rows before are read from other memory than any block writes.
 
 #include <cmath>
 
@@ -23,6 +23,7 @@ struct AppendLaunch {
   int first_group, groups;  // packed now
   int first_row;            // first token that is written as a row
   int rows;                 // so many of them
+  int row_parts;            // blocks that share them
   int heads;                // of a block
   int table;                // tokens whose sines are kept; 0: computed anew for every head
   int qparam_floats;
@@ -74,9 +75,11 @@ class AppendBlock {
     const int part = static_cast<int>(blockIdx.x);
     if (part < launch_.groups) {
       pack(launch_.first_group + part);
-    } else {
+    } else if (part < launch_.groups + launch_.row_parts) {
       const int first = (part - launch_.groups) * kRowsOfPart;
       write_rows(first, min(kRowsOfPart, launch_.rows - first));
+    } else {
+      write_sinks();
     }
   }
 
@@ -133,16 +136,19 @@ class AppendBlock {
            source * p_.v_stride_s;
   }
 
-  // store(i, channel, pack) for every pack of N channels of tokens first + i, i < count.
+  // store(i, channel, pack) for every pack of N channels of tokens first + i, i < count; packing:
+  // as they stand in pages.
   template <int N, class Store>
-  INTP_DEVICE void each_pack(bool keys, int h, int first, int count, const Store& store) const {
+  INTP_DEVICE void each_pack(bool packing, bool keys, int h, int first, int count,
+                             const Store& store) const {
     using Pack = AppendPack<T, N>;
     const int frequencies = keys ? static_cast<int>(p_.rope.frequencies) : 0;
     const int rotated = frequencies / N, packs = dim_ / N - rotated;
     for (int item = threadIdx.x; item < count * packs; item += kAppendThreads) {
       const int i = item / packs, pack = item % packs, token = first + i;
       const int channel = (pack < rotated ? pack : rotated + pack) * N;
-      const T* from = row_of(keys, h, token);
+      const bool is_zero = packing && is_sink(cache_, b_, token);
+      const T* from = is_zero ? nullptr : row_of(keys, h, token);
       Pack low{}, high{};
       if (from != nullptr) {
         low = *reinterpret_cast<const Pack*>(from + channel);
@@ -166,27 +172,47 @@ class AppendBlock {
   }
 
   template <class Store>
-  INTP_DEVICE void each_pack(bool keys, int h, int first, int count, const Store& store) const {
+  INTP_DEVICE void each_pack(bool packing, bool keys, int h, int first, int count,
+                             const Store& store) const {
     if (launch_.wide) {
-      each_pack<kWide>(keys, h, first, count, store);
+      each_pack<kWide>(packing, keys, h, first, count, store);
     } else {
-      each_pack<1>(keys, h, first, count, store);
+      each_pack<1>(packing, keys, h, first, count, store);
+    }
+  }
+
+  // Tokens first ... of every head h, to k_to and v_to + offset(h).
+  template <class Offset>
+  INTP_DEVICE void write_tokens(int first, int count, void* k_to, void* v_to,
+                                const Offset& offset) {
+    fill_sines(first, first + count);
+    for (int h = first_head(); h < end_head(); ++h) {
+      for (int keys = 1; keys >= 0; --keys) {
+        T* to = static_cast<T*>(keys ? k_to : v_to) + offset(h);
+        each_pack(false, keys, h, first, count, [&](int i, int channel, const auto& pack) {
+          using Pack = std::decay_t<decltype(pack)>;
+          *reinterpret_cast<Pack*>(to + int64_t{i} * dim_ + channel) = pack;
+        });
+      }
     }
   }
 
   INTP_DEVICE void write_rows(int begin, int count) {
     const int first = launch_.first_row + begin;
-    fill_sines(first, first + count);
-    const int64_t place = first - p_.now_packed;
-    for (int h = first_head(); h < end_head(); ++h) {
-      for (int keys = 1; keys >= 0; --keys) {
-        T* rows = static_cast<T*>(keys ? cache_.k_rows : cache_.v_rows) +
-                  kv_row_offset(cache_, cached_head(h), place);
-        each_pack(keys, h, first, count, [&](int i, int channel, const auto& pack) {
-          using Pack = std::decay_t<decltype(pack)>;
-          *reinterpret_cast<Pack*>(rows + int64_t{i} * dim_ + channel) = pack;
-        });
-      }
+    write_tokens(first, count, cache_.k_rows, cache_.v_rows, [&](int h) {
+      return kv_row_offset(cache_, cached_head(h), first - p_.now_packed);
+    });
+  }
+
+  INTP_DEVICE void write_sinks() {
+    const NewTokens sinks = new_sinks(p_, b_);
+    for (int64_t t = sinks.begin; t < sinks.end; t += kRowsOfPart) {
+      __syncthreads();  // the sines before have been used
+      const int first = static_cast<int>(t);
+      const int count = min(kRowsOfPart, static_cast<int>(sinks.end) - first);
+      write_tokens(first, count, cache_.k_sinks, cache_.v_sinks, [&](int h) {
+        return sink_offset(cache_, cached_head(h), sink_slot(cache_, b_, first));
+      });
     }
   }
 
@@ -217,7 +243,7 @@ class AppendBlock {
   // 64 tokens of head h into shared memory, between barriers.
   INTP_DEVICE void load_page(bool keys, int h, int first) {
     __syncthreads();  // the page before has been used
-    each_pack(keys, h, first, kPageTokens, [&](int i, int channel, const auto& pack) {
+    each_pack(true, keys, h, first, kPageTokens, [&](int i, int channel, const auto& pack) {
       T* to = page_ + i * launch_.pitch + channel;
       if constexpr (sizeof(pack) >= sizeof(uint32_t)) {
         constexpr int kPair = sizeof(uint32_t) / sizeof(T);
@@ -271,7 +297,7 @@ class AppendBlock {
       float high = fresh ? -INFINITY : qparams_[dim_ + c];
       float check = fresh ? 0.0f : qparams_[2 * dim_ + c];
       for (int i = 0; i < kPageTokens; ++i) {
-        if (is_padding(first + i)) continue;
+        if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;
         const float x = element(i, c);
         low = fminf(low, x);
         high = fmaxf(high, x);

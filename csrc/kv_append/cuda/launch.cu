@@ -17,8 +17,10 @@ bool is_wide(const KvAppendParams& p) {
   const int64_t counts = p.cache.head_dim | p.rope.frequencies | k.in_stride_b | k.in_stride_h |
                          k.in_stride_s | p.v_stride_b | p.v_stride_h | p.v_stride_s;
   uintptr_t addresses = 0;
-  for (const void* x : {k.in, p.v, static_cast<const void*>(p.cache.k_rows),
-                        static_cast<const void*>(p.cache.v_rows), p.k_old, p.v_old}) {
+  for (const void* x :
+       {k.in, p.v, static_cast<const void*>(p.cache.k_rows),
+        static_cast<const void*>(p.cache.v_rows), p.k_old, p.v_old,
+        static_cast<const void*>(p.cache.k_sinks), static_cast<const void*>(p.cache.v_sinks)}) {
     addresses |= reinterpret_cast<uintptr_t>(x);
   }
   return counts * int64_t{sizeof(T)} % 16 == 0 && addresses % 16 == 0;
@@ -39,7 +41,8 @@ void launch_type(const KvAppendParams& p, int processors, cudaStream_t stream) {
   launch.groups = static_cast<int>((p.now_packed - p.packed) / cache.key_group);
   launch.first_row = static_cast<int>(first_row);
   launch.rows = static_cast<int>(end - first_row);
-  const int64_t parts = launch.groups + (launch.rows + kRowsOfPart - 1) / kRowsOfPart;
+  launch.row_parts = (launch.rows + kRowsOfPart - 1) / kRowsOfPart;
+  const int64_t parts = launch.groups + launch.row_parts + (cache.sinks > 0);
   // sines are computed once for the heads of a block, of which there should still be enough
   const int64_t wanted = 8 * int64_t{processors} / (parts * cache.batch);
   launch.heads =

@@ -122,7 +122,7 @@ class ExtendedLayer(Followed, DynamicLayer):
         if self.is_initialized and self.keys.numel():
             copied = intp_ext.KVCache()
             copied.append(self.keys.contiguous(), self.values.contiguous())
-            memory.hold(copied.held()[0], None, None, (copied.length, 0))
+            memory.hold(copied.held()[0], None, None, None, (copied.length, 0))
         return memory
 
     def _show(self, memory: intp_ext.KVCache) -> tuple[torch.Tensor, torch.Tensor]:
