@@ -48,6 +48,8 @@ def test_kernels_at_level(level):
             "test_scores.py",
             "test_kv_cache.py",
             "test_cached_attention.py",
+            "test_kv_recent.py",
+            "test_kv_sinks.py",
         )
     ]
     result = run(
