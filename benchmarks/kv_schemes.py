@@ -15,13 +15,14 @@ import intp_video
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from intp_ext import reference_kv
+from intp_ext import KVCache, reference_kv
 
 
 @dataclass(frozen=True)
 class Scheme:
     """Bits of keys and of values, and their groups; values "token": a scale for each token over
-    ``value_group`` channels, "channel": for each channel over ``key_group`` tokens, like keys."""
+    ``value_group`` channels, "channel": for each channel over ``key_group`` tokens, like keys. What
+    stays exact is what KVCache leaves so at the fewer of these bits."""
 
     key_bits: int
     value_bits: int
@@ -46,11 +47,17 @@ class Scheme:
         """``extend(kv_bits=..., kv_rotate=...)`` does not have it."""
         return self != Scheme(self.key_bits, self.key_bits, rotate=self.rotate)
 
+    @property
+    def kept(self) -> dict[str, int]:
+        """``recent`` and ``sink`` of KVCache."""
+        like = KVCache(min(self.key_bits, self.value_bits))
+        return {"recent": like.recent, "sink": like.sink}
+
     def packed(self, tokens: int) -> int:
-        """Tokens in whole groups."""
+        """Tokens in whole groups that are old enough."""
         if self.key_bits == self.value_bits == 16:
             return 0
-        return tokens // self.key_group * self.key_group
+        return reference_kv.packed_tokens(tokens, self.key_group, self.kept["recent"])
 
     def share_of_16_bits(self, head_dim: int, ranges: bool = True) -> float:
         """Bytes of a packed token over those of 16 bits; without ``ranges`` of its codes alone."""
@@ -63,13 +70,14 @@ class Scheme:
             values += of_channel if self.values == "channel" else of_token
         return (keys + values) / (4 * head_dim)
 
-    def round_keys(self, k: torch.Tensor) -> torch.Tensor:
-        """``[B, H, S, D]`` of whole groups, as they come back from the cache."""
-        return _per_channel(k, self.key_bits, self.key_group)
+    def round_keys(self, k: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """``[B, H, S, D]`` of whole groups, as they come back from the cache; kept bool ``[1, S]``:
+        what takes part in ranges."""
+        return _per_channel(k, self.key_bits, self.key_group, kept)
 
-    def round_values(self, v: torch.Tensor) -> torch.Tensor:
+    def round_values(self, v: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         if self.values == "channel":
-            return _per_channel(v, self.value_bits, self.key_group)
+            return _per_channel(v, self.value_bits, self.key_group, kept)
         if self.value_bits == 16:
             return v
         codes, ranges = reference_kv.quantize_values(v, self.value_bits, self.value_group)
@@ -91,10 +99,10 @@ class Scheme:
             yield empty
 
 
-def _per_channel(x: torch.Tensor, bits: int, group: int) -> torch.Tensor:
+def _per_channel(x: torch.Tensor, bits: int, group: int, kept: torch.Tensor | None) -> torch.Tensor:
     if bits == 16:
         return x
-    codes, ranges = reference_kv.quantize_keys(x, bits, group)
+    codes, ranges = reference_kv.quantize_keys(x, bits, group, kept)
     return reference_kv.dequantize_keys(codes, ranges, group).to(x.dtype)
 
 
@@ -111,7 +119,12 @@ class SimulatedLayer(DynamicLayer):
         super().update(key_states, value_states, *args, **kwargs)
         new = slice(self.rounded, self.scheme.packed(self.keys.shape[2]))
         if new.stop > new.start:
-            self.keys[:, :, new] = self.scheme.round_keys(self.keys[:, :, new])
-            self.values[:, :, new] = self.scheme.round_values(self.values[:, :, new])
+            tokens = torch.arange(new.start, new.stop, device=self.keys.device)
+            kept = (tokens >= self.scheme.kept["sink"])[None]
+            for x, rounded in (
+                (self.keys, self.scheme.round_keys), (self.values, self.scheme.round_values),
+            ):  # fmt: skip
+                part = x[:, :, new]
+                x[:, :, new] = rounded(part, kept).where(kept[:, None, :, None], part)
             self.rounded = new.stop
         return self.keys, self.values

@@ -14,6 +14,7 @@ from .kv_memory import BUFFERS, PAGE, PAGES, ROWS, SINKS, Format, Memory
 from .rope import Rope
 
 ROTATE = ("on_write", "on_read")
+RECENT, SINK = 128, 4  # tokens that up to 4 bits leave exact
 BITS = (*reference_kv.BITS, 16)
 _OPTIONS = ("bits", "rotate", "key_group", "value_group", "recent", "sink")
 
@@ -42,15 +43,17 @@ class KVCache:
         key_group: tokens, a multiple of 64.
         value_group: channels, a multiple of 16; the last group of a head may be narrower.
         recent: so many of the newest tokens are never packed. A group is packed once all of its
-            tokens are older; with 0 as soon as it is complete. 16 bits pack nothing.
+            tokens are older; with 0 as soon as it is complete. 16 bits pack nothing. None: 128 for
+            up to 4 bits, which most attention goes to, and 0 for 8 bits, which lose nothing.
         sink: so many of the first tokens of a row that are not padding stay exact, and out of every
-            scale and zero. They are counted from the first one that is cached.
+            scale and zero. They are counted from the first one that is cached. None: 4 for up to 4
+            bits, else 0.
         capacity: the most tokens it may hold, reserved up front; None: it grows by a quarter. Under
             ``torch.compile`` a cache with a capacity is compiled once for each shape of the new
             tokens; one that grows is compiled again as it grows.
 
     Attributes:
-        bits, rope, rotate, key_group, value_group, recent, sink, capacity: as given.
+        bits, rope, rotate, key_group, value_group, recent, sink, capacity: as given, or chosen.
         length: tokens in the cache, padding included.
         shape: ``(B, Hkv, length, D)``, or None before the first append.
 
@@ -66,8 +69,8 @@ class KVCache:
         rotate: str = "on_write",
         key_group: int = 64,
         value_group: int = 64,
-        recent: int = 0,
-        sink: int = 0,
+        recent: int | None = None,
+        sink: int | None = None,
         capacity: int | None = None,
     ) -> None:
         where = "KVCache"
@@ -81,8 +84,13 @@ class KVCache:
         ):
             if _checks.count(where, name, value) == 0 or value % unit:
                 raise ValueError(f"{where}: {name}: expected a multiple of {unit}, got {value}")
-        _checks.count(where, "recent", recent)
-        _checks.count(where, "sink", sink)
+        loses = bits <= 4
+        if recent is None:
+            recent = RECENT if loses else 0
+        if sink is None:
+            sink = SINK if loses else 0
+        for name, value in (("recent", recent), ("sink", sink)):
+            _checks.count(where, name, value)
         if capacity is not None:
             _checks.count(where, "capacity", capacity, least=1)
         self._format = Format(bits, key_group, value_group, capacity, recent, sink)

@@ -41,8 +41,8 @@ class Plan:
             all layers with RoPE see a sliding window.
         weight_bytes: all parameters in ``dtype``.
         kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or packed to fewer
-            ``kv_bits``, with scales, zeros, positions and the unfinished group; of a layer with a
-            sliding window, for its last tokens, in ``dtype``.
+            ``kv_bits``, with scales, zeros, positions and the tokens that stay exact; of a layer
+            with a sliding window, for its last tokens, in ``dtype``.
         kv_bits: as given.
         peak_bytes: weights, KV cache, pixels, features and the widest activations of one layer;
             tensors alone, without the process around them.

@@ -10,8 +10,7 @@ from intp_video.lab.shapes import held_out_world, write_world
 from intp_video.video import read_video
 from kv_accuracy import EXACT, Asker, judge, summarize
 from kv_schemes import Scheme, SimulatedLayer
-
-import intp_ext
+from ops.kv_inputs import packing_cache
 
 FRAMES = 32
 
@@ -40,7 +39,8 @@ def test_a_simulated_layer_is_a_packed_cache(scheme, dtype):
         keys, values = layer.update(k[:, :, piece], v[:, :, piece])
     groups = {"key_group": scheme.key_group, "value_group": scheme.value_group}
     of_keys, of_values = (
-        intp_ext.KVCache(bits, **groups) for bits in (scheme.key_bits, scheme.value_bits)
+        packing_cache(bits, **groups, **scheme.kept)
+        for bits in (scheme.key_bits, scheme.value_bits)
     )
     for cache in (of_keys, of_values):
         cache.append(k, v)
@@ -62,7 +62,7 @@ def test_values_per_channel_are_quantised_like_keys():
 @pytest.mark.parametrize("groups", [(64, 64), (256, 16), (128, 128)])
 def test_bytes_are_those_of_the_cache(head_dim, groups):
     for bits in intp_ext.kv_cache.BITS:
-        cache = intp_ext.KVCache(bits, key_group=groups[0], value_group=groups[1])
+        cache = packing_cache(bits, key_group=groups[0], value_group=groups[1])
         cache.append(*torch.zeros(2, 1, 1, 256, head_dim, dtype=torch.bfloat16))
         scheme = Scheme(bits, bits, *groups)
         assert cache.nbytes == scheme.share_of_16_bits(head_dim) * 256 * 4 * head_dim

@@ -10,10 +10,10 @@ from cuda_on_host.cache_case import AppendCase, CachedCase, cuda_operators
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.eager_attention import first_keys
-from ops.kv_inputs import make_states
+from ops.kv_inputs import make_states, packing_cache
 
 import intp_ext
-from intp_ext import KVCache, Window, cached_attention, kv_cache, reference_kv
+from intp_ext import Window, cached_attention, kv_cache, reference_kv
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 ROPE = intp_ext.rope_frequencies("ntk", 16, factor=4.0)
@@ -107,7 +107,7 @@ def test_what_is_not_finite_poisons_its_group(library, bad):
     """It cannot be refused without waiting for the device, and is not swallowed either."""
     k, v = make_states(1, 1, 130, 32, torch.bfloat16)
     k[0, 0, 70:72, 5] = v[0, 0, 80, 7:9] = torch.tensor([bad, 3e38])  # or a range of infinity
-    cache = KVCache(4)
+    cache = packing_cache(4)
     with cuda_operators(library):
         cache.append(k, v)
     k_ranges, v_ranges = cache.pages()[2:]
@@ -122,7 +122,7 @@ def test_what_is_not_finite_poisons_its_group(library, bad):
 def test_append_refuses_a_head_that_does_not_fit(library):
     k = torch.zeros(1, 1, 64, 512)
     with cuda_operators(library), pytest.raises(ValueError, match="fit into 99 KiB"):
-        KVCache(4).append(k, k)
+        packing_cache(4).append(k, k)
 
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -274,7 +274,7 @@ def test_any_cached_problem_is_as_good_as_eager(library, case):
 def test_a_poisoned_group_is_not_swallowed(library, dtype):
     k, v = make_states(1, 1, 200, 32, dtype)
     k[0, 0, 70, 5] = float("inf")
-    cache = KVCache(4)
+    cache = packing_cache(4)
     with cuda_operators(library):
         cache.append(k, v)
         q = torch.randn(1, 2, 1, 32).to(dtype)

@@ -3,6 +3,8 @@ import torch
 from hf.with_torchvision import has_torchvision
 from ops.devices import DEVICES
 
+from intp_ext import kv_cache
+
 has_torchvision()  # before transformers finds it: a broken one breaks every model
 
 from hf import tiny_model  # noqa: E402
@@ -16,6 +18,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def few_recent_tokens(monkeypatch):
+    """Prompts this short would be recent altogether, and nothing would be packed."""
+    monkeypatch.setattr(kv_cache, "RECENT", 20)
 
 
 @pytest.fixture(params=DEVICES)

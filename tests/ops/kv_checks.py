@@ -80,7 +80,7 @@ def poison_sinks(cache: KVCache) -> None:
         codes = cache._buffers[f"{name[0]}_codes"][:, :, :pages]
         values = reference_kv.unpack(codes, cache.bits, places)
         poisoned = values.where(~sinks, 2**cache.bits - 1)
-        codes.copy_(reference_kv.pack(poisoned, places))
+        codes.copy_(reference_kv.pack(poisoned, cache.bits, places))
 
 
 def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.Tensor:

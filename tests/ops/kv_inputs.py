@@ -22,6 +22,11 @@ def make_states(batch, heads, length, dim, dtype, seed=0):
     return k.to(dtype), v.to(dtype)
 
 
+def packing_cache(*args, **options) -> KVCache:
+    """One that packs every whole group, however new its tokens are, if nothing else is said."""
+    return KVCache(*args, **{"recent": 0, "sink": 0, **options})
+
+
 def fill(cache: KVCache, k, v, pieces=None, **options) -> KVCache:
     """In pieces of so many tokens, the rest at once."""
     begin = 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ops.kv_inputs import packing_cache
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from intp_ext import Bounds, KVCache, Window, attention, cached_attention, rope_frequencies
+from intp_ext import Bounds, Window, attention, cached_attention, rope_frequencies
 from intp_ext.window import NEVER_DENSE, _shared
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def test_give_the_same_answer(call):
 @pytest.mark.parametrize("bits", [4, 16])
 def test_give_a_cache_the_same_answer(bits):
     q, k, v = states(1, 150)
-    cache = KVCache(bits, rope=rope_frequencies("none", 32))
+    cache = packing_cache(bits, rope=rope_frequencies("none", 32))
     cache.append(k, v, kv_bounds=PADDING + torch.tensor([0, 90], dtype=torch.int32))
     window = Window(20, sink=2)
     bounds = Bounds.of(
@@ -139,7 +140,7 @@ def test_of_another_batch():
 
 def test_compiled_code_refuses_what_eager_code_refuses():
     q, k, v = states(1, 60)
-    cache = KVCache(capacity=64)
+    cache = packing_cache(capacity=64)
     cache.append(k, v)
     bounds = Bounds.of(None, batch=2, queries=1, keys=60, device=CPU, q_offset=59)
     for options in ({"bounds": bounds, "window": Window(2)}, {"bounds": bounds, "scale": True}):

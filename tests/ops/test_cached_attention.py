@@ -13,7 +13,7 @@ from ops.devices import DEVICES, to_device
 from ops.eager_attention import first_keys
 from ops.kv_checks import check_attention as check
 from ops.kv_checks import make_queries
-from ops.kv_inputs import dequantized, fill, make_states
+from ops.kv_inputs import dequantized, fill, make_states, packing_cache
 from ops.magnitudes import MAGNITUDES, make_winners
 from tolerance import assert_as_good_as_eager
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -21,7 +21,6 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import intp_ext
 from intp_ext import (
     Bounds,
-    KVCache,
     Window,
     attention,
     cached_attention,
@@ -59,7 +58,7 @@ def make_cache(
     k[:, :, :, 1:3] /= 10  # a softmax of one winner would hide every error,
     v[:, :, length // 2] /= 10  # and one large value allow for more
     rope = None if rotate is None else make_rope(dim)
-    cache = KVCache(bits, rope=rope, rotate=rotate or "on_write", **groups)
+    cache = packing_cache(bits, rope=rope, rotate=rotate or "on_write", **groups)
     lo = torch.arange(batch, dtype=torch.int32) * pad
     bounds = torch.stack((lo, torch.full_like(lo, length)), dim=1)
     positions = None
@@ -99,7 +98,9 @@ WINDOWS = {
 def test_magnitude_is_as_good_as_eager(dtype, size, bits, rotate, device):
     """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
     q, k, v = to_device(make_winners(40, 1100, dtype, size), device)
-    cache = KVCache(bits, rope=intp_ext.rope_frequencies("none", 64, device=device), rotate=rotate)
+    cache = packing_cache(
+        bits, rope=intp_ext.rope_frequencies("none", 64, device=device), rotate=rotate
+    )
     cache.append(k, v, torch.zeros(1100, device=device))
     exact = (x.cpu().double() for x in (q, *dequantized(cache)))
     exact = reference.attention(*exact, q_offset=1060)
@@ -181,7 +182,7 @@ def test_chunks_and_tokens_make_the_answer_of_one_pass():
     rope = make_rope(32)
     exact = attention(q, k, v, rope=rope, positions=torch.arange(300))
     for rotate in ("on_write", "on_read"):
-        cache = KVCache(16, rope=rope, rotate=rotate)
+        cache = packing_cache(16, rope=rope, rotate=rotate)
         for begin, end in ((0, 100), (100, 298), (298, 299), (299, 300)):
             cache.append(k[:, :, begin:end], v[:, :, begin:end])
             out = cached_attention(q[:, :, begin:end], cache)
@@ -197,19 +198,21 @@ def test_a_new_rope_is_one_from_the_start(dtype, rows):
     old, new = make_rope(64, 1.0), make_rope(64, 4.0)
     positions = torch.arange(500) * 0.5
     for bits in (16, 4):
-        grown = KVCache(bits, rope=old, rotate="on_read")
+        grown = packing_cache(bits, rope=old, rotate="on_read")
         grown.append(k, v)
         q = make_queries(grown, 2, rows)
         before = cached_attention(q, grown)
         grown.set_rope(new)
         grown.set_positions(positions)
         check(grown, q)
-        fresh = KVCache(bits, rope=new, rotate="on_read")
+        fresh = packing_cache(bits, rope=new, rotate="on_read")
         fresh.append(k, v, positions)
         assert torch.equal(cached_attention(q, grown), cached_attention(q, fresh))
         assert not torch.equal(cached_attention(q, grown), before)
     # at 16 bits also as good as keys that were rotated by it when they were written
-    reread, written = (KVCache(16, rope=new, rotate=rotate) for rotate in ("on_read", "on_write"))
+    reread, written = (
+        packing_cache(16, rope=new, rotate=rotate) for rotate in ("on_read", "on_write")
+    )
     for cache in (reread, written):
         cache.append(k, v, positions)
     exact = reference.attention(
@@ -224,7 +227,7 @@ def test_positions_that_are_not_evenly_spaced():
     k, v = make_states(1, 1, 700, 32, torch.float32)
     k[..., 1:3] /= 10
     torch.manual_seed(0)
-    cache = KVCache(4, rope=make_rope(32), rotate="on_read")
+    cache = packing_cache(4, rope=make_rope(32), rotate="on_read")
     cache.append(k, v, torch.rand(700).cumsum(0) + torch.randint(0, 1000, (700,)))
     check(cache, make_queries(cache, 2, 40), last=(1,))
 
@@ -240,7 +243,7 @@ def test_three_axes_are_as_good_as_eager(axes, bits, dtype, device):
     rope = make_rope(32, **AXES[axes])
     positions = torch.cat((grid_positions(700), grid_positions(700, 8, 8, 64)), dim=1)
     k, v, positions = to_device((k, v, positions), device)
-    cache = KVCache(bits, rope=rope.to(device), rotate="on_read")
+    cache = packing_cache(bits, rope=rope.to(device), rotate="on_read")
     cache.append(k, v, positions)
     check(cache, make_queries(cache, 3, 40), last=(1,))
 
@@ -250,7 +253,7 @@ def test_three_axes_that_agree_are_one(bits):
     """To the bit, whether text alone is cached or a video comes later."""
     k, v = make_states(1, 2, 300, 32, torch.float32)
     one, three = (
-        KVCache(bits, rope=make_rope(32, **axes), rotate="on_read")
+        packing_cache(bits, rope=make_rope(32, **axes), rotate="on_read")
         for axes in ({}, AXES["alternating"])
     )
     for cache, positions in ((one, torch.arange(300)), (three, torch.arange(300).expand(3, 1, -1))):
@@ -268,11 +271,11 @@ def test_a_new_rope_and_new_positions_of_three_axes(axes, bits):
     k[..., 1:3] /= 10
     new = make_rope(32, **AXES[axes])
     positions = grid_positions(500).float() * 0.5
-    grown = KVCache(bits, rope=make_rope(32, 1.0), rotate="on_read")
+    grown = packing_cache(bits, rope=make_rope(32, 1.0), rotate="on_read")
     grown.append(k, v)
     grown.set_rope(new)
     grown.set_positions(positions)
-    fresh = KVCache(bits, rope=new, rotate="on_read")
+    fresh = packing_cache(bits, rope=new, rotate="on_read")
     fresh.append(k, v, positions)
     assert torch.equal(grown.positions, fresh.positions)
     for rows in (1, 40):
@@ -319,7 +322,7 @@ def test_decode_turns_keys_as_prefill_does(case, fastest):
     k[..., 1:3] /= 10
     rope = make_rope(32)
     rope = intp_ext.Rope(rope.inv_freq * fastest, 1.1)
-    cache = KVCache(8, rope=rope, rotate="on_read")
+    cache = packing_cache(8, rope=rope, rotate="on_read")
     cache.append(k, v, positions)
     q = make_queries(cache, 2, 40)
     prefill, decode = (cached_attention(q[:, :, -rows:], cache)[:, :, -1] for rows in (40, 1))
@@ -337,12 +340,12 @@ def test_decode_turns_keys_by_every_axis_for_itself(case):
     positions, most = TURNS[case]
     k, v = make_states(1, 1, 700, 32, torch.float32)
     k[..., 1:3] /= 10
-    q = make_queries(fill(KVCache(8), k, v), 2, 1)
+    q = make_queries(fill(packing_cache(8), k, v), 2, 1)
     for at in range(3):
         axes = [EVERY, UNEVEN.float(), EVERY // 64]
         axes[at] = positions.float()
         rope = make_rope(32, **AXES["one after another"])
-        cache = KVCache(8, rope=rope, rotate="on_read")
+        cache = packing_cache(8, rope=rope, rotate="on_read")
         cache.append(k, v, torch.stack(axes)[:, None])
         found_k, found_v = cache.dequantize()
         options = {"positions": cache.positions, "rope": rope, "q_offset": 699}
@@ -398,7 +401,7 @@ def test_compiles_once_for_the_prompt_and_once_for_every_token(bits, rotate, axe
     graphs = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(step, fullgraph=True, backend=graphs)
     rope = make_rope(32, **(AXES["alternating"] if axes == 3 else {}))
-    caches = [KVCache(bits, rope=rope, rotate=rotate, capacity=256) for _ in range(2)]
+    caches = [packing_cache(bits, rope=rope, rotate=rotate, capacity=256) for _ in range(2)]
     generator = torch.Generator().manual_seed(5)
 
     def check(count, function, **options):
@@ -424,7 +427,7 @@ def test_compiles_once_for_the_prompt_and_once_for_every_token(bits, rotate, axe
 
 def test_a_compiled_append_beyond_the_capacity_leaves_the_cache_as_it_was():
     k, v = make_states(1, 2, 64, 32, torch.bfloat16)
-    cache = KVCache(4, capacity=64)
+    cache = packing_cache(4, capacity=64)
     append = torch.compile(lambda k, v: cache.append(k, v), fullgraph=True, backend="aot_eager")
     append(k, v)
     before = cache.dequantize()
@@ -456,7 +459,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case):
     q, options, error, message = BAD[case]
-    cache = fill(KVCache(4), *make_states(1, 2, 70, 32, torch.float32))
+    cache = fill(packing_cache(4), *make_states(1, 2, 70, 32, torch.float32))
     with pytest.raises(error, match=message):
         cached_attention(q, cache, **options)
 
@@ -465,11 +468,11 @@ def test_bad_cache():
     with pytest.raises(TypeError, match="cache: expected a KVCache, got Tensor"):
         cached_attention(tensors(), tensors())
     with pytest.raises(ValueError, match="empty cache"):
-        cached_attention(tensors(), KVCache(4))
+        cached_attention(tensors(), packing_cache(4))
 
 
 def test_no_queries():
-    cache = fill(KVCache(4), *make_states(1, 2, 70, 32, torch.float32))
+    cache = fill(packing_cache(4), *make_states(1, 2, 70, 32, torch.float32))
     assert cached_attention(tensors(rows=0), cache).shape == (1, 4, 0, 32)
 
 
@@ -497,7 +500,7 @@ def test_a_compiled_step_that_fails_leaves_the_cache_as_it_was(bits, begin):
 
     torch._dynamo.reset()
     compiled = torch.compile(step, fullgraph=True, backend="eager")  # writes in place, as inductor
-    caches = [KVCache(bits, rope=make_rope(32), capacity=256) for _ in range(2)]
+    caches = [packing_cache(bits, rope=make_rope(32), capacity=256) for _ in range(2)]
     generator = torch.Generator().manual_seed(6)
     no, yes = torch.tensor(False), torch.tensor(True)
 

@@ -6,11 +6,11 @@ What test_attention.py and test_attention_cpu.py ask of attention, they ask on a
 import pytest
 import torch
 from ops.eager_attention import eager_attention, seen_keys
+from ops.kv_inputs import packing_cache
 from tolerance import assert_as_good_as_eager
 
 import intp_ext
 from intp_ext import (
-    KVCache,
     Window,
     apply_rope,
     attention,
@@ -129,7 +129,7 @@ def test_nothing_waits_for_the_device():
         for rows in (1, 40):
             attention(q[:, :, :rows], q, q, rope=rope, positions=positions, q_offset=offset)
         for bits, rotate in ((4, "on_write"), (2, "on_read"), (16, "on_write")):
-            cache = KVCache(bits, rope=rope, rotate=rotate)
+            cache = packing_cache(bits, rope=rope, rotate=rotate)
             for rows in (64, 1):
                 cache.append(q[:, :, :rows], q[:, :, :rows])
                 cached_attention(q[:, :, :rows], cache)
@@ -203,7 +203,9 @@ def test_cache_equals_that_of_the_cpu(stream, bits, rotate):
     """Values bit for bit; keys that were turned may differ by a rounding, and so by a code."""
     k, v = (torch.randn(2, 2, 500, 64, dtype=torch.bfloat16) for _ in "kv")
     rope = rope_frequencies("ntk", 64, factor=4.0)
-    caches = [KVCache(bits, rope=rope.to(device), rotate=rotate) for device in ("cpu", "cuda")]
+    caches = [
+        packing_cache(bits, rope=rope.to(device), rotate=rotate) for device in ("cpu", "cuda")
+    ]
     for begin, end in ((0, 100), (100, 101), (101, 500)):
         for cache, device in zip(caches, ("cpu", "cuda"), strict=True):
             cache.append(*(x[:, :, begin:end].to(device) for x in (k, v)))
@@ -222,7 +224,7 @@ def test_a_decode_step_in_a_graph(bits):
     """Append a token and attend, captured once; replayed with another token."""
     q, k, v = (torch.randn(1, 4, 300, 64, device="cuda", dtype=torch.bfloat16) for _ in "qkv")
     new = [x[:, :, 299:].clone() for x in (q, k, v)]
-    cache = KVCache(bits, capacity=400)
+    cache = packing_cache(bits, capacity=400)
     cache.append(k[:, :, :299], v[:, :, :299])
 
     def step():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from ops.devices import DEVICES, to_device
-from ops.kv_inputs import make_states
+from ops.kv_inputs import make_states, packing_cache
 
-from intp_ext import KVCache, Window, attention, cached_attention, kv_cache, reference
+from intp_ext import Window, attention, cached_attention, kv_cache, reference
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 STARTS = torch.tensor([5, -30], dtype=torch.int32)
@@ -61,7 +61,7 @@ def test_cached_attention(window, rows, bits, device):
     """Over pages and the rows after them, split among tasks."""
     k, v = to_device(make_states(2, 2, 1300, 32, torch.bfloat16), device)
     q = to_device(states(rows, 1, torch.bfloat16)[0], device)
-    cache = KVCache(bits)
+    cache = packing_cache(bits)
     cache.append(k, v, kv_bounds=to_device(PADDING + 600, device))
     blocks = to_device(BLOCKS[window], device)
     keys = to_device(by_first_keys(BLOCKS[window], rows, 1300 - rows), device)
@@ -116,7 +116,7 @@ def test_a_compiled_step_over_a_cache(bits):
     q = states(20, 1, torch.float32)[0]
     first_key = (180 + torch.arange(20, dtype=torch.int32) * 7 % 30)[None] - 60
     torch._dynamo.reset()
-    cache = KVCache(bits, capacity=256)
+    cache = packing_cache(bits, capacity=256)
     cache.append(k, v)
 
     def step(cache, q, first_key):

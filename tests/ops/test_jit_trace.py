@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ops.kv_inputs import packing_cache
 
 from intp_ext import (
-    KVCache,
     Window,
     apply_rope,
     attention,
@@ -25,7 +25,7 @@ def states(length, heads=(4, 2, 2)):
 
 
 def step(q, k, v):
-    cache = KVCache(4, rope=ROPE)
+    cache = packing_cache(4, rope=ROPE)
     cache.append(k, v)
     return cached_attention(q, cache)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
 from ops.guarded import poisoned_rows
 from ops.kv_checks import assert_same, assert_stores
-from ops.kv_inputs import dequantized, fill, make_states
+from ops.kv_inputs import dequantized, fill, make_states, packing_cache
 
 import intp_ext
-from intp_ext import KVCache, reference, reference_kv
+from intp_ext import reference, reference_kv
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BITS = reference_kv.BITS
@@ -27,7 +27,7 @@ BITS = reference_kv.BITS
 @pytest.mark.parametrize("device", DEVICES)
 def test_stores_bitwise_what_the_definition_says(bits, dtype, groups, device):
     k, v = make_states(2, 2, 300, 80, dtype)
-    cache = KVCache(bits, key_group=groups[0], value_group=groups[1])
+    cache = packing_cache(bits, key_group=groups[0], value_group=groups[1])
     assert_stores(fill(cache, *to_device((k, v), device), [30, 100, 1]), k, v)
 
 
@@ -43,7 +43,7 @@ def test_stores_bitwise_what_the_definition_says(bits, dtype, groups, device):
 def test_any_pieces_store_the_same(device, bits, dtype, pieces, capacity, seed):
     k, v = to_device(make_states(1, 2, 333, 32, dtype, seed), device)
     rope = intp_ext.rope_frequencies("ntk", 32, factor=4.0, device=device)
-    whole, parts = (KVCache(bits, rope=rope, capacity=c) for c in (None, capacity))
+    whole, parts = (packing_cache(bits, rope=rope, capacity=c) for c in (None, capacity))
     fill(whole, k, v)
     fill(parts, k, v, pieces)
     assert_same(whole, parts)
@@ -55,7 +55,7 @@ def test_half_a_step_at_most():
     for dtype in DTYPES:
         k, v = make_states(1, 2, 128, 64, dtype)
         for bits in BITS:
-            cache = fill(KVCache(bits), k, v)
+            cache = fill(packing_cache(bits), k, v)
             ranges = cache.state_dict()["tensors"]
             found_k, found_v = dequantized(cache)
             step = ranges["k_ranges"][:, :, :, 0].double().repeat_interleave(64, 2)
@@ -76,7 +76,7 @@ def test_values_at_the_maximum_of_their_dtype_stay_finite(bits, dtype, ends, dev
     k, v = (x * 0.5 * (high - low) + low for x in torch.rand(2, 1, 1, 64, 32))
     k, v = k.to(dtype), v.to(dtype)
     k[:, :, 7], k[:, :, 40], v[..., 5], v[..., 9] = low, high, low, high
-    cache = fill(KVCache(bits), *to_device((k, v), device))
+    cache = fill(packing_cache(bits), *to_device((k, v), device))
     assert_stores(cache, k, v)
     ranges = cache.state_dict()["tensors"]["k_ranges"].cpu().double()
     for x, exact in zip(cache.dequantize(), (k, v), strict=True):
@@ -90,7 +90,7 @@ def test_values_at_the_maximum_of_their_dtype_stay_finite(bits, dtype, ends, dev
 
 def test_a_constant_channel_is_exact():
     k, v = make_states(1, 1, 64, 32, torch.bfloat16)
-    assert torch.equal(fill(KVCache(2), k, v).dequantize()[0][..., 3], k[..., 3])
+    assert torch.equal(fill(packing_cache(2), k, v).dequantize()[0][..., 3], k[..., 3])
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 16])
@@ -100,11 +100,11 @@ def test_gathers_and_rotates_in_the_same_pass(bits):
     order = torch.stack([torch.randperm(150), torch.arange(150)])
     positions = torch.arange(150) * 0.75 + torch.tensor([[0.0], [5.0]])
     rope = intp_ext.rope_frequencies("yarn", 16, factor=2.0, original_max_position=64)
-    cache = KVCache(bits, rope=rope)
+    cache = packing_cache(bits, rope=rope)
     cache.append(k, v, positions, order=order)
     _, turned = intp_ext.apply_rope(None, k, positions, rope, order)
     assert_stores(cache, turned, reference.gather_tokens(v, order))
-    unrotated = KVCache(bits, rope=rope, rotate="on_read")
+    unrotated = packing_cache(bits, rope=rope, rotate="on_read")
     unrotated.append(k, v, positions, order=order)
     assert_stores(unrotated, *(reference.gather_tokens(x, order) for x in (k, v)))
     assert torch.equal(unrotated.positions, positions)
@@ -119,7 +119,7 @@ def test_padding_is_poison(bits, device):
     index = torch.arange(200)
     kept = (bounds[:, :1] <= index) & (index < bounds[:, 1:])
     poisoned_k, poisoned_v = (x.masked_fill(~kept[:, None, :, None], float("nan")) for x in (k, v))
-    cache = KVCache(bits)
+    cache = packing_cache(bits)
     for begin, end in ((0, 100), (100, 200)):
         piece = (poisoned_k[:, :, begin:end], poisoned_v[:, :, begin:end])
         piece, ends = to_device((piece, bounds.clamp(max=end)), device)
@@ -133,7 +133,7 @@ def test_padding_is_poison(bits, device):
 @pytest.mark.parametrize("at", [5, 90, 140])
 def test_refuses_what_is_not_finite_and_stays_as_it_was(bad, at):
     k, v = make_states(1, 2, 150, 32, torch.bfloat16)
-    cache = fill(KVCache(4), k[:, :, :40], v[:, :, :40])
+    cache = fill(packing_cache(4), k[:, :, :40], v[:, :, :40])
     before = cache.dequantize()
     for x in (k, v):
         x = x.clone()
@@ -141,7 +141,7 @@ def test_refuses_what_is_not_finite_and_stays_as_it_was(bad, at):
         with pytest.raises(ValueError, match="finite"):
             cache.append(x if at % 2 else k, x)
         assert cache.length == 40 and all(map(torch.equal, cache.dequantize(), before))
-    plain = fill(KVCache(16), k, x)
+    plain = fill(packing_cache(16), k, x)
     assert torch.equal(plain.dequantize()[1].isfinite(), x.isfinite())
 
 
@@ -149,13 +149,13 @@ def test_refuses_what_is_not_finite_and_stays_as_it_was(bad, at):
 def test_reorder(bits):
     k, v = make_states(3, 2, 100, 32, torch.float32)
     rope = intp_ext.rope_frequencies("none", 32)
-    cache = KVCache(bits, rope=rope)
+    cache = packing_cache(bits, rope=rope)
     bounds = torch.tensor([[0, 100], [3, 100], [9, 100]], dtype=torch.int32)
     positions = torch.arange(100) - bounds[:, :1]
     cache.append(k, v, positions, kv_bounds=bounds)
     index = torch.tensor([2, 0, 0, 1])
     cache.reorder(index)
-    expected = KVCache(bits, rope=rope)
+    expected = packing_cache(bits, rope=rope)
     expected.append(k[index], v[index], positions[index], kv_bounds=bounds[index])
     assert_same(cache, expected)
     assert torch.equal(cache.positions, expected.positions)
@@ -167,7 +167,7 @@ def test_reorder(bits):
 @pytest.mark.parametrize("length", [0, 40, 128, 150, 190, 200])
 def test_crop(length):
     k, v = make_states(1, 2, 200, 32, torch.bfloat16)
-    cache = fill(KVCache(4), k, v)
+    cache = fill(packing_cache(4), k, v)
     before = [x[:, :, :length] for x in cache.dequantize()]
     cache.crop(length)
     assert cache.length == length
@@ -183,33 +183,33 @@ def test_crop(length):
 def test_reset():
     k, v = make_states(1, 2, 100, 32, torch.bfloat16)
     for capacity in (None, 128):
-        cache = fill(KVCache(4, capacity=capacity), k, v)
+        cache = fill(packing_cache(4, capacity=capacity), k, v)
         cache.reset()
         assert cache.length == 0 and cache.nbytes == 0
         assert (cache.nbytes_allocated > 0) == (capacity is not None)
         with pytest.raises(ValueError, match=r"(at most the 0 tokens|empty cache)"):
             intp_ext.cached_attention(k[:, :, :1], cache)
-        assert_same(fill(cache, k, v), fill(KVCache(4), k, v))
+        assert_same(fill(cache, k, v), fill(packing_cache(4), k, v))
 
 
 def test_saved_and_loaded():
     k, v = make_states(1, 2, 100, 32, torch.bfloat16)
     rope = intp_ext.rope_frequencies("none", 32)
-    cache = fill(KVCache(4, rope=rope), k, v)
+    cache = fill(packing_cache(4, rope=rope), k, v)
     file = io.BytesIO()
     torch.save(cache.state_dict(), file)
     file.seek(0)
-    loaded = KVCache(4, rope=rope)
+    loaded = packing_cache(4, rope=rope)
     loaded.load_state_dict(torch.load(file))
     copied = copy.deepcopy(cache)
     for other in (loaded, copied):
         assert_same(cache, other)
         assert torch.equal(cache.positions, other.positions)
-        assert_same(fill(other, k, v), fill(fill(KVCache(4, rope=rope), k, v), k, v))
+        assert_same(fill(other, k, v), fill(fill(packing_cache(4, rope=rope), k, v), k, v))
     with pytest.raises(ValueError, match="bits: expected 8, got 4"):
-        KVCache(8, rope=rope).load_state_dict(cache.state_dict())
+        packing_cache(8, rope=rope).load_state_dict(cache.state_dict())
     with pytest.raises(ValueError, match="capacity"):
-        KVCache(4, rope=rope, capacity=64).load_state_dict(cache.state_dict())
+        packing_cache(4, rope=rope, capacity=64).load_state_dict(cache.state_dict())
 
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 0.54), (4, 0.30), (3, 0.23), (2, 0.18)])
@@ -217,7 +217,7 @@ def test_bytes_with_everything_counted(bits, most):
     """At 16k tokens, as a share of bfloat16; by hand for one token and channel of each."""
     length, dim = 16 << 10, 128
     k = torch.zeros(1, 1, length, dim, dtype=torch.bfloat16)
-    cache = fill(KVCache(bits, rope=intp_ext.rope_frequencies("none", dim)), k, k)
+    cache = fill(packing_cache(bits, rope=intp_ext.rope_frequencies("none", dim)), k, k)
     assert cache.nbytes == 2 * length * dim * (bits / 8 + 2 * 2 / 64) + 4 * length
     assert cache.nbytes <= most * 2 * k.nbytes
     held = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in cache.pages()}
@@ -227,7 +227,7 @@ def test_bytes_with_everything_counted(bits, most):
 def test_growth_does_not_copy_at_every_step():
     k, v = make_states(1, 1, 64, 32, torch.bfloat16)
     for bits in (4, 16):
-        cache = fill(KVCache(bits), *(x.repeat(1, 1, 16, 1) for x in (k, v)))
+        cache = fill(packing_cache(bits), *(x.repeat(1, 1, 16, 1) for x in (k, v)))
         places = set()
         for _ in range(64):
             cache.append(k[:, :, :16], v[:, :, :16])
@@ -252,7 +252,7 @@ BAD_OPTIONS = {
 def test_bad_options(case):
     options, message = BAD_OPTIONS[case]
     with pytest.raises(ValueError, match=message):
-        KVCache(**{"bits": 4, **options})
+        packing_cache(**{"bits": 4, **options})
 
 
 def states(heads=2, dim=32, dtype=torch.bfloat16, batch=1, length=3):
@@ -263,7 +263,7 @@ def states(heads=2, dim=32, dtype=torch.bfloat16, batch=1, length=3):
 @pytest.mark.parametrize("bits", [4, 16])
 def test_a_capacity_that_no_machine_has(bits, capacity):
     """Torch's own errors differ with the size, and name nothing."""
-    cache = KVCache(bits, capacity=capacity)
+    cache = packing_cache(bits, capacity=capacity)
     with pytest.raises(ValueError, match=r"append: capacity: expected .* [\d,]+ bytes") as caught:
         cache.append(states(), states())
     if bits == 16:
@@ -300,7 +300,7 @@ BAD_STATES = {
 @pytest.mark.parametrize("case", BAD_STATES)
 def test_bad_states_leave_the_cache_as_it_was(case):
     (k, v), options, error, message = BAD_STATES[case]
-    cache = KVCache(4, rope=intp_ext.rope_frequencies("none", 32), capacity=100)
+    cache = packing_cache(4, rope=intp_ext.rope_frequencies("none", 32), capacity=100)
     fill(cache, *make_states(1, 2, 70, 32, torch.bfloat16))
     before = cache.state_dict()
     with pytest.raises(error, match=message):
@@ -313,15 +313,15 @@ def test_bad_states_leave_the_cache_as_it_was(case):
 
 def test_positions_need_a_rope_and_head_dim_its_lanes():
     with pytest.raises(ValueError, match="positions: expected None"):
-        KVCache(4).append(states(), states(), torch.arange(3))
+        packing_cache(4).append(states(), states(), torch.arange(3))
     with pytest.raises(ValueError, match="multiple of 16"):
-        KVCache(4).append(states(dim=24), states(dim=24))
-    KVCache(16).append(states(dim=24), states(dim=24))
+        packing_cache(4).append(states(dim=24), states(dim=24))
+    packing_cache(16).append(states(dim=24), states(dim=24))
 
 
 def test_a_rotation_that_was_written_cannot_be_changed():
     rope = intp_ext.rope_frequencies("none", 32)
-    cache = KVCache(4, rope=rope)
+    cache = packing_cache(4, rope=rope)
     cache.set_rope(intp_ext.rope_frequencies("ntk", 32, factor=2.0))
     cache.append(states(), states())
     with pytest.raises(ValueError, match="on_read"):
@@ -334,7 +334,7 @@ def test_a_rotation_that_was_written_cannot_be_changed():
 @pytest.mark.parametrize("sink", [0, 4])
 def test_operator_passes_opcheck(bits, sink):
     k, v = make_states(1, 2, 130, 32, torch.bfloat16)
-    cache = fill(KVCache(bits, capacity=256, sink=sink), k[:, :, :60], v[:, :, :60])
+    cache = fill(packing_cache(bits, capacity=256, sink=sink), k[:, :, :60], v[:, :, :60])
     old = [x.clone() for x in cache.held()[0][4:6]] if bits == 4 else [None, None]
     buffers, (_, _, first) = cache.held()
     rope = intp_ext.rope_frequencies("none", 32)

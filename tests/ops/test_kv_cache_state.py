@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from ops.faults import each_fault
-from ops.kv_inputs import fill, make_states
+from ops.kv_inputs import fill, make_states, packing_cache
 
 import intp_ext
 from intp_ext import KVCache, cached_attention
@@ -64,7 +64,7 @@ CHANGES = {
 
 
 def make_cache(bits, options, sections=None):
-    cache = KVCache(bits, rope=make_rope(sections), **options)
+    cache = packing_cache(bits, rope=make_rope(sections), **options)
     cache.append(*make_states(2, 2, 100, 32, torch.float32), kv_bounds=BOUNDS)
     return cache
 
@@ -117,7 +117,7 @@ def test_positions_of_one_axis_and_of_three_in_one_cache(axes, bits, rotate):
             given = torch.arange(begin, begin + count)
         return given if given.dim() == 3 else given.expand(3, 2, count)
 
-    caches = [KVCache(bits, rope=make_rope(SECTIONS), rotate=rotate) for _ in range(2)]
+    caches = [packing_cache(bits, rope=make_rope(SECTIONS), rotate=rotate) for _ in range(2)]
     begin, q = 0, make_states(2, 4, 2, 32, torch.float32)[0]
     for kind, count in zip((*axes, *axes), (70, 90, 1, 40), strict=True):
         k, v = make_states(2, 2, count, 32, torch.float32, begin)
@@ -141,7 +141,7 @@ def test_unrotated_keys_of_three_axes_keep_their_positions(bits, capacity):
     def put(cache, begin, end):
         cache.append(k[:, :, begin:end], v[:, :, begin:end], positions[..., begin:end])
 
-    cache = KVCache(bits, **options)
+    cache = packing_cache(bits, **options)
     put(cache, 0, 150)
     mark = cache.mark()
     put(cache, 200, 400)
@@ -149,11 +149,11 @@ def test_unrotated_keys_of_three_axes_keep_their_positions(bits, capacity):
     put(cache, 150, 300)
     cache.crop(192)  # whole groups
     put(cache, 192, 500)
-    whole = KVCache(bits, **options)
+    whole = packing_cache(bits, **options)
     put(whole, 0, 500)
     assert torch.equal(cache.positions, positions)
     assert torch.equal(*(cached_attention(q, each) for each in (cache, whole)))
-    loaded = KVCache(bits, **options)
+    loaded = packing_cache(bits, **options)
     loaded.load_state_dict(cache.state_dict())
     for each in (cache, loaded):
         each.reorder(torch.tensor([1, 0]))
@@ -167,7 +167,7 @@ def test_unrotated_keys_of_three_axes_keep_their_positions(bits, capacity):
 def test_what_was_cached_in_inference_mode_can_be_used_outside(bits, capacity):
     caches = []
     for mode in (True, False):
-        cache = KVCache(bits, rope=make_rope(), capacity=capacity)
+        cache = packing_cache(bits, rope=make_rope(), capacity=capacity)
         with torch.inference_mode(mode):
             cache.append(*make_states(2, 2, 100, 32, torch.float32), kv_bounds=BOUNDS)
             mark = cache.mark()
@@ -181,7 +181,7 @@ def test_what_was_cached_in_inference_mode_can_be_used_outside(bits, capacity):
         cache.append(*FEW)
         caches.append(cache)
     assert_is(caches[0], snapshot(caches[1]))
-    moved = KVCache(bits, rope=make_rope(), rotate="on_read")
+    moved = packing_cache(bits, rope=make_rope(), rotate="on_read")
     with torch.inference_mode():
         moved.append(*MANY)
     moved.set_positions(torch.arange(200) * 0.5)
@@ -190,7 +190,7 @@ def test_what_was_cached_in_inference_mode_can_be_used_outside(bits, capacity):
 def test_tensors_that_are_given_are_copied():
     rope, bounds, positions = make_rope(), BOUNDS.clone(), torch.arange(100.0)
     k, v = make_states(2, 2, 100, 32, torch.float32)
-    cache = KVCache(4, rope=rope)
+    cache = packing_cache(4, rope=rope)
     cache.append(k, v, positions, kv_bounds=bounds)
     before, mark = snapshot(cache), cache.mark()
     for x in (rope.inv_freq, bounds, positions, k, v):
@@ -214,7 +214,7 @@ def test_tensors_that_come_out_are_copies():
 
 
 def test_a_loaded_state_is_copied():
-    cache, state = KVCache(4, rope=make_rope()), other_state()
+    cache, state = packing_cache(4, rope=make_rope()), other_state()
     cache.load_state_dict(state)
     before = snapshot(cache)
     for x in (*state["tensors"].values(), state["positions"], state["bounds"]):
@@ -247,7 +247,7 @@ def test_a_state_that_does_not_fit_leaves_the_cache_as_it_was(change, error, nam
 
 def test_a_backward_that_needs_overwritten_rows_raises():
     """Views of a cache are tensors like any other."""
-    cache = KVCache(16, capacity=200)
+    cache = packing_cache(16, capacity=200)
     fill(cache, *new_states(100))
     q = torch.randn(2, 2, 100, 32, requires_grad=True)
     loss = intp_ext.attention(q, *cache.rows()).sum()
@@ -261,7 +261,7 @@ def test_a_cache_that_is_reset_takes_positions_of_other_axes(capacity):
     inv_freq = 1 / 10000 ** (torch.arange(0, 32, 2).float() / 32)
     rope = intp_ext.Rope(inv_freq, 1.0, (4, 6, 6))
     k = torch.randn(1, 2, 5, 32)
-    cache = KVCache(rope=rope, capacity=capacity)
+    cache = packing_cache(rope=rope, capacity=capacity)
     cache.append(k, k, torch.arange(5.0).expand(3, 1, 5).contiguous())
     cache.reset()
     cache.append(k, k, torch.arange(5.0))

@@ -6,8 +6,8 @@ the borders of groups: codes differ, their error does not.
 
 import pytest
 import torch
+from ops.kv_inputs import packing_cache
 
-import intp_ext
 from intp_ext import kv_cache
 
 PAD_VALUE = 1e3  # would dominate every range that it were part of
@@ -16,7 +16,7 @@ PAD_VALUE = 1e3  # would dominate every range that it were part of
 def dequantized(k, v, bits, pad):
     """k and v ``[1, H, S, D]`` after a cache that had ``pad`` rows of padding before them."""
     rows = torch.full((*k.shape[:2], pad, k.shape[3]), PAD_VALUE)
-    cache = intp_ext.KVCache(bits)
+    cache = packing_cache(bits)
     bounds = torch.tensor([[pad, pad + k.shape[2]]], dtype=torch.int32)
     cache.append(torch.cat((rows, k), 2), torch.cat((rows, v), 2), kv_bounds=bounds)
     return [x[:, :, pad:] for x in cache.dequantize()]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ops.devices import DEVICES, to_device
 from ops.faults import each_fault
 from ops.kv_checks import assert_same, assert_stores, check_attention, make_queries
-from ops.kv_inputs import fill, make_states
+from ops.kv_inputs import fill, make_states, packing_cache
 
 import intp_ext
 from intp_ext import KVCache, Window, cached_attention, reference_kv
@@ -29,8 +29,8 @@ def test_what_is_packed(length, recent, group, packed):
     assert reference_kv.packed_tokens(length, group, recent) == packed
     assert reference_kv.packed_tokens(length, group, recent, before=256) == 256
     k, v = make_states(1, 1, length, 16, torch.bfloat16)
-    assert fill(KVCache(4, recent=recent, key_group=group), k, v).packed == packed
-    assert fill(KVCache(16, recent=recent, key_group=group), k, v).packed == 0
+    assert fill(packing_cache(4, recent=recent, key_group=group), k, v).packed == packed
+    assert fill(packing_cache(16, recent=recent, key_group=group), k, v).packed == 0
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -55,7 +55,7 @@ def test_any_pieces_store_the_same(
     kept = (bounds[:, :1] <= index) & (index < bounds[:, 1:])
     rope = intp_ext.rope_frequencies("ntk", 32, factor=4.0, device=device)
     options = {"rope": rope, "recent": recent, "key_group": key_group, "rotate": rotate}
-    whole, parts = (KVCache(bits, capacity=c, **options) for c in (None, capacity))
+    whole, parts = (packing_cache(bits, capacity=c, **options) for c in (None, capacity))
     k, v, bounds = to_device((k, v, bounds), device)
     whole.append(k, v, kv_bounds=bounds)
     begin = 0
@@ -75,7 +75,7 @@ def test_any_pieces_store_the_same(
 @pytest.mark.parametrize("length", [0, 40, 64, 100, 192, 260, 400])
 def test_a_crop_unpacks_no_more_than_the_group_that_it_cuts(length):
     k, v = make_states(1, 2, 400, 32, torch.bfloat16)
-    cache = fill(KVCache(2, recent=128), k, v)
+    cache = fill(packing_cache(2, recent=128), k, v)
     assert cache.packed == 256
     before = [x[:, :, :length] for x in cache.dequantize()]
     cache.crop(length)
@@ -87,17 +87,26 @@ def test_a_crop_unpacks_no_more_than_the_group_that_it_cuts(length):
     assert torch.equal(rows[0], k[:, :, 256:]) and torch.equal(rows[1], v[:, :, 256:])
 
 
+@pytest.mark.parametrize(
+    ("bits", "exact"), [(2, (128, 4)), (4, (128, 4)), (8, (0, 0)), (16, (0, 0))]
+)
+def test_what_stays_exact_if_nothing_is_said(bits, exact):
+    cache = KVCache(bits)
+    assert (cache.recent, cache.sink) == exact
+    assert (KVCache(bits, recent=7).recent, KVCache(bits, sink=9).sink) == (7, 9)
+
+
 @pytest.mark.parametrize("tokens", [None, 5, 200])
 def test_rewinds_to_the_bit(tokens):
     k, v = make_states(1, 2, 400, 32, torch.float32)
     for length in (100, 191, 192, 250):
-        cache = fill(KVCache(4, recent=100), k[:, :, :length], v[:, :, :length])
+        cache = fill(packing_cache(4, recent=100), k[:, :, :length], v[:, :, :length])
         expected, mark = cache.state_dict(), cache.mark(tokens)
         count = tokens or 300
         fill(cache, *make_states(1, 2, count, 32, torch.float32, 3), [count // 2])
         cache.crop(length + count // 4)
         cache.rewind(mark)
-        fresh = KVCache(4, recent=100)
+        fresh = packing_cache(4, recent=100)
         fresh.load_state_dict(expected)
         assert_same(cache, fresh)
         assert_same(*(fill(each, k[:, :, length:], v[:, :, length:]) for each in (cache, fresh)))
@@ -105,16 +114,16 @@ def test_rewinds_to_the_bit(tokens):
 
 def test_mark_copies_only_where_a_group_is_packed():
     k, v = make_states(1, 1, 191, 32, torch.float32)
-    cache = fill(KVCache(4, recent=128), k, v)
+    cache = fill(packing_cache(4, recent=128), k, v)
     assert cache.mark(0)[1] is None
     assert torch.equal(cache.mark(1)[1], k)
-    assert KVCache(4, recent=128).mark(1)[1] is None
+    assert packing_cache(4, recent=128).mark(1)[1] is None
 
 
 @pytest.mark.parametrize("packed", [3, 0, 256])
 def test_a_state_with_other_pages_is_refused(packed):
     k, v = make_states(1, 1, 200, 32, torch.float32)
-    cache = fill(KVCache(4, recent=20), k, v)
+    cache = fill(packing_cache(4, recent=20), k, v)
     with pytest.raises(ValueError, match=r"packed: expected whole groups of 64 .* least 128"):
         cache.load_state_dict({**cache.state_dict(), "packed": packed})
 
@@ -123,9 +132,9 @@ def test_a_state_with_other_pages_is_refused(packed):
 def test_a_cropped_cache_is_saved_and_loaded(capacity):
     """It holds more pages than one that was never longer."""
     k, v = make_states(1, 1, 300, 32, torch.float32)
-    cache = fill(KVCache(4, recent=128), k, v)
+    cache = fill(packing_cache(4, recent=128), k, v)
     cache.crop(140)
-    loaded = KVCache(4, recent=128, capacity=capacity)
+    loaded = packing_cache(4, recent=128, capacity=capacity)
     loaded.load_state_dict(cache.state_dict())
     assert loaded.packed == 128
     assert_same(cache, loaded)
@@ -135,15 +144,15 @@ def test_a_cropped_cache_is_saved_and_loaded(capacity):
 @pytest.mark.parametrize("capacity", [None, 400])
 def test_a_failure_at_any_operator_leaves_the_cache_as_it_was(capacity):
     k, v = make_states(2, 2, 250, 32, torch.float32)
-    cache = fill(KVCache(4, recent=100, capacity=capacity), k[:, :, :120], v[:, :, :120])
+    cache = fill(packing_cache(4, recent=100, capacity=capacity), k[:, :, :120], v[:, :, :120])
     before, failures = cache.state_dict(), 0
-    held = KVCache(4, recent=100)
+    held = packing_cache(4, recent=100)
     held.load_state_dict(before)
     for _ in each_fault(lambda: cache.append(k[:, :, 120:], v[:, :, 120:])):
         assert_same(cache, held)
         failures += 1
     assert failures >= 2
-    assert_same(cache, fill(KVCache(4, recent=100), k, v))
+    assert_same(cache, fill(packing_cache(4, recent=100), k, v))
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
@@ -151,7 +160,7 @@ def test_refuses_what_is_not_finite_and_stays_as_it_was(bad):
     """Among tokens that are packed at once, and those that stay rows."""
     k, v = make_states(1, 2, 300, 32, torch.bfloat16)
     for at in (130, 299):
-        cache = fill(KVCache(4, recent=100), k[:, :, :120], v[:, :, :120])
+        cache = fill(packing_cache(4, recent=100), k[:, :, :120], v[:, :, :120])
         before = cache.dequantize()
         worse = k.clone()
         worse[0, 1, at, 7] = bad
@@ -170,7 +179,7 @@ def test_attention_is_as_good_as_eager(bits, rotate, window, device):
             rope = intp_ext.rope_frequencies("none", 32, device=device) if rotate else None
             k, v = make_states(2, 2, length, 32, dtype)
             k[..., 1:3] /= 10
-            cache = KVCache(bits, rope=rope, rotate=rotate or "on_write", recent=recent)
+            cache = packing_cache(bits, rope=rope, rotate=rotate or "on_write", recent=recent)
             bounds = torch.tensor([[0, length], [75, length]], dtype=torch.int32)
             k, v, bounds = to_device((k, v, bounds), device)
             cache.append(k, v, kv_bounds=bounds)
@@ -179,7 +188,7 @@ def test_attention_is_as_good_as_eager(bits, rotate, window, device):
 
 def test_rows_beyond_the_last_token_are_not_read():
     k, v = make_states(1, 2, 300, 32, torch.bfloat16)
-    cache = fill(KVCache(4, recent=100), k, v)
+    cache = fill(packing_cache(4, recent=100), k, v)
     q = make_queries(cache, 2, 40)
     clean = [cached_attention(q[:, :, -rows:], cache) for rows in (40, 1)]
     for name in ("k_rows", "v_rows"):

@@ -17,7 +17,7 @@ from ops.kv_checks import (
     make_queries,
     poison_sinks,
 )
-from ops.kv_inputs import fill, make_states
+from ops.kv_inputs import fill, make_states, packing_cache
 
 import intp_ext
 from intp_ext import KVCache, Window, cached_attention, reference_kv
@@ -53,7 +53,7 @@ def test_any_pieces_store_what_the_definition_says(
     kept = (BOUNDS[:, :1] <= index) & (index < BOUNDS[:, 1:])
     rope = make_rope(device=device)
     options = {"rope": rope, "rotate": rotate, "key_group": key_group, "recent": recent}
-    whole, parts = (KVCache(bits, sink=sink, capacity=c, **options) for c in (None, capacity))
+    whole, parts = (packing_cache(bits, sink=sink, capacity=c, **options) for c in (None, capacity))
     k, v, bounds = to_device((k, v, BOUNDS), device)
     whole.append(k, v, kv_bounds=bounds)
     begin = 0
@@ -160,7 +160,7 @@ def test_any_steps_leave_what_the_definition_says(
 ):
     """The second row begins with so much padding."""
     options = {"bits": bits, "recent": recent, "sink": sink, "key_group": key_group}
-    cache = KVCache(**options, capacity=capacity)
+    cache = packing_cache(**options, capacity=capacity)
     empty = torch.zeros(2, 2, 0, 16, dtype=torch.bfloat16)
     model = Model(
         options, empty, empty, torch.zeros(2, 0, dtype=torch.bool),
@@ -193,7 +193,7 @@ def test_any_steps_leave_what_the_definition_says(
             model.reorder(torch.tensor(value))
             pads = pads[value]
         else:
-            loaded = KVCache(**options, capacity=capacity)
+            loaded = packing_cache(**options, capacity=capacity)
             loaded.load_state_dict(cache.state_dict())
             cache = loaded
         model.check(cache)
@@ -229,7 +229,7 @@ def make_cache(bits, dtype, length, device="cpu", **options):
         v[b, :, pad : pad + 4] *= 0.1
     bounds = torch.stack((pads, torch.full((3,), length)), 1).int()
     k, v, bounds = to_device((k, v, bounds), device)
-    cache = KVCache(bits, **options)
+    cache = packing_cache(bits, **options)
     cache.append(k, v, kv_bounds=bounds)
     return cache
 
@@ -241,7 +241,9 @@ def test_a_sink_is_turned_as_rows_are(rows, axes):
     k, v = make_states(1, 1, 64, 32, torch.float32)
     rope = make_rope(sections=axes or None)
     positions = torch.rand(3, 1, 64) * 50 if axes else torch.rand(1, 64) * 50
-    caches = [KVCache(4, rope=rope, rotate="on_read", sink=64, recent=recent) for recent in (0, 64)]
+    caches = [
+        packing_cache(4, rope=rope, rotate="on_read", sink=64, recent=recent) for recent in (0, 64)
+    ]
     for cache in caches:
         cache.append(k, v, positions)
     assert caches[0].packed == 64 and caches[1].packed == 0
@@ -255,7 +257,7 @@ def test_outliers_of_a_sink_spoil_no_scale(bits):
     k, v = make_states(1, 1, 128, 32, torch.float32)
     loud = k.clone()
     loud[:, :, :4] *= 1000
-    found = [fill(KVCache(bits, sink=4), x, v) for x in (k, loud)]
+    found = [fill(packing_cache(bits, sink=4), x, v) for x in (k, loud)]
     ranges = [cache.pages()[2] for cache in found]
     assert torch.equal(*ranges)
     assert torch.equal(found[1].dequantize()[0][:, :, :4], loud[:, :, :4])
@@ -272,7 +274,7 @@ def test_a_row_begins_where_its_first_real_token_is_cached():
         return cache.state_dict()["first"].tolist()
 
     none = reference_kv.NO_TOKEN
-    cache = KVCache(4, sink=4)
+    cache = packing_cache(4, sink=4)
     assert put(cache, 0, 100, 100) == [none, 0]
     assert put(cache, 100, 150, 120) == [120, 0]
     assert put(cache, 150, 200, 130) == [120, 0]  # fixed
@@ -290,14 +292,16 @@ def test_a_row_begins_where_its_first_real_token_is_cached():
 
 def test_16_bits_have_no_sink():
     k, v = make_states(1, 1, 100, 32, torch.bfloat16)
-    caches = [fill(KVCache(16, **options), k, v) for options in ({}, {"sink": 9, "recent": 30})]
+    caches = [
+        fill(packing_cache(16, **options), k, v) for options in ({}, {"sink": 9, "recent": 30})
+    ]
     assert_same(*caches)
     assert caches[1].sink == 9 and caches[1].recent == 30
 
 
 def test_bytes_count_rows_and_sinks():
     k, v = make_states(2, 3, 1000, 32, torch.bfloat16)
-    plain, kept = (fill(KVCache(4, **x), k, v) for x in ({}, {"sink": 4, "recent": 128}))
+    plain, kept = (fill(packing_cache(4, **x), k, v) for x in ({}, {"sink": 4, "recent": 128}))
     assert (plain.packed, kept.packed) == (960, 832)
     token = 2 * 2 * 3 * 32  # heads and channels of keys and values
     packed_token = (
@@ -314,7 +318,7 @@ def test_a_failure_at_any_operator_leaves_the_cache_as_it_was(capacity):
     bounds = torch.tensor([[0, 60], [50, 60]], dtype=torch.int32)
 
     def make(**more):
-        cache = KVCache(4, **options, **more)
+        cache = packing_cache(4, **options, **more)
         cache.append(k[:, :, :60], v[:, :, :60], kv_bounds=bounds)
         return cache
 
@@ -331,7 +335,7 @@ def test_a_failure_at_any_operator_leaves_the_cache_as_it_was(capacity):
 
 def test_refuses_a_sink_that_is_not_finite_and_stays_as_it_was():
     k, v = make_states(1, 2, 100, 32, torch.float32)
-    cache = fill(KVCache(4, sink=80), k[:, :, :50], v[:, :, :50])
+    cache = fill(packing_cache(4, sink=80), k[:, :, :50], v[:, :, :50])
     before = cache.state_dict()["tensors"]
     worse = v[:, :, 50:].clone()
     worse[0, 1, 20, 3] = float("nan")
@@ -353,7 +357,7 @@ def test_compiles_once_for_the_prompt_and_once_for_every_token(rotate):
     graphs = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(step, fullgraph=True, backend=graphs)
     caches = [
-        KVCache(4, rope=make_rope(), rotate=rotate, capacity=256, recent=20, sink=6)
+        packing_cache(4, rope=make_rope(), rotate=rotate, capacity=256, recent=20, sink=6)
         for _ in range(2)
     ]
     generator = torch.Generator().manual_seed(5)
@@ -383,6 +387,6 @@ BAD = {
 def test_a_state_without_its_first_tokens_is_refused(case):
     first, error, message = BAD[case]
     k, v = make_states(2, 1, 100, 32, torch.float32)
-    state = fill(KVCache(4, sink=4), k, v).state_dict()
+    state = fill(packing_cache(4, sink=4), k, v).state_dict()
     with pytest.raises(error, match=message):
-        KVCache(4, sink=4).load_state_dict({**state, "first": first})
+        packing_cache(4, sink=4).load_state_dict({**state, "first": first})

@@ -13,11 +13,10 @@ import torch
 from ops.devices import DEVICES, to_device
 from ops.eager_attention import eager_attention, seen_keys
 from ops.kv_checks import check_attention
-from ops.kv_inputs import make_states
+from ops.kv_inputs import make_states, packing_cache
 from tolerance import assert_as_good_as_eager
 
 from intp_ext import (
-    KVCache,
     Window,
     attention,
     attention_plan,
@@ -103,7 +102,7 @@ def test_over_a_cache_is_as_good_as_eager(dtype, bits, device):
     k, v = make_states(2, 2, 1300, 32, dtype)
     k[:, :, :, 1:3] /= 10  # a softmax of one winner would hide every error,
     v[:, :, 650] /= 10  # and one large value allow for more
-    cache = KVCache(bits)
+    cache = packing_cache(bits)
     cache.append(*to_device((k, v), device), kv_bounds=to_device(PADDING + 600, device))
     q = to_device(make(40, 1, dtype, size=0.5)[0], device)
     sinks = to_device(SINKS, device)
@@ -206,7 +205,7 @@ def test_compile_without_a_graph_break(dynamic):
 
 @pytest.mark.parametrize("bits", [4, 16])
 def test_a_compiled_step_over_a_cache(bits):
-    cache = KVCache(bits, capacity=256)
+    cache = packing_cache(bits, capacity=256)
     cache.append(*make_states(2, 2, 200, 32, torch.float32))
     q = make(20, 1, torch.float32)[0]
     torch._dynamo.reset()
@@ -257,7 +256,7 @@ Q, K, V = make(3, 3, torch.float32)
 def test_bad_input(change, error, named):
     with pytest.raises(error, match=f"attention: {named}"):
         attention(Q, K, V, **change)
-    cache = KVCache()
+    cache = packing_cache()
     cache.append(K, V)
     with pytest.raises(error, match=f"cached_attention: {named}"):
         cached_attention(Q, cache, **change)
@@ -267,11 +266,11 @@ def test_values_are_no_wider_than_keys():
     with pytest.raises(ValueError, match=r"attention: v: expected k's shape .* or fewer channels"):
         attention(Q, K, torch.zeros(2, 2, 3, 33))
     with pytest.raises(ValueError, match=r"v: expected k's \[2, 2, 3, 32\]"):
-        KVCache().append(K, V[..., :16])
+        packing_cache().append(K, V[..., :16])
 
 
 def test_sinks_over_a_cache_need_no_gradient():
-    cache = KVCache()
+    cache = packing_cache()
     cache.append(K, V)
     with pytest.raises(ValueError, match="cached_attention: sinks: expected no grad"):
         cached_attention(Q, cache, sinks=SINKS.clone().requires_grad_())
