@@ -99,8 +99,8 @@ def attend_cached(
     if cache.capacity is not None and torch.compiler.is_compiling():
         return _in_graph(q, cache, None, None, bounds, scale, softcap, sinks)
     rows = q.shape[2]
-    (length, packed), rope = cache._memory.counts, cache.rope
-    memory = cache._memory
+    memory, rope = cache._memory, cache.rope
+    length, packed = memory.counts
     positions = memory.used_positions()
     if rope is not None and positions is not None and rows:
         q = rotate(q, positions[..., length - rows :], rope)
