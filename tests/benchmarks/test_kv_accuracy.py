@@ -12,6 +12,8 @@ from kv_accuracy import EXACT, Asker, judge, summarize
 from kv_schemes import Scheme, SimulatedLayer
 from ops.kv_inputs import packing_cache
 
+from intp_ext import kv_cache
+
 FRAMES = 32
 
 
@@ -61,7 +63,7 @@ def test_values_per_channel_are_quantised_like_keys():
 @pytest.mark.parametrize("head_dim", [32, 80, 128])
 @pytest.mark.parametrize("groups", [(64, 64), (256, 16), (128, 128)])
 def test_bytes_are_those_of_the_cache(head_dim, groups):
-    for bits in intp_ext.kv_cache.BITS:
+    for bits in kv_cache.BITS:
         cache = packing_cache(bits, key_group=groups[0], value_group=groups[1])
         cache.append(*torch.zeros(2, 1, 1, 256, head_dim, dtype=torch.bfloat16))
         scheme = Scheme(bits, bits, *groups)

@@ -501,7 +501,7 @@ WRONG_RESULT = [
         APPEND,
         "if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;",
         "if (is_padding(first + i)) continue;",
-        (SINKS_APPENDED,),
+        (replace(SINKS_APPENDED, rope=None),),  # unrotated, ranges lie beside zero
     ),
     Bug(
         "append: a sink is packed as it is",
@@ -525,18 +525,11 @@ WRONG_RESULT = [
         (SINKS_APPENDED,),
     ),
     Bug(
-        "append: rows that were packed are left in front of the others",
+        "append: rows that move are read where they are written",
         APPEND,
-        "first - p_.now_packed);",
-        "first - p_.packed);",
+        "keys ? p_.k_old : p_.v_old;",
+        "keys ? cache_.k_rows : cache_.v_rows;",
         (RECENT_APPENDED,),
-    ),
-    Bug(
-        "append: rows counted from the pages of after the call",
-        APPEND,
-        "const int64_t row = token - p_.packed;",
-        "const int64_t row = token - p_.now_packed;",
-        (replace(RECENT_APPENDED, pieces=(190, 10)),),
     ),
     Bug(
         "append: the next page over the one that is being packed",
@@ -627,10 +620,10 @@ WRONG_RESULT = [
         PACKED,
         "    mask_beyond(scores, from.end - begin);\n",
         "",
-        (SINK_PAGES,),
+        (replace(SINK_PAGES, scale=0.0),),  # or keys of zeros would weigh next to nothing
     ),
     Bug(
-        "packed: sinks that are rows, twice",
+        "packed: a sink that is a row, twice",
         PACKED,
         "least(first + cache.sinks, packed_.tokens)",
         "least(first + cache.sinks, p_.keys)",
@@ -796,6 +789,13 @@ WRONG_ADDRESS = [
         (AppendCase(order=True, layout="contiguous"),),
     ),
     Bug(
+        "append: rows behind those that were packed",
+        APPEND,
+        "first - p_.now_packed);",
+        "first - p_.packed);",
+        (replace(RECENT_APPENDED, heads=1),),
+    ),
+    Bug(
         "append: the last part as long as the others",
         APPEND,
         "write_rows(first, min(kRowsOfPart, launch_.rows - first));",
@@ -819,7 +819,7 @@ OF_EACH_KIND = {
     "fragment": "attention: ldmatrix of the keys as of the queries",
     "combine": "combine: sums of weights without their factors",
     "packing": "append: key codes a lane off",
-    "rows that move": "append: rows that were packed are left in front of the others",
+    "rows that move": "append: rows that move are read where they are written",
     "a sink in a page": "packed: a sink seen in its page, too",
     "unpacking": "packed: the other nibble",
     "read out of bounds": "rearrange: rows that order does not have",
