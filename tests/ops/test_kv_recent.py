@@ -88,7 +88,7 @@ def test_a_crop_unpacks_no_more_than_the_group_that_it_cuts(length):
 
 
 @pytest.mark.parametrize(
-    ("bits", "exact"), [(2, (128, 4)), (4, (128, 4)), (8, (0, 0)), (16, (0, 0))]
+    ("bits", "exact"), [(2, (128, 4)), (3, (128, 4)), (4, (128, 4)), (8, (0, 0)), (16, (0, 0))]
 )
 def test_what_stays_exact_if_nothing_is_said(bits, exact):
     cache = KVCache(bits)
