@@ -109,7 +109,10 @@ def operators() -> list[Operator]:
     buffers = growing.held()[0]
 
     def append_op(*states: torch.Tensor) -> None:
-        OPS.kv_append(*states, None, None, 1.0, None, False, None, None, 0, 16, 64, 64, *buffers)
+        OPS.kv_append(
+            *states, None, None, 1.0, None, False, None, None, None,
+            0, 0, 0, 16, 64, 64, None, None, *buffers,
+        )  # fmt: skip
 
     return [
         attention_of("attention", lambda: intp_ext.attention(q, k, v), q, k, v, 0),
