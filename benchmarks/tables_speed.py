@@ -196,8 +196,10 @@ def shapes(folder: str = CPU) -> str:
             limit = figures["limit_s"]
             cells = (
                 f"{scale * median[stage]:.{digits}f} ({100 * limit[stage] / median[stage]:.0f}%)"
-                for stage, scale, digits in zip(
-                    ("encode", "prefill", "token"), (1, 1, 1000), (2, 2, 0), strict=True
+                for stage, scale, digits in (
+                    ("encode", 1, 2),
+                    ("prefill", 1, 2),
+                    ("token", 1000, 0),
                 )
             )
             size = f"{result['frames']} frames, {result['prompt_tokens']:,} tokens"

@@ -492,14 +492,14 @@ WRONG_RESULT = [
     Bug(
         "append: padding takes part in the scale",
         APPEND,
-        "if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;",
-        "if (is_sink(cache_, b_, first + i)) continue;",
+        "if (is_padding(first + i) || is_sink(first + i)) continue;",
+        "if (is_sink(first + i)) continue;",
         (PADDED,),
     ),
     Bug(
         "append: a sink takes part in the scale",
         APPEND,
-        "if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;",
+        "if (is_padding(first + i) || is_sink(first + i)) continue;",
         "if (is_padding(first + i)) continue;",
         (replace(SINKS_APPENDED, rope=None),),  # unrotated, ranges lie beside zero
     ),

@@ -90,6 +90,11 @@ class AppendBlock {
   }
   INTP_DEVICE int64_t cached_head(int h) const { return b_ * cache_.heads + h; }
   INTP_DEVICE bool is_padding(int t) const { return t < lo_ || hi_ <= t; }
+  INTP_DEVICE bool is_sink(int t) const {  // in 32 bits, which leave registers for the rest
+    if (cache_.sinks == 0) return false;
+    const int slot = t - cache_.first[b_];
+    return 0 <= slot && slot < cache_.sinks;
+  }
 
   // --- sines -------------------------------------------------------------------------------------
 
@@ -147,7 +152,7 @@ class AppendBlock {
     for (int item = threadIdx.x; item < count * packs; item += kAppendThreads) {
       const int i = item / packs, pack = item % packs, token = first + i;
       const int channel = (pack < rotated ? pack : rotated + pack) * N;
-      const bool is_zero = packing && is_sink(cache_, b_, token);
+      const bool is_zero = packing && is_sink(token);
       const T* from = is_zero ? nullptr : row_of(keys, h, token);
       Pack low{}, high{};
       if (from != nullptr) {
@@ -297,7 +302,7 @@ class AppendBlock {
       float high = fresh ? -INFINITY : qparams_[dim_ + c];
       float check = fresh ? 0.0f : qparams_[2 * dim_ + c];
       for (int i = 0; i < kPageTokens; ++i) {
-        if (is_padding(first + i) || is_sink(cache_, b_, first + i)) continue;
+        if (is_padding(first + i) || is_sink(first + i)) continue;
         const float x = element(i, c);
         low = fminf(low, x);
         high = fmaxf(high, x);
