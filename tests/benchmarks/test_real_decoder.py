@@ -8,6 +8,7 @@ from pathlib import Path
 import bench_real_decoder
 from hf.tiny_decoders import DECODERS, make_decoder, make_tokens
 from intp_video.backend import attention
+from intp_video.lab.real_model import decoder
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/amd-epyc-2core/real_decoder.json"
 
@@ -40,7 +41,7 @@ def test_what_does_not(monkeypatch):
 
 
 def test_what_is_missing_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(bench_real_decoder, "PACKAGES", ("json", "a_package_of_tomorrow"))
+    monkeypatch.setattr(decoder, "PACKAGES", ("json", "a_package_of_tomorrow"))
     assert bench_real_decoder.main([]) == 0
     assert capsys.readouterr().err == (
         'skipped: a_package_of_tomorrow not installed: pip install "intp-ext[bench]"\n'

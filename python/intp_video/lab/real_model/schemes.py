@@ -1,0 +1,54 @@
+"""Ways to cache keys and values, by their options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import intp_ext
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A cache of every layer, and the window of the layers that have none.
+
+    Attributes:
+        bits, recent, sink, key_group, value_group: of :class:`intp_ext.KVCache`.
+        backend: "intp"; or "quanto", transformers' QuantizedCache with its defaults.
+        window: the newest tokens that full attention is restricted to; None: it sees all.
+        window_sink: the first tokens that it sees as well.
+    """
+
+    bits: int = 16
+    recent: int = 0
+    sink: int = 0
+    key_group: int = 64
+    value_group: int = 64
+    backend: str = "intp"
+    window: int | None = None
+    window_sink: int = 0
+
+    @property
+    def name(self) -> str:
+        """Bits, and what is not as in a KVCache that is given bits alone."""
+        parts = [f"{self.bits} bits"]
+        parts += ["QuantizedCache"] if self.backend == "quanto" else []
+        parts += [f"recent {self.recent}"] if self.recent and self.backend == "intp" else []
+        parts += [f"sink {self.sink}"] if self.sink else []
+        unit = "chunks" if self.bits == 16 else "key groups"
+        parts += [f"{unit} of {self.key_group}"] if self.key_group != 64 else []
+        parts += [f"value groups of {self.value_group}"] if self.value_group != 64 else []
+        parts += [f"window {self.window}"] if self.window else []
+        parts += [f"window sink {self.window_sink}"] if self.window_sink else []
+        return ", ".join(parts)
+
+    def make(self) -> intp_ext.KVCache:
+        """An empty cache of one layer."""
+        options: dict[str, Any] = {"key_group": self.key_group, "value_group": self.value_group}
+        if self.bits != 16:
+            options |= {"recent": self.recent} if self.recent else {}
+            options |= {"sink": self.sink} if self.sink else {}
+        return intp_ext.KVCache(self.bits, **options)
+
+
+EXACT = Scheme()
