@@ -74,7 +74,7 @@ def test_chunks_read_what_single_tokens_read(model, ids, bits):
     """Up to rounding, of which some moves a code: far less than packing changes."""
     scheme = Scheme(bits)
     found = log_probabilities(model, scheme, ids)
-    cache = {compat.cache_argument(model.forward): empty_cache(scheme, 2)}
+    cache = {compat.cache_argument(model.forward): empty_cache(scheme, model.config)}
     with torch.inference_mode():
         alone = [model(token[None, None], **cache).logits[0] for token in ids[:-1]]
     expected = torch.cat(alone[-SCORED:]).log_softmax(-1)
@@ -92,6 +92,21 @@ def test_fewer_bits_are_further_away(model, ids):
         compare(exact, [log_probabilities(model, Scheme(bits), ids)], came) for bits in (4, 2)
     )
     assert 0 < sum(four["kl"]) < sum(two["kl"]) / 4
+
+
+def test_the_sliding_layer_may_keep_16_bits(model, ids):
+    assert model.config.layer_types == ["sliding_attention", "full_attention"]
+    bits = [
+        [layer.cache.bits for layer in empty_cache(Scheme(4, layers=which), model.config).layers]
+        for which in ("all", "full")
+    ]
+    assert bits == [[4, 4], [16, 4]]
+    exact = log_probabilities(model, EXACT, ids)
+    everywhere, full = (
+        (log_probabilities(model, Scheme(4, layers=which), ids) - exact).abs().mean()
+        for which in ("all", "full")
+    )
+    assert 0 < full < everywhere
 
 
 def test_a_window_of_everything_is_no_window_and_a_small_one_is(model, ids):

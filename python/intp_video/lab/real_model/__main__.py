@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
             help=f"{meaning} (default: {shown})",
         )  # fmt: skip
 
-    numbers("--bits", [8, 4, 2], "widths; with every combination of the next four")
+    numbers("--bits", [8, 4, 2], "widths; with every combination of the next four and of --layers")
     numbers("--recent", [0], "newest tokens that stay in 16 bits")
     numbers("--sink", [0], "first tokens that stay in 16 bits")
     numbers("--key-groups", [64], "tokens that share the scale of a channel of keys")
@@ -93,6 +93,10 @@ def parser() -> argparse.ArgumentParser:
         "--texts", nargs="+", choices=SOURCES, default=list(SOURCES), metavar="NAME",
         help=f"(default: {', '.join(SOURCES)})",
     )  # fmt: skip
+    made.add_argument(
+        "--layers", nargs="+", choices=("all", "full"), default=["all"],
+        help="full: those with a sliding window keep 16 bits (default: all)",
+    )  # fmt: skip
     made.add_argument("--quick", action="store_true", help="one text of 512 tokens, 4 and 2 bits")
     made.add_argument("--json", type=Path, metavar="PATH", help="keep what was found; goes on")
     made.add_argument("--threads", type=int, help="of torch (default: its own choice)")
@@ -105,9 +109,10 @@ def schemes_of(options: argparse.Namespace) -> list[Scheme]:
     found += [
         Scheme(*values)
         for values in product(
-            options.bits, options.recent, options.sink, options.key_groups, options.value_groups
+            options.bits, options.recent, options.sink, options.key_groups, options.value_groups,
+            options.layers,
         )
-    ]
+    ]  # fmt: skip
     found += [Scheme(bits, backend="quanto") for bits in options.quanto]
     found += [
         Scheme(window=window, window_sink=sink)

@@ -1,9 +1,9 @@
 """A scheme as the cache of a model of transformers, and the attention that reads it.
 
-Every layer gets a cache of the scheme, those with a sliding window too: they read it through their
-window. transformers' own cache of such a layer drops what has left the window, and would leave 3
-layers of this model that could tell one scheme from another. So bytes are those of a decoder that
-attends to everything, and the sliding layers add to what a scheme has to withstand.
+Layers with a sliding window get a cache of the scheme too, which they read through their window.
+transformers' own cache of such a layer drops what has left the window, and would leave 3 layers of
+this model to tell one scheme from another (``layers="full"``), while most decoders attend to
+everything in every layer. Bytes are those of a layer that does.
 
 States are bfloat16 in every cache, whatever the model computes in: so are scales and zeros.
 """
@@ -23,7 +23,7 @@ from intp_ext.operators.cached_attention import attend_cached
 from ... import compat
 from ...backend.carrier import bounds_of
 from ...backend.mask import intp_mask
-from .schemes import Scheme
+from .schemes import EXACT, Scheme
 
 NAME = "intp_real_model"
 DTYPE = torch.bfloat16
@@ -98,21 +98,26 @@ def share_of_16_bits(scheme: Scheme, tokens: int, head_dim: int) -> float:
     return layer.nbytes / (2 * states.nbytes)
 
 
-def empty_cache(scheme: Scheme, layers: int) -> Cache:
-    return Cache(layers=[layer_of(scheme) for _ in range(layers)])
+def empty_cache(scheme: Scheme, config: Any) -> Cache:
+    """For a decoder of this config."""
+    exact = () if scheme.layers == "all" else ("sliding_attention",)
+    return Cache(
+        layers=[layer_of(EXACT if kind in exact else scheme) for kind in config.layer_types]
+    )
 
 
 def attention(
     module: Any,
     query: torch.Tensor,
-    key: Handle | torch.Tensor,
-    value: Handle | torch.Tensor,
+    key: Any,
+    value: Any,
     attention_mask: torch.Tensor,
     scaling: float,
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface, over either kind of layer, by our kernels in bfloat16."""
+    """transformers' attention interface by our kernels in bfloat16; key and value are a
+    :class:`Handle`, or tensors of a QuantizedCache."""
     rows, q = query.shape[2], query.to(DTYPE)
     bounds = bounds_of(attention_mask, rows)
     if isinstance(key, Handle):

@@ -37,7 +37,7 @@ class Reader:
     def __init__(self, model: Any, progress: Callable[[int], object] = lambda tokens: None) -> None:
         model.set_attn_implementation(NAME)
         self.model, self.progress = model, progress
-        self._cache_argument = compat.cache_argument(model.forward)
+        self._cache_argument = compat.cache_argument(model.forward) or "past_key_values"
 
     def _chunks(
         self, scheme: Scheme, cache: Any, ids: torch.Tensor, scored: int
@@ -58,7 +58,7 @@ class Reader:
             begin = end
 
     def _cache(self, scheme: Scheme) -> Any:
-        return empty_cache(scheme, self.model.config.num_hidden_layers)
+        return empty_cache(scheme, self.model.config)
 
     @torch.inference_mode()
     def log_probabilities(

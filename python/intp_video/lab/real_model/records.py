@@ -24,7 +24,8 @@ class Records:
     """
 
     def __init__(self, path: Path | None, about: Record) -> None:
-        self.path, self.report = path, {"benchmark": "real_model", "about": about, "records": []}
+        self.path = path
+        self.report: dict[str, Any] = {"benchmark": "real_model", "about": about, "records": []}
         if path is not None and path.exists():
             kept = json.loads(path.read_text())
             for name in ("model", "texts", "scored"):

@@ -10,11 +10,13 @@ import intp_ext
 
 @dataclass(frozen=True)
 class Scheme:
-    """A cache of every layer, and the window of the layers that have none.
+    """A cache of the layers, and the window of those that have none of their own.
 
     Attributes:
         bits, recent, sink, key_group, value_group: of :class:`intp_ext.KVCache`.
         backend: "intp"; or "quanto", transformers' QuantizedCache with its defaults.
+        layers: "all"; "full": those with a sliding window keep 16 bits, as they do where their
+            cache is transformers' own, which holds no more than the window.
         window: the newest tokens that full attention is restricted to; None: it sees all.
         window_sink: the first tokens that it sees as well.
     """
@@ -24,6 +26,7 @@ class Scheme:
     sink: int = 0
     key_group: int = 64
     value_group: int = 64
+    layers: str = "all"
     backend: str = "intp"
     window: int | None = None
     window_sink: int = 0
@@ -38,6 +41,7 @@ class Scheme:
         unit = "chunks" if self.bits == 16 else "key groups"
         parts += [f"{unit} of {self.key_group}"] if self.key_group != 64 else []
         parts += [f"value groups of {self.value_group}"] if self.value_group != 64 else []
+        parts += ["full layers alone"] if self.layers == "full" else []
         parts += [f"window {self.window}"] if self.window else []
         parts += [f"window sink {self.window_sink}"] if self.window_sink else []
         return ", ".join(parts)
