@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from plot_kv import kv_accuracy_figure, kv_cache_figure
+from plot_kv import kv_accuracy_figure, kv_cache_figure, real_model_figure
 
 OURS, EAGER, COMPILED, COPY = "#1f5fbf", "#e07b00", "#2a9d5c", "#777777"
 SDPA, CUDNN = "#8250b4", "#b0486a"
@@ -200,6 +200,8 @@ def draw(report: dict, path: Path) -> None:
         return write_figure(kv_cache_figure(report), report, path, where, how)
     if report["benchmark"] == "kv_accuracy":
         return write_figure(kv_accuracy_figure(report), report, path, *about_accuracy(report))
+    if report["benchmark"] == "real_model":
+        return write_figure(real_model_figure(report), report, path, *about_texts(report))
     x = SWEEP[report["benchmark"]]
     results = report["results"]
     panels = list(dict.fromkeys((r["threads"], r["case"]["dtype"]) for r in results))
@@ -238,6 +240,13 @@ def about_accuracy(report: dict) -> tuple[str, str]:
     where += f"{about['tokens'][1]} tokens, head_dim {about['head_dim']}"
     asked = ", ".join(f"{n} on events of 1/{length}" for length, n in about["questions"].items())
     return where, f"questions: {asked}; {about['videos']} videos of each kind"
+
+
+def about_texts(report: dict) -> tuple[str, str]:
+    about = report["about"]
+    kinds = ", ".join(dict.fromkeys(text["kind"] for text in about["texts"]))
+    where = f"{about['model']}, caches in bfloat16, everything else in {about['dtype']}"
+    return where, f"{about['scored']} tokens of each of {len(about['texts'])} texts ({kinds})"
 
 
 def write_figure(figure: Figure, report: dict, path: Path, where: str, how: str) -> None:

@@ -20,6 +20,12 @@ CONTENDERS = {
     "read": ("#777777", "--", None),
     "read 4 bits": ("#777777", ":", None),
 }
+WIDTHS = {8: "#0b2f66", 4: "#1f5fbf", 3: "#2a9d5c", 2: "#e07b00"}
+BACKENDS = {
+    "intp": ("o", "KVCache"),
+    "quanto": ("D", "QuantizedCache"),
+    "quanto_channel": ("^", "QuantizedCache, keys per channel"),
+}
 VALUES = {"token": ("#1f5fbf", "o"), "channel": ("#2a9d5c", "D")}  # color, marker
 
 
@@ -126,3 +132,42 @@ def kv_accuracy_figure(report: dict) -> Figure:
     right.plot([], [], "o", color="#555555", markerfacecolor="white", label="hollow: simulated")
     right.legend(fontsize=8, frameon=False)
     return figure
+
+
+def real_model_figure(report: dict) -> Figure:
+    """Over the bytes of a token, a panel for each length: perplexity over that of 16 bits."""
+    packed = [row for row in report["summary"] if row["scheme"]["bits"] != 16]
+    lengths = sorted({row["tokens"] for row in packed})
+    figure, grid = plt.subplots(
+        1, len(lengths), figsize=(5.2 * len(lengths) + 1.6, 4.6), squeeze=False, sharey=True,
+        layout="constrained",
+    )  # fmt: skip
+    for axes, tokens in zip(grid[0], lengths, strict=True):
+        for row in (row for row in packed if row["tokens"] == tokens):
+            draw_cost(axes, row)
+        axes.axhline(0, color="#777777", linewidth=0.8)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_title(f"{size_label(tokens)} tokens", fontsize=10)
+        axes.set_xlabel("bytes over those of 16 bits, everything counted")
+        axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel("perplexity over that of 16 bits, %, with 95% intervals")
+    for bits, color in WIDTHS.items():
+        grid[0, -1].plot([], [], "o", color=color, label=f"{bits} bits")
+    for marker, label in BACKENDS.values():
+        grid[0, -1].plot([], [], marker, color="#555555", label=label)
+    grid[0, -1].plot(
+        [], [], "o", color="#555555", markerfacecolor="white", label="full layers alone"
+    )
+    grid[0, -1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def draw_cost(axes: Axes, row: dict) -> None:
+    scheme, found = row["scheme"], {k: 100 * v for k, v in row["increase"].items()}
+    hollow = {"markerfacecolor": "white"} if scheme["layers"] == "full" else {}
+    axes.errorbar(
+        row["share_of_16_bits"], found["mean"],
+        yerr=[[found["mean"] - found["low"]], [found["high"] - found["mean"]]],
+        color=WIDTHS[scheme["bits"]], marker=BACKENDS[scheme["backend"]][0], markersize=5,
+        linewidth=0.8, **hollow,
+    )  # fmt: skip

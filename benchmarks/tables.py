@@ -30,6 +30,7 @@ import tables_accuracy
 import tables_models
 import tables_motion
 import tables_pictures
+import tables_real_model
 import tables_speed
 import tables_summary
 import tables_tests
@@ -40,6 +41,7 @@ BLOCKS: Blocks = (
     tables_speed.BLOCKS
     | tables_accuracy.BLOCKS
     | tables_motion.BLOCKS
+    | tables_real_model.BLOCKS
     | tables_summary.BLOCKS
     | tables_models.BLOCKS
     | tables_tests.BLOCKS

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CPU = "benchmarks/results/amd-epyc-2core"
 SMALL_MODEL = "benchmarks/results/small-model"
 MOTION = "benchmarks/results/motion"
+REAL_MODEL = "benchmarks/results/real-model"
 
 
 @cache

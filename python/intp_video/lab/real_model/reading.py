@@ -6,7 +6,7 @@ or not yet packed, what it would have found otherwise had it come alone. Chunks 
 tokens that end right before an append that packs have no such token: between two of these appends
 nothing is packed, and every token reads exactly the pages and the rows that it would read token by
 token. `tests/lab/test_real_model.py` proves it. QuantizedCache packs by another rule
-of its own; it is read in the same chunks, whose own tokens it leaves in full precision.
+of its own; it is read in chunks of 64, whose own tokens it leaves in full precision.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from .layers import NAME, empty_cache
 from .schemes import Scheme
 
 
-def chunk_ends(tokens: int, key_group: int, recent: int) -> list[int]:
+def chunk_ends(tokens: int, scheme: Scheme) -> list[int]:
     """Where the chunks of a text end: one token before a cache packs a group, and at its end."""
-    return [*range(recent + key_group - 1, tokens, key_group), tokens]
+    group = scheme.key_group
+    first = group if scheme.quanto else scheme.recent + group - 1
+    return [*range(first, tokens, group), tokens]
 
 
 class Reader:
@@ -44,7 +46,7 @@ class Reader:
     ) -> Iterator[torch.Tensor]:
         """Logits ``[n, V]`` after each of the last ``scored`` of the ids ``[S]``."""
         begin, first = 0, len(ids) - scored
-        for end in chunk_ends(len(ids), scheme.key_group, scheme.recent):
+        for end in chunk_ends(len(ids), scheme):
             kept = max(0, end - max(begin, first))
             result = self.model(
                 input_ids=ids[None, begin:end],

@@ -20,7 +20,7 @@ class Records:
     """A report in a JSON file that is whole after every record; without a path, in memory alone.
 
     Raises:
-        ValueError: there is a file, and it is of other texts or of another model.
+        ValueError: there is a file, and it is of another model or of texts that have changed.
     """
 
     def __init__(self, path: Path | None, about: Record) -> None:
@@ -28,9 +28,14 @@ class Records:
         self.report: dict[str, Any] = {"benchmark": "real_model", "about": about, "records": []}
         if path is not None and path.exists():
             kept = json.loads(path.read_text())
-            for name in ("model", "texts", "scored"):
+            for name in ("model", "dtype", "scored"):
                 if kept["about"][name] != about[name]:
                     raise ValueError(f"{path}: it has results of another {name}: move it away")
+            old, new = ({x["name"]: x for x in y["texts"]} for y in (kept["about"], about))
+            for name in old.keys() & new.keys():
+                if old[name] != new[name]:
+                    raise ValueError(f"{path}: the text {name!r} is another one now: move it away")
+            about["texts"] = list({**old, **new}.values())
             self.report["records"] = kept["records"]
 
     def has(self, **keys: Any) -> bool:

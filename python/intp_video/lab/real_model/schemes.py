@@ -14,7 +14,9 @@ class Scheme:
 
     Attributes:
         bits, recent, sink, key_group, value_group: of :class:`intp_ext.KVCache`.
-        backend: "intp"; or "quanto", transformers' QuantizedCache with its defaults.
+        backend: "intp"; "quanto": transformers' QuantizedCache as it comes, which gives keys a
+            scale for each token; "quanto_channel": the same with keys per channel, as KIVI has
+            them (``axis_key=-1``).
         layers: "all"; "full": those with a sliding window keep 16 bits, as they do where their
             cache is transformers' own, which holds no more than the window.
         window: the newest tokens that full attention is restricted to; None: it sees all.
@@ -35,8 +37,9 @@ class Scheme:
     def name(self) -> str:
         """Bits, and what is not as in a KVCache that is given bits alone."""
         parts = [f"{self.bits} bits"]
-        parts += ["QuantizedCache"] if self.backend == "quanto" else []
-        parts += [f"recent {self.recent}"] if self.recent and self.backend == "intp" else []
+        parts += ["QuantizedCache"] if self.quanto else []
+        parts += ["keys per channel"] if self.backend == "quanto_channel" else []
+        parts += [f"recent {self.recent}"] if self.recent else []
         parts += [f"sink {self.sink}"] if self.sink else []
         unit = "chunks" if self.bits == 16 else "key groups"
         parts += [f"{unit} of {self.key_group}"] if self.key_group != 64 else []
@@ -45,6 +48,10 @@ class Scheme:
         parts += [f"window {self.window}"] if self.window else []
         parts += [f"window sink {self.window_sink}"] if self.window_sink else []
         return ", ".join(parts)
+
+    @property
+    def quanto(self) -> bool:
+        return self.backend != "intp"
 
     def make(self) -> intp_ext.KVCache:
         """An empty cache of one layer."""
