@@ -50,10 +50,12 @@ def test_a_chunk_has_no_token_that_would_have_read_another_page(group, recent):
     assert begin == 700
 
 
+@pytest.mark.parametrize("recent", [0, 1, 100, 128])
 @pytest.mark.parametrize("group", [64, 128])
-def test_our_cache_packs_between_chunks_alone(group):
-    cache = Scheme(4, key_group=group).make()
-    ends, packed = chunk_ends(500, Scheme(4, key_group=group)), []
+def test_our_cache_packs_between_chunks_alone(group, recent):
+    scheme = Scheme(4, recent, 4, key_group=group)
+    cache = scheme.make()
+    ends, packed = chunk_ends(500, scheme), []
     for _ in range(500):
         cache.append(*torch.zeros(2, 1, 1, 1, 16))
         packed.append(cache.packed)
@@ -69,20 +71,18 @@ def test_16_bits_are_what_the_model_computes(model, ids):
     assert (found - expected).abs().max() < 0.1  # bfloat16 in every layer
 
 
-@pytest.mark.parametrize("bits", [4, 2])
-def test_chunks_read_what_single_tokens_read(model, ids, bits):
+@pytest.mark.parametrize("options", [(4,), (2,), (2, 64, 4), (3, 20, 0)])
+def test_chunks_read_what_single_tokens_read(model, ids, options):
+    """Up to rounding, which moves some codes: far less than packing changes."""
     """Up to rounding, of which some moves a code: far less than packing changes."""
-    scheme = Scheme(bits)
+    scheme = Scheme(*options)
     found = log_probabilities(model, scheme, ids)
     cache = {compat.cache_argument(model.forward): empty_cache(scheme, model.config)}
     with torch.inference_mode():
         alone = [model(token[None, None], **cache).logits[0] for token in ids[:-1]]
     expected = torch.cat(alone[-SCORED:]).log_softmax(-1)
-    assert (
-        (found - expected).abs().max()
-        < 0.1
-        < (log_probabilities(model, EXACT, ids) - expected).abs().max() + (bits != 2)
-    )
+    packing = (log_probabilities(model, EXACT, ids) - expected).abs().mean()
+    assert (found - expected).abs().mean() < packing / 6
 
 
 def test_fewer_bits_are_further_away(model, ids):
@@ -213,7 +213,7 @@ def test_without_the_peer_it_goes_on(model, monkeypatch, capsys):
     monkeypatch.setattr(decoder, "QUANTO_PACKAGES", ("a_peer_of_tomorrow",))
     monkeypatch.setattr(decoder, "load", lambda dtype: (model, Characters()))
     arguments = ["--lengths", "128", "--scored", "64", "--texts", "argparse", "--bits", "4"]
-    assert command.main(arguments) == 0
+    assert command.main([*arguments, "--recent", "100", "--sink", "2"]) == 0
     said = capsys.readouterr()
     assert "QuantizedCache left out: a_peer_of_tomorrow not installed" in said.err
     assert len(said.out.splitlines()) == 2 and "QuantizedCache" not in said.out
@@ -237,7 +237,7 @@ class Characters:
 def test_a_run_its_file_and_what_it_goes_on_with(model, monkeypatch, tmp_path, capsys):
     path = tmp_path / "real.json"
     arguments = ["--lengths", "192", "--scored", "128", "--texts", "argparse", "--quanto"]
-    arguments += ["--json", str(path), "--new-tokens", "3"]
+    arguments += ["--recent", "0", "--sink", "0", "--json", str(path), "--new-tokens", "3"]
     monkeypatch.setattr(decoder, "missing", lambda *packages: None)
     monkeypatch.setattr(decoder, "load", lambda dtype: (model, Characters()))
     assert command.main([*arguments, "--bits", "4"]) == 0

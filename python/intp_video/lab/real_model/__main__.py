@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
             help=f"{meaning} (default: {shown})",
         )  # fmt: skip
 
-    numbers("--bits", [8, 4, 2], "widths; with every combination of the next four and of --layers")
-    numbers("--recent", [0], "newest tokens that stay in 16 bits")
-    numbers("--sink", [0], "first tokens that stay in 16 bits")
+    numbers("--bits", [4, 3, 2], "widths; with every combination of the next four and of --layers")
+    numbers("--recent", [0, 128], "newest tokens that stay in 16 bits")
+    numbers("--sink", [0, 4], "first tokens that stay in 16 bits")
     numbers("--key-groups", [64], "tokens that share the scale of a channel of keys")
     numbers("--value-groups", [64], "channels that share the scale of a token's values")
     numbers(

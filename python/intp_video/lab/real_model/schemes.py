@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import intp_ext
 
@@ -55,11 +54,8 @@ class Scheme:
 
     def make(self) -> intp_ext.KVCache:
         """An empty cache of one layer."""
-        options: dict[str, Any] = {"key_group": self.key_group, "value_group": self.value_group}
-        if self.bits != 16:
-            options |= {"recent": self.recent} if self.recent else {}
-            options |= {"sink": self.sink} if self.sink else {}
-        return intp_ext.KVCache(self.bits, **options)
+        groups = {"key_group": self.key_group, "value_group": self.value_group}
+        return intp_ext.KVCache(self.bits, recent=self.recent, sink=self.sink, **groups)
 
 
 EXACT = Scheme()
