@@ -245,7 +245,7 @@ def about_accuracy(report: dict) -> tuple[str, str]:
 def about_texts(report: dict) -> tuple[str, str]:
     about = report["about"]
     kinds = ", ".join(dict.fromkeys(text["kind"] for text in about["texts"]))
-    where = f"{about['model']}, caches in bfloat16, everything else in {about['dtype']}"
+    where = f"{about['model']} in {about['dtype']}, caches in bfloat16"
     return where, f"{about['scored']} tokens of each of {len(about['texts'])} texts ({kinds})"
 
 

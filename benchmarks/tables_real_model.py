@@ -8,13 +8,23 @@ COSTS = f"{REAL_MODEL}/perplexity"
 
 
 def per_cent(found: dict[str, float]) -> str:
+    if found["low"] > 9:
+        return f"{1 + found['mean']:.0f} times as large"
     mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
     return f"{mean}% [{low}, {high}]"
 
 
+def place(row: dict) -> tuple:
+    """Ours before the peer, wide before narrow, then as options are added."""
+    scheme = row["scheme"]
+    order = ("layers", "recent", "sink", "key_group", "value_group", "window_sink")
+    others = tuple(scheme[name] for name in order)
+    return row["tokens"], scheme["backend"], -scheme["bits"], scheme["window"] or 0, *others
+
+
 def costs() -> str:
     """A line for every length and scheme; the tokens written alike where some were written."""
-    rows = load(COSTS)["summary"]
+    rows = sorted(load(COSTS)["summary"], key=place)
     lengths = len({row["tokens"] for row in rows}) > 1
     written = any(row["alike"] for row in rows)
     head = ["tokens"] * lengths

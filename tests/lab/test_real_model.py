@@ -246,6 +246,8 @@ def test_a_run_its_file_and_what_it_goes_on_with(model, monkeypatch, tmp_path, c
     assert command.main([*arguments, "--bits", "4", "2"]) == 0
     second = json.loads(path.read_text())
     assert second["records"][:2] == first["records"] and len(second["records"]) == 3
+    assert second["about"]["commands"][:1] == first["about"]["commands"]
+    assert second["about"]["commands"][1].endswith("--json real.json --new-tokens 3 --bits 4 2")
     names = [row["name"] for row in second["summary"]]
     assert names == ["16 bits, chunks of 128", "4 bits", "2 bits"]
     lines = capsys.readouterr().out.splitlines()[-3:]

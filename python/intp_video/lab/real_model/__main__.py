@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -133,6 +134,12 @@ def schemes_of(options: argparse.Namespace) -> list[Scheme]:
     return list(dict.fromkeys(found))
 
 
+def command_line(typed: Sequence[str]) -> str:
+    """As it was typed, without the folders of this machine."""
+    words = (Path(word).name if Path(word).is_absolute() else word for word in typed)
+    return shlex.join(("python", "-m", "intp_video.lab.real_model", *words))
+
+
 def measure(options: argparse.Namespace) -> Records:
     """Everything that the options ask for and the file does not have yet."""
     model, tokenizer = decoder.load(getattr(torch, options.dtype))
@@ -144,7 +151,7 @@ def measure(options: argparse.Namespace) -> Records:
         "scored": options.scored,
         "dtype": options.dtype,
         "head_dim": model.config.head_dim,
-        "command": "python -m intp_video.lab.real_model " + " ".join(options.typed),
+        "commands": [command_line(options.typed)],
         "processor": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -36,6 +36,7 @@ class Records:
                 if old[name] != new[name]:
                     raise ValueError(f"{path}: the text {name!r} is another one now: move it away")
             about["texts"] = list({**old, **new}.values())
+            about["commands"] = list(dict.fromkeys(kept["about"]["commands"] + about["commands"]))
             self.report["records"] = kept["records"]
 
     def has(self, **keys: Any) -> bool:

@@ -54,8 +54,13 @@ class Scheme:
 
     def make(self) -> intp_ext.KVCache:
         """An empty cache of one layer."""
-        groups = {"key_group": self.key_group, "value_group": self.value_group}
-        return intp_ext.KVCache(self.bits, recent=self.recent, sink=self.sink, **groups)
+        return intp_ext.KVCache(
+            self.bits,
+            key_group=self.key_group,
+            value_group=self.value_group,
+            recent=self.recent,
+            sink=self.sink,
+        )
 
 
 EXACT = Scheme()
