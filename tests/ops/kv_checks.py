@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from ops.eager_attention import eager_attention, of_last_rows
 from ops.kv_inputs import dequantized
-from tolerance import assert_as_good_as_eager
+from tolerance import allowed_error, assert_as_good_as_eager
 
 from intp_ext import Bounds, KVCache, cached_attention, reference, reference_kv
 
@@ -96,10 +96,12 @@ def check_attention(
     """The 2x rule against the cache's own numbers: exact ones in float64, eager ones in its
     dtype; then for the ``last`` so many queries alone, which another kernel may take."""
     eager, exact = (x.cpu() for x in expected_attention(cache, q, window, **options))
+    limit = allowed_error(eager, exact)  # a single row of eager PyTorch may be exact by luck
     for rows in (q.shape[2], *last):
         seen = of_last_rows(window, rows)
         ours = cached_attention(q[:, :, -rows:], cache, window=seen, **options).cpu()
-        assert_as_good_as_eager(ours, eager[:, :, -rows:], exact[:, :, -rows:])
+        part = eager[:, :, -rows:], exact[:, :, -rows:]
+        assert_as_good_as_eager(ours, *part, limit=limit)
 
 
 def expected_attention(
