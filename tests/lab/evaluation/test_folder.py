@@ -9,10 +9,10 @@ import threading
 import pytest
 from intp_video.errors import ModelError
 from intp_video.lab.evaluation import VideoQuestion, exclusive, shapes_questions
-from intp_video.lab.evaluation.digests import file_digest
-from intp_video.lab.evaluation.folder import write_whole
 from intp_video.lab.evaluation.predictions import Prediction, appended_predictions, read_predictions
 from intp_video.lab.evaluation.resuming import check_settings, check_videos
+from intp_video.records.digests import file_digest
+from intp_video.records.files import write_whole
 
 
 def in_a_thread(work):

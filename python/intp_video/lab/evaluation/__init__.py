@@ -1,7 +1,7 @@
 """How often a model answers right, over ways of showing it more frames: ``intp-video eval``."""
 
+from ...records.digests import weights_digest
 from .arms import METHODS, Arm, arms_of
-from .digests import weights_digest
 from .folder import exclusive
 from .question_file import BadLine, VideoQuestion, read_questions, shapes_questions
 from .report import summarize, write_report

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from ...records.lines import appended_lines, read_lines
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -33,19 +34,18 @@ class Prediction:
 def read_predictions(directory: Path) -> dict[tuple[str, str], Prediction]:
     """By question and arm, the newest of each; a line that a crash has damaged is left out, so that
     its question is asked again."""
-    path = directory / PREDICTIONS
     found: dict[tuple[str, str], Prediction] = {}
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        prediction = _parsed(line)
+    for values in read_lines(directory / PREDICTIONS):
+        prediction = _parsed(values)
         if prediction is not None:
             found[prediction.id, prediction.arm] = prediction
     return found
 
 
-def _parsed(line: bytes) -> Prediction | None:
+def _parsed(values: Any) -> Prediction | None:
     try:
-        prediction = Prediction(**json.loads(line))
-    except (ValueError, TypeError):
+        prediction = Prediction(**values)
+    except TypeError:
         return None
     wanted = isinstance(prediction.id, str) and isinstance(prediction.arm, str)
     return prediction if wanted and isinstance(prediction.said, str | None) else None
@@ -53,19 +53,6 @@ def _parsed(line: bytes) -> Prediction | None:
 
 @contextmanager
 def appended_predictions(directory: Path) -> Iterator[Callable[[Prediction], None]]:
-    """A function that adds a line; it is with the system when the function returns."""
-    with open(directory / PREDICTIONS, "ab") as file:
-        if file.tell() and not _ends_a_line(file.name):
-            file.write(b"\n")
-
-        def keep(prediction: Prediction) -> None:
-            file.write(json.dumps(asdict(prediction)).encode() + b"\n")
-            file.flush()
-
-        yield keep
-
-
-def _ends_a_line(path: str) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
+    """A function that adds a line; it is on the disk when the function returns."""
+    with appended_lines(directory / PREDICTIONS) as append:
+        yield lambda prediction: append(asdict(prediction))

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...records.files import write_whole
 from ...sampling import sample_indices
-from .folder import exclusive, write_whole
+from .folder import exclusive
 
 SHAPES_FRAMES = 512  # of the files that are written; a multiple of every number of frames asked
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ...records.files import write_whole
 from .arms import METHODS, Arm
-from .folder import write_whole
 from .plot import accuracy_plot
 from .predictions import Prediction
 from .question_file import VideoQuestion

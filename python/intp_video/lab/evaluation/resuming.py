@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
-from .folder import write_whole
-from .predictions import PREDICTIONS, Prediction
+from ...records import settings as settings_of
+from .predictions import Prediction
 from .question_file import VideoQuestion
 
 SETTINGS = "settings.json"
 
 
-def check_settings(directory: Path, settings: dict, answered: bool) -> None:
+def check_settings(directory: Path, settings: dict[str, Any], answered: bool) -> None:
     """Answers to other questions, or of another model, must not be mixed with these.
 
     Args:
@@ -26,36 +25,14 @@ def check_settings(directory: Path, settings: dict, answered: bool) -> None:
     Raises:
         ModelError: what it holds was asked with other settings, or nobody knows with which.
     """
-    path = directory / SETTINGS
-    wanted = json.dumps(settings, indent=2) + "\n"
-    if path.exists():
-        _compare(directory, _read_settings(path), json.loads(wanted))
-    elif answered:
-        raise ModelError(
-            f"eval: {directory} holds {PREDICTIONS} without the {SETTINGS} that says whose answers "
-            "they are; give another directory"
-        )
-    else:
-        write_whole(path, wanted)
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ModelError(f"eval: {path} is damaged; give another directory")
-    return found
-
-
-def _compare(directory: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    different = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
-    if different:
-        raise ModelError(
-            f"eval: {directory} holds the answers of another run (other {', '.join(different)}); "
-            "give another directory"
-        )
+    settings_of.check_settings(
+        directory / SETTINGS,
+        settings,
+        answered,
+        what=directory,
+        caller="eval",
+        kind="directory",
+    )
 
 
 def check_videos(

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 from ...errors import VideoError
 from ...generation import generate
 from ...preparation import Preparer
+from ...records.digests import config_digest, file_digest, json_digest
 from ...video import Clip, read_video
 from .arms import Arm
-from .digests import config_digest, file_digest, json_digest
 from .folder import exclusive
 from .predictions import Prediction, appended_predictions, read_predictions
 from .question_file import VideoQuestion
