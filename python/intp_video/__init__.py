@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .shipped import SMALL_MODEL
     from .video import Clip, read_video
+    from .watching import WatchedVideo
 
 # Imported when asked for: torch and transformers take seconds, and not every command needs them.
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "session": ("Session",),
     "shipped": ("SMALL_MODEL",),
     "video": ("Clip", "read_video"),
+    "watching": ("WatchedVideo",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -51,6 +53,7 @@ __all__ = [
     "Preparer",
     "Session",
     "VideoError",
+    "WatchedVideo",
     "ask",
     "extend",
     "load",

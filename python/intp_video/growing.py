@@ -29,6 +29,11 @@ class GrowingVideo:
     units: Units | None = None
     unit_seconds: torch.Tensor | None = None
 
+    @classmethod
+    def whole(cls, preparer: Preparer, axes: int, made: ModelFrames) -> GrowingVideo:
+        """One that will not grow: its prompt may tell its length before its frames."""
+        return cls(preparer, axes, made.units, _seconds(made))
+
     def grown(self, made: ModelFrames) -> GrowingVideo:
         """With one more chunk.
 
@@ -36,8 +41,7 @@ class GrowingVideo:
             ValueError: frames of another size, or at another distance, than those before.
             ModelError: the family's prompt cannot grow, and why.
         """
-        named = (x for name, x in made.tensors.items() if "second_per_grid" in name)
-        seconds = next(named, None)
+        seconds = _seconds(made)
         if self.units is None:
             first = replace(self, units=made.units, unit_seconds=seconds)
             first._check_goes_on(replace(self, units=_joined(made.units, made.units)))
@@ -103,6 +107,11 @@ class GrowingVideo:
                 "before its frames, so what is cached would have to change with every chunk; use "
                 "intp_video.ask"
             )
+
+
+def _seconds(made: ModelFrames) -> torch.Tensor | None:
+    named = (x for name, x in made.tensors.items() if "second_per_grid" in name)
+    return next(named, None)
 
 
 def _side(units: Units) -> tuple[int, ...]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from .cached_video import answer, empty_cache, layers_that_forget, prefill
 from .errors import ModelError
-from .generation import generate
 from .growing import GrowingVideo
 from .hook import extend
-from .hook.cache import PackedLayer, kv_cache_bytes
+from .hook.cache import kv_cache_bytes
 from .models import family_for
 from .planning import text_reserve
 from .preparation import Preparer
@@ -99,11 +96,11 @@ class Session:
                 f"Session: {family.model_type} ends every video with a token of its own, which "
                 "would stand between the chunks of a growing one; use intp_video.ask"
             )
-        cache = DynamicCache(config=family.text_model(model).config)
-        if others := {type(x).__name__ for x in cache.layers if type(x) is not DynamicLayer}:
+        cache = empty_cache(model)
+        if others := layers_that_forget(cache):
             raise ModelError(
-                f"Session: {family.model_type} caches in {', '.join(sorted(others))}, from which "
-                "no question can be taken back; use intp_video.ask"
+                f"Session: {family.model_type} caches in {others}, from which no question can be "
+                "taken back; use intp_video.ask"
             )
         if family.groups_are_real:
             options["grouping"] = "contiguous"
@@ -193,13 +190,7 @@ class Session:
             if self._grows:
                 is_visual = prompt == self._preparer.video_token_id
                 self._stretch(positions[..., is_visual], frames.shape[1:3])
-            module(
-                input_ids=prompt[None, begin:].to(self._model.device),
-                position_ids=positions[..., begin:].to(self._model.device),
-                use_cache=True,
-                **{name: self._moved(name, x) for name, x in made.tensors.items()},
-                **{self._handle.cache_argument: self._cache},
-            )
+            prefill(self._handle, self._cache, prompt[begin:], positions[..., begin:], made.tensors)
         except BaseException:  # the pass undoes itself
             if self.factor != factor:
                 self._handle.restretch(self._cache, factor)
@@ -217,18 +208,7 @@ class Session:
         question = self._preparer.check_question(question, "Session.ask")
         if self._video.units is None:
             raise ValueError("Session.ask: expected frames first, got none; call add()")
-        prompt = self._video.prompt(question)[0]
-        layers = (layer for layer in self._cache.layers if isinstance(layer, PackedLayer))
-        packed = [layer.cache for layer in layers if layer.cache is not None]
-        marks = [cache.mark() for cache in packed]
-        try:
-            inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
-            going_on = {self._handle.cache_argument: self._cache}
-            with self._positions_of(question):
-                ids = generate(self._model, inputs, max_new_tokens, **going_on)
-        finally:
-            for cache, mark in zip(packed, marks, strict=True):
-                cache.rewind(mark)
+        ids = answer(self._handle, self._cache, self._video, question, max_new_tokens)
         return self._preparer.text_of(ids)
 
     def _times(self, clip: Clip | torch.Tensor, count: int) -> list[float]:
@@ -239,10 +219,6 @@ class Session:
         step = (times[-1] - times[0]) / (count - 1) if count > 1 else 1.0
         return [self._last + step + time - times[0] for time in times]
 
-    def _moved(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        dtype = self._model.dtype if name.startswith("pixel_values") else None
-        return x.to(self._model.device, dtype)
-
     def _stretch(self, positions: torch.Tensor, size: torch.Size) -> None:
         """For the positions of all visual tokens; ``size`` is the height and width of a frame."""
         trained = self._handle.text_config.max_position_embeddings
@@ -251,31 +227,3 @@ class Session:
         used = int(positions.max() - positions.min()) + 1 + text_reserve(in_training, trained)
         distance = family.rope_distance(config, used)
         self._handle.restretch(self._cache, max(1.0, distance / trained))
-
-    @contextmanager
-    def _positions_of(self, question: str) -> Iterator[None]:
-        """Positions of three axes for ``generate``, which knows nothing of the cached video; text
-        goes on after the largest one, as in one pass. The offset that the stock model keeps
-        between calls is put back."""
-        if self._video.axes == 1:
-            yield
-            return
-        module = self._handle.multimodal_module
-        prompt = self._video.positions(question, module)
-        length, largest = prompt.shape[-1], int(prompt.max())
-
-        def put(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            begin = self._cache.get_seq_length()
-            end = begin + kwargs["input_ids"].shape[1]
-            after = largest + 1 + torch.arange(max(0, end - length), device=prompt.device)
-            all_of_them = torch.cat((prompt, after.expand(3, 1, -1)), dim=-1)
-            return args, {**kwargs, "position_ids": all_of_them[..., begin:end]}
-
-        kept = module.rope_deltas
-        module.rope_deltas = torch.full((1, 1), largest + 1 - length, device=prompt.device)
-        hook = module.register_forward_pre_hook(put, with_kwargs=True)
-        try:
-            yield
-        finally:
-            hook.remove()
-            module.rope_deltas = kept

@@ -4,6 +4,8 @@ read packed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -144,6 +146,19 @@ class ExtendedLayer(Followed, DynamicLayer):
         self._memory, self._shown = None, (None, None)  # or it would not leave the device
         super().offload()
 
+    def mark(self) -> Any:
+        """For :meth:`rewind`."""
+        return self.get_seq_length()
+
+    def rewind(self, mark: Any) -> None:
+        """Forget exactly what was appended since, and go on in the same memory."""
+        memory = self._memory
+        if memory is None or not self._is_whole():
+            self.undo(mark)
+            return
+        memory.crop(mark)  # nothing of it is packed
+        self._show(memory)
+
     def sizes(self) -> tuple[int, int]:
         """Bytes in use, bytes reserved."""
         if not self.is_initialized:
@@ -239,6 +254,17 @@ class _PackedLayer(compat.CacheLayerNames, DynamicLayer):
         else:
             assert self._mark is not None
             self.cache.rewind(self._mark)
+
+    def mark(self) -> Any:
+        """For :meth:`rewind`."""
+        return None if self.cache is None else self.cache.mark()
+
+    def rewind(self, mark: Any) -> None:
+        """Forget exactly what was appended since."""
+        if mark is None:
+            self.reset()
+        elif self.cache is not None:
+            self.cache.rewind(mark)
 
     def sizes(self) -> tuple[int, int]:
         """Bytes in use, bytes reserved."""
@@ -358,6 +384,20 @@ def sequence_of(cache: Cache) -> Sequence | None:
         if isinstance(layer, Followed):
             return layer.sequence
     return getattr(cache, "intp_sequence", None)
+
+
+@contextmanager
+def forgetting(cache: Cache) -> Iterator[None]:
+    """What is appended meanwhile to a cache of our layers alone is forgotten afterward, exactly."""
+    sequence = sequence_of(cache)
+    assert sequence is not None
+    marks, state = [layer.mark() for layer in cache.layers], sequence.state()
+    try:
+        yield
+    finally:
+        for layer, mark in zip(cache.layers, marks, strict=True):
+            layer.rewind(mark)
+        sequence.set_state(state)
 
 
 def kv_cache_bytes(cache: Cache) -> tuple[int, int]:
