@@ -18,6 +18,7 @@ __all__ = [
     "folder_of",
     "indexed_files",
     "load_config",
+    "weight_files",
 ]
 
 _SECONDS = 10  # for the hub to answer
@@ -117,6 +118,29 @@ def check_weights(source: str | Path) -> None:
                 raise ModelError(f"{source}: no {name} there, which {_INDEX} names")
     elif folder == Path(source) and not any((folder / name).is_file() for name in _PICKLED):
         raise ModelError(f"{source}: no weights: expected {_WEIGHTS}, or {_INDEX} and its files")
+
+
+def weight_files(source: str | Path) -> list[Path]:
+    """The files with the weights of a model that :func:`check_weights` has seen, fetched from the
+    hub if need be.
+
+    Raises:
+        ModelError: there are none, or the hub does not answer.
+    """
+    from transformers.utils import cached_file
+
+    for name in (_WEIGHTS, _INDEX, *_PICKLED):
+        try:
+            found = cached_file(str(source), name, _raise_exceptions_for_missing_entries=False)
+            if found is None:
+                continue
+            names = [name]
+            if name.endswith(".index.json"):
+                names = [shard for shard, _ in indexed_files(Path(found))]
+            return [Path(cached_file(str(source), shard)) for shard in names]
+        except OSError as error:
+            raise ModelError(f"{source}: no weights: {in_one_line(error)}") from error
+    raise ModelError(f"{source}: no weights: expected {_WEIGHTS}, or {_INDEX} and its files")
 
 
 def folder_of(source: str | Path) -> Path:

@@ -2,7 +2,6 @@
 
 import argparse
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from .model_arguments import (
     quiet_transformers,
     torch_dtype,
 )
+from .progress import Bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
         arm.check(empty)
     out = Path(args.out)
     questions = None if args.questions is None else _questions_of_file(args, preparer)
-    bar = _Bar(args.quiet)
+    bar = Bar(args.quiet)
     with exclusive(out):
         try:
             questions = questions or _shapes(args, out, [arm.frames for arm in arms], bar)
@@ -216,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shapes(args: argparse.Namespace, out: Path, frames: list[int], bar: "_Bar") -> list:
+def _shapes(args: argparse.Namespace, out: Path, frames: list[int], bar: Bar) -> list:
     from ..lab.evaluation import shapes_questions
 
     questions = shapes_questions(
@@ -261,26 +261,3 @@ def _machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-class _Bar:
-    """A progress bar on a terminal; elsewhere nothing."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.shown = not quiet and sys.stderr.isatty()
-        self.bar: Any = None
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        if not self.shown:
-            return
-        if self.bar is None:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, file=sys.stderr, dynamic_ncols=True)
-        self.bar.set_description(what, refresh=False)
-        self.bar.update(done - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None

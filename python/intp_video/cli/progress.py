@@ -1,13 +1,14 @@
-"""What is being done at the moment, in one line on a terminal that is gone afterwards."""
+"""What is being done at the moment, and how far it is."""
 
 import sys
+import time
 from typing import Any
 
-__all__ = ["Progress"]
+__all__ = ["Bar", "Progress"]
 
 
 class Progress:
-    """Elsewhere than on a terminal, and with ``--quiet``, it shows nothing.
+    """One line on a terminal that is gone afterwards; elsewhere, and with ``--quiet``, nothing.
 
     progress.begin("encode")
     progress.update(3, 8, "group")  # a bar, from the moment when it is known how much there is
@@ -59,3 +60,63 @@ class Progress:
     def _write(self, text: str) -> None:
         if self._shown:
             print(f"\r{text}", end="", file=sys.stderr, flush=True)
+
+
+class Bar:
+    """How much of a long list is done, at which rate, and the time left: a bar on a terminal.
+
+    Args:
+        quiet: show nothing.
+        unit: what is counted.
+        line_every: seconds between lines where there is no terminal; None: nothing is shown there.
+    """
+
+    def __init__(self, quiet: bool, unit: str = "it", line_every: float | None = None) -> None:
+        self._on_terminal = not quiet and sys.stderr.isatty()
+        self._unit, self._every = unit, None if quiet or self._on_terminal else line_every
+        self._first: int | None = None  # done when it began
+        self._began = self._last = 0.0
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int, what: str = "") -> None:
+        if self._first is None:
+            self._first, self._began = done, time.monotonic()
+            self._last = self._began
+        if self._on_terminal:
+            self._draw(done, total, what)
+        elif self._every is not None and time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            self._say(done, total, what)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _draw(self, done: int, total: int, what: str) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total,
+                initial=done,  # not at the rate of this run
+                unit=self._unit,
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+        self._bar.set_description(what, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def _say(self, done: int, total: int, what: str) -> None:
+        from tqdm import tqdm
+
+        line = tqdm.format_meter(
+            done,
+            total,
+            time.monotonic() - self._began,
+            initial=self._first,
+            unit=self._unit,
+            prefix=what,
+            bar_format="{desc}{n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left",
+        )
+        print(line, file=sys.stderr, flush=True)

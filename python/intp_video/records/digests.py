@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 _BLOCK, _BLOCKS = 1 << 16, 64
+_FIRST = 4096  # bytes of a tensor
 _OF_THE_PLACE = {"_name_or_path", "transformers_version", "_from_model_config"}
 
 
@@ -24,10 +26,35 @@ def weights_digest(model: PreTrainedModel) -> str:
     return digest.hexdigest()[:16]
 
 
+def weight_files_digest(paths: Iterable[Path]) -> str:
+    """Changes with any tensor that was trained further, and reads little: of a safetensors file
+    names, types and shapes, and the first 4 KiB of every tensor; of another one, what
+    :func:`file_digest` does. How tensors are spread over files is no part of it."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        if path.suffix != ".safetensors":
+            found[path.name] = file_digest(path)
+            continue
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            data = file.tell()
+            header.pop("__metadata__", None)
+            for name, tensor in header.items():
+                begin, end = tensor["data_offsets"]
+                file.seek(data + begin)
+                first = hashlib.sha256(file.read(min(end - begin, _FIRST))).hexdigest()
+                found[name] = [tensor["dtype"], tensor["shape"], first]
+    return json_digest(found)
+
+
 def config_digest(model: PreTrainedModel) -> str:
     """Changes with the model's config and generation config, wherever they were loaded from."""
-    configs = [model.config.to_diff_dict(), model.generation_config.to_diff_dict()]
-    return json_digest([_without_place(config) for config in configs])
+    return configs_digest(model.config, model.generation_config)
+
+
+def configs_digest(*configs: Any) -> str:
+    """The same, of configs without a model."""
+    return json_digest([_without_place(config.to_diff_dict()) for config in configs])
 
 
 def file_digest(path: str | os.PathLike) -> str | None:
