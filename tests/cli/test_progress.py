@@ -6,6 +6,7 @@ import re
 import intp_video
 import pytest
 from intp_video.cli import demo as demo_module
+from intp_video.cli.progress import Bar
 
 
 class Terminal(io.StringIO):
@@ -69,3 +70,32 @@ def test_quiet_means_quiet_on_a_terminal_too(cli, video, model_dir, terminal):
     assert cli("ask", video, "What?", "--model", model_dir, "--frames", 8, "--quiet").code == 0
     assert cli("demo", "--model", model_dir, "--quiet").code == 0
     assert screen.getvalue() == ""
+
+
+def test_a_bar_has_a_rate_and_the_time_left(terminal):
+    screen = terminal()
+    bar = Bar(quiet=False, unit="row")
+    bar(50, 100)
+    bar(60, 100, "3 errors")
+    bar.close()
+    shown = screen.getvalue()
+    assert "50/100" in shown and "row/s" in shown and "<" in shown
+    assert "3 errors" in shown and "60/100" in shown
+
+
+def test_where_there_is_no_terminal_a_line_comes_now_and_then(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    bar = Bar(quiet=False, unit="row", line_every=60)
+    for second in range(0, 150, 10):
+        now[0] = second
+        bar(50 + second, 1050, "3 errors")
+    bar.close()
+    # 60 rows in 60 seconds, and those before it were not its own
+    assert capsys.readouterr().err.splitlines() == [
+        "3 errors: 110/1050,  1.00row/s, 15:40 left",
+        "3 errors: 170/1050,  1.00row/s, 14:40 left",
+    ]
+    bar = Bar(quiet=True, unit="row", line_every=0)
+    bar(1, 2)
+    assert capsys.readouterr().err == ""

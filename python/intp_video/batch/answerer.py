@@ -123,6 +123,11 @@ class VideoAnswerer:
             return self._answer(dict(batch))
         return to_columns(batch, [self._answer(row) for row in rows_of(batch)])
 
+    def close(self) -> None:
+        """Forget the last video and the model; the next call loads it again."""
+        self._forget()
+        self._loaded = None
+
     def _answer(self, row: Row) -> Row:
         assert self._loaded is not None
         preparer = self._loaded[1]

@@ -57,12 +57,14 @@ def read_rows(source: Path, left_out: set[Any]) -> Iterator[Row]:
 
 def _numbered(source: Path) -> Iterator[tuple[int, Row]]:
     """Rows, and the numbers of their lines, which are the ids of those that have none."""
-    with open(source, encoding="utf-8-sig") as file:
+    with open(source, "rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{source}: expected UTF-8 text: {error}") from None
             except ValueError as error:
                 raise ValueError(f"{source}: line {number}: not JSON: {error}") from None
             if not isinstance(row, dict):

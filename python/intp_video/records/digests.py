@@ -7,10 +7,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import PreTrainedModel
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _BLOCK, _BLOCKS = 1 << 16, 64
 _FIRST = 4096  # bytes of a tensor
@@ -19,6 +19,8 @@ _OF_THE_PLACE = {"_name_or_path", "transformers_version", "_from_model_config"}
 
 def weights_digest(model: PreTrainedModel) -> str:
     """Changes with any weight of the model: whose answers these are."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
