@@ -30,7 +30,7 @@ from video.make_videos import write_video
 
 FRAMES = 8
 QUESTIONS = ["was there a bar?", "how many shapes were there?"]
-GROWTH = 16 << 20  # bytes that a worker may grow from its first quarter to its last
+GROWTH = 16 << 20  # bytes that a worker may grow by, over rows that it has in memory one by one
 PROGRAM = "from intp_video.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
 
 
@@ -91,24 +91,27 @@ def lines(folder: Path) -> int:
 
 @dataclass
 class Watch:
-    """Bytes of each worker over the rows that were done."""
+    """Bytes of each worker, and how many rows were done then."""
 
-    sizes: dict[int, list[int]] = field(default_factory=dict)
+    rows: int
+    sizes: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
-    def look(self, process: subprocess.Popen) -> None:
+    def look(self, process: subprocess.Popen, done: int) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(process.pid).children():
-                self.sizes.setdefault(child.pid, []).append(child.memory_info().rss)
+                self.sizes.setdefault(child.pid, []).append((done, child.memory_info().rss))
 
     def growth(self) -> int:
-        """Of the worker that grew most, from the median of its second quarter to that of its last:
-        in the first it loads the model."""
+        """Of the worker that grew most, between the first and the last third of the rows it was
+        seen at, from median to median; when it has answered some, so that its model is there."""
         grown = [0]
-        for sizes in self.sizes.values():
-            quarter = len(sizes) // 4
-            if quarter:
-                second, last = sorted(sizes[quarter : 2 * quarter]), sorted(sizes[-quarter:])
-                grown.append(last[quarter // 2] - second[quarter // 2])
+        for seen in self.sizes.values():
+            begun = seen[0][0] + (self.rows - seen[0][0]) // 4
+            sizes = [size for done, size in seen if done >= begun]
+            third = len(sizes) // 3
+            if third:
+                early, late = sorted(sizes[:third]), sorted(sizes[-third:])
+                grown.append(late[third // 2] - early[third // 2])
         return max(grown)
 
 
@@ -130,9 +133,9 @@ def run_killed(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         print(f"killed at {lines(folder)} of {videos} rows", file=sys.stderr)
-    process, watch = start(folder, workers), Watch()
+    process, watch = start(folder, workers), Watch(videos)
     while process.poll() is None:
-        watch.look(process)
+        watch.look(process, lines(folder))
         time.sleep(0.05)
     said = process.communicate()[0]
     assert process.returncode == 0, process.returncode

@@ -77,10 +77,17 @@ def test_columns_of_arrays(answerer):
     }
     found = answerer(batch)
     assert all(found[name] is batch[name] for name in batch)
-    assert isinstance(found["prediction"][0], str) and found["error"][0] is None
-    assert found["prediction"][1] is None and "broken.mp4" in found["error"][1]
+    assert found["prediction"][0] and found["error"][0] == found["note"][0] == ""
+    assert found["prediction"][1] == "" and "broken.mp4" in found["error"][1]
     several = answerer({"video": ["a.mp4"], "questions": [np.array(QUESTIONS)]})
     assert len(several["prediction"][0]) == 2
+    ragged = np.empty(2, dtype=object)  # as Ray Data hands out a column of lists
+    ragged[:] = [np.array(QUESTIONS), np.array(QUESTIONS[:1])]
+    several = answerer({"video": np.array(["a.mp4", "a.mp4"]), "questions": ragged})
+    assert several["questions"] == [QUESTIONS, QUESTIONS[:1]]
+    assert [len(said) for said in several["prediction"]] == [2, 1]
+    failed = answerer({"video": ["broken.mp4"], "questions": [QUESTIONS]})
+    assert failed["prediction"] == [["", ""]] and failed["error"][0]
 
 
 def test_columns_of_different_lengths_are_refused(answerer):

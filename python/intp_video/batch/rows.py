@@ -74,6 +74,26 @@ def rows_of(columns: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def to_columns(columns: Mapping[str, Any], rows: list[Row]) -> dict[str, Any]:
-    """The columns as they were, and those that were added to their rows, as lists."""
-    added = ("prediction", "error", "note")
-    return {**columns, **{name: [row[name] for row in rows] for name in added}}
+    """The columns as they were, and those that were added to their rows, as lists.
+
+    A column has one type, whichever of its rows an engine looks at: no text is an empty one, not
+    None, and an array of arrays becomes a list of lists.
+    """
+    found = {name: _unpacked(column) for name, column in columns.items()}
+    found["prediction"] = [_prediction(row) for row in rows]
+    for name in ("error", "note"):
+        found[name] = [row[name] or "" for row in rows]
+    return found
+
+
+def _prediction(row: Row) -> str | list[str]:
+    if row["prediction"] is not None:
+        return row["prediction"]
+    many = row.get("questions")
+    return "" if many is None else [""] * max(1, len(many))
+
+
+def _unpacked(column: Any) -> Any:
+    if len(column) and getattr(column, "dtype", None) == "O" and hasattr(column[0], "tolist"):
+        return [x if x is None else x.tolist() for x in column]
+    return column

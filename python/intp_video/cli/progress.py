@@ -116,7 +116,7 @@ class Bar:
             time.monotonic() - self._began,
             initial=self._first,
             unit=self._unit,
-            prefix=what,
+            prefix=what and f"{what}: ",
             bar_format="{desc}{n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left",
         )
         print(line, file=sys.stderr, flush=True)
