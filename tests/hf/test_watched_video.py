@@ -16,7 +16,7 @@ from intp_video.models import family_for
 from intp_video.watching import WatchedVideo
 
 QUESTIONS = (QUESTION, "Why?", "When did it happen, and where?", QUESTION)
-FORGETTING = ("qwen3_5", "qwen3_5_moe")  # recurrent layers
+FORGETTING = ("qwen3_5", "qwen3_5_moe", "gemma4", "exaone4_5")  # recurrent or sliding layers
 OPTIONS = ({}, {"window": 4}, {"kv_bits": 8}, {"rope": "linear", "factor": 3.0})
 
 
@@ -44,13 +44,15 @@ def encodings(model, error=None):
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_answers_are_those_of_ask(family, options):  # noqa: F811
     model, preparer = load(family)
-    if family.name in FORGETTING and "kv_bits" in options:
-        pytest.skip("its recurrent layers cannot be packed")
     clip = make_clip(32)
-    apart = [
-        intp_video.ask(model, preparer, clip, q, 32, max_new_tokens=6, **options).text
-        for q in QUESTIONS
-    ]
+    try:
+        apart = [
+            intp_video.ask(model, preparer, clip, q, 32, max_new_tokens=6, **options).text
+            for q in QUESTIONS
+        ]
+    except ValueError as refused:  # a window, or packed keys, beside layers that forget
+        assert family.name in FORGETTING and options.keys() & {"window", "kv_bits"}
+        pytest.skip(str(refused))
     calls = encodings(model)
     intp_video.ask(model, preparer, clip, QUESTION, 32, max_new_tokens=1, **options)
     once = len(calls)
