@@ -1,5 +1,6 @@
 """From a file into a file, over runs that end in any way."""
 
+import errno
 import json
 import os
 import subprocess
@@ -83,6 +84,23 @@ def test_a_line_without_its_end_is_whole(run, write_rows, tmp_path):
     out.write_bytes(out.read_bytes()[:-1])
     _, found = run(write_rows(row(1), row(2)))
     assert [r["id"] for r in found] == [1, 2]
+
+
+def test_a_full_disk_is_named_and_costs_the_line_it_cut(run, write_rows, tmp_path, monkeypatch):
+    source = write_rows(row(1), row(2), row(3))
+    write = os.write
+
+    def full(file, data):
+        if len(data) < 30:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:30])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("intp_video.records.lines.os.write", full)
+        with pytest.raises(OSError, match=r"cannot write '.*out\.jsonl': No space left on device"):
+            run(source)
+    assert b"\n" not in (tmp_path / "out.jsonl").read_bytes()
+    assert sorted(r["id"] for r in run(source)[1]) == [1, 2, 3]
 
 
 def test_errors_are_tried_again_when_asked_for(run, write_rows, scripted):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .files import sync_folder
+
 
 def read_lines(path: Path) -> Iterator[Any]:
     """What each line holds, in order; None for one that is no JSON, as a crash may leave it. A
@@ -30,14 +32,21 @@ def appended_lines(path: Path) -> Iterator[Callable[[Any], None]]:
     """A function that adds a line; it is on the disk when the function returns.
 
     A line that a crash has left unfinished is ended first, so that it costs itself alone.
+
+    Raises:
+        OSError: it cannot be opened or, by the function, written.
     """
     with open(path, "ab", buffering=0) as file:
+        sync_folder(path)
         if file.tell() and not _ends_a_line(path):
             file.write(b"\n")
 
         def append(values: Any) -> None:
-            _write_all(file.fileno(), line_of(values))
-            os.fsync(file.fileno())
+            try:
+                _write_all(file.fileno(), line_of(values))
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise OSError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
         yield append
 
