@@ -136,6 +136,8 @@ def test_an_error_that_nobody_expects_costs_its_row_alone(answerer, monkeypatch)
 def test_what_is_wrong_with_the_model_is_raised(answerer, videos, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="there is no such folder"):
         VideoAnswerer(tmp_path / "nothing")(row())
+    with pytest.raises(ValueError, match=r"dtype: expected one of float32, .*, got 'int8'"):
+        VideoAnswerer(intp_video.SMALL_MODEL, dtype="int8")
     with pytest.raises(ValueError, match="rope: expected one of"):
         VideoAnswerer(intp_video.SMALL_MODEL, rope="wrong")(row())
 

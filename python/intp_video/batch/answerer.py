@@ -32,6 +32,8 @@ from .rows import (
 
 log = logging.getLogger("intp_video")
 
+_DTYPES = ("float32", "bfloat16", "float16")
+
 
 class VideoAnswerer:
     """Answers questions about videos, row by row: for ``map_batches`` of Ray Data and its like.
@@ -54,6 +56,9 @@ class VideoAnswerer:
         backend, sampling: see :func:`read_video`.
         **options: of :func:`intp_video.extend`: rope, window, kv_bits, ...
 
+    Raises:
+        ValueError: a dtype of another name.
+
     Example::
 
         answerer = VideoAnswerer(model_directory, frames=64, kv_bits=4)
@@ -75,6 +80,10 @@ class VideoAnswerer:
         sampling: str = "centers",
         **options: Any,
     ) -> None:
+        if dtype not in (None, *_DTYPES):
+            raise ValueError(
+                f"VideoAnswerer: dtype: expected one of {', '.join(_DTYPES)}, got {dtype!r}"
+            )
         self.model, self.frames = str(model), frames
         self.device, self.dtype, self.folder = device, dtype, folder
         self.max_new_tokens = max_new_tokens
@@ -113,7 +122,8 @@ class VideoAnswerer:
 
         Returns:
             The same, and ``prediction`` (one text, or a list for ``questions``), ``error``, and
-            ``note``: what was lost of the video. Each is None where there is none.
+            ``note``: what was lost of the video. Each is None where there is none; in columns,
+            which have one type, an empty text.
 
         Raises:
             ModelError, TypeError, ValueError: see :meth:`load`, or columns of different lengths.
