@@ -111,8 +111,9 @@ def attend_cached(
     if packed == 0:
         return attend(q, k, v, bounds, scale, softcap, sinks)
     k_sinks, v_sinks = (memory.buffers[name] for name in SINKS)
-    if turn is not None and memory.first is not None:
-        k_sinks = rotate(k_sinks, memory.sink_positions(), turn)
+    sink_positions = None if turn is None else memory.sink_positions()
+    if turn is not None and sink_positions is not None:
+        k_sinks = rotate(k_sinks, sink_positions, turn)
     sections = None if turn is None or turn.sections is None else list(turn.sections)
     return torch.ops.intp_ext.kv_attention(
         q,
