@@ -74,8 +74,11 @@ def test_bytes_of_a_token(no_quanto):
     rows = bench_kv_cache.measure_append(CASE, torch.device("cpu"))
     found = {row["bits"]: row for row in rows if "bits" in row}
     assert found[16]["share_of_16_bits"] == 1
-    assert found[4]["bytes_per_token"] == 2 * 2 * 32 * (4 / 8 + 2 / 64 + 2 / 32)
-    assert found[4]["share_of_16_bits"] == pytest.approx(0.296875)
+    channels = 2 * 2 * 32  # keys and values of two heads
+    packed = 64 * channels * (4 / 8 + 2 / 64 + 2 / 32)
+    exact = (128 + 4) * channels * 2 + 4  # newest and first tokens, and where the first begin
+    assert found[4]["bytes_per_token"] == (packed + exact) / 192
+    assert found[4]["share_of_16_bits"] == pytest.approx((packed + exact) / 192 / (2 * channels))
     assert all(row["ms"] > 0 for row in found.values())
 
 

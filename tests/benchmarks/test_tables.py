@@ -28,7 +28,8 @@ def test_every_figure_of_the_pages_is_that_of_the_results(capsys):
 def test_shapes_stand_side_by_side_once_they_are_measured(tmp_path):
     def measured(name, frames):
         median = {"encode": 1.0, "prefill": 2.0, "token": 0.25}
-        arms = {"intp_ext": {"median_s": median}}
+        limit = {"encode": 0.5, "prefill": 1.8, "token": 0.125}
+        arms = {"intp_ext": {"median_s": median, "limit_s": limit}}
         result = {"frames": frames, "prompt_tokens": 4000, "arms": arms}
         (tmp_path / f"{name}.json").write_text(json.dumps({"results": [result]}))
 
@@ -36,8 +37,8 @@ def test_shapes_stand_side_by_side_once_they_are_measured(tmp_path):
     measured("ask_internvl", 16)
     rows = tables_speed.shapes(str(tmp_path)).splitlines()[2:]
     assert rows == [
-        "| Video-LLaVA, 32 frames, 4,000 tokens | intp_ext | 1.00 | 2.00 | 250 |",
-        "| InternVL3-1B, 16 frames, 4,000 tokens | intp_ext | 1.00 | 2.00 | 250 |",
+        "| Video-LLaVA, 32 frames, 4,000 tokens | intp_ext | 1.00 (50%) | 2.00 (90%) | 250 (50%) |",
+        "| InternVL3-1B, 16 frames, 4,000 tokens | intp_ext | 1.00 (50%) | 2.00 (90%) | 250 (50%) |",
     ]
 
 
