@@ -25,8 +25,8 @@ def assert_as_good_as_eager(
     *,
     limit: float | None = None,
 ) -> None:
-    """``actual``: the operator; ``eager``: PyTorch in the same dtype; ``exact``: float64; ``limit``:
-    of the error, where ``eager`` is a part of what tells it."""
+    """``actual``: the operator; ``eager``: PyTorch in the same dtype; ``exact``: float64.
+    ``limit``: of the error, where ``eager`` is a part of what tells it."""
     assert actual.shape == exact.shape and eager.shape == exact.shape
     assert actual.dtype == eager.dtype
     if exact.numel() == 0:
