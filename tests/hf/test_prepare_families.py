@@ -109,6 +109,8 @@ def load(family):
 
 def test_the_stretch_follows_the_size_of_the_video(family, loaded):
     """``ask`` extends the model for the frames that the encoder gets, not for assumed ones."""
+    if family.name == "gemma4":
+        pytest.skip("the preprocessor's budget of tokens a frame is not in the config")
     model, preparer = loaded
     clip, mine = make_clip(), SUPPORTED[family.name]
     inputs = preparer(clip, QUESTION)
@@ -121,6 +123,7 @@ def test_the_stretch_follows_the_size_of_the_video(family, loaded):
     trained = model.config.get_text_config().max_position_embeddings
     together = mine.layout(model.config, mine.frames_per_group(model.config), *(size or ()))
     planned = layout.positions + text_reserve(together.positions, trained)
+    planned = mine.rope_distance(model.config, planned)
     assert answer.factor == max(1, planned / trained)
 
 
