@@ -41,7 +41,8 @@ def chunks_of_groups(
     Groups have ``per_group`` units; what is left over is a last, shorter group of its own.
     """
     whole = len(units) // per_group * per_group
-    yield from units[:whole].view(-1, per_group).split(groups_per_chunk)
+    if whole:  # of nothing, split() makes one empty chunk
+        yield from units[:whole].view(-1, per_group).split(groups_per_chunk)
     if whole < len(units):
         yield units[None, whole:]
 

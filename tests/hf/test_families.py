@@ -161,6 +161,20 @@ def test_at_ordinary_frames_it_is_the_stock_model(family, options):
     torch.testing.assert_close(logits(model, inputs), stock, rtol=0, atol=0)
 
 
+def test_a_video_shorter_than_a_group(family):
+    """One call of the encoder, for all that there is."""
+    model, mine = family.make_model(), SUPPORTED[family.name]
+    if mine.groups_are_real:
+        pytest.skip("its videos are whole groups")
+    frames = mine.frames_per_unit(model.config)
+    inputs = family.make_inputs(frames)
+    stock, calls = logits(model, inputs), []
+    with intp_video.extend(model, ORDINARY, rope="none", on_encode=lambda *at: calls.append(at)):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+    assert all(done > 0 for done, _ in calls) and calls[-1] == (len(calls), len(calls))
+
+
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
 def test_at_four_times_the_frames_with_yarn(family, fused):
     """Encoded in groups, over frequencies of yarn x4."""
