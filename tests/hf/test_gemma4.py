@@ -9,11 +9,21 @@ import intp_video
 import pytest
 import torch
 import transformers
-from hf.test_families import LONG, ORDINARY, TEXTS, TOLERANCE, answer, family_of, logits, text_model
+from hf.test_families import (
+    LONG,
+    ORDINARY,
+    TEXTS,
+    TOLERANCE,
+    answer,
+    family_of,
+    logits,
+    stock_with,
+    text_model,
+)
 from hf.tiny_families import SLIDING, gemma4
 from hf.tiny_model import cache_of
-from intp_video import ModelError
-from intp_video.hook.rotary import frequencies_of
+from intp_video import ModelError, compat
+from intp_video.hook.rotary import frequencies_of, trained_rope
 from intp_video.models import FAMILIES as SUPPORTED
 
 DEFAULT = family_of("gemma4")
@@ -88,6 +98,38 @@ def test_what_is_planned_for_gemma4(family, bits):
     else:
         full = intp_video.plan(model, frames, dtype=torch.float32).kv_bytes - kept
         assert (plan.kv_bytes - kept) < full / 4
+
+
+def test_more_videos_than_sizes_of_frames():
+    """Three videos in a row, the second with frames half as wide, whose visual tokens are found."""
+    if not compat.gemma4_counts_frames():
+        pytest.skip("videos of several sizes have no common tensor in this transformers")
+    model = DEFAULT.make_model()
+    inputs = DEFAULT.make_inputs(3 * ORDINARY)
+    number, half = ORDINARY, DEFAULT.tokens // 2
+    inputs["num_frames_per_video"] = torch.tensor([number] * 3)
+    at = torch.arange(16 // 2)
+    narrow = slice(number, 2 * number)
+    inputs["video_position_ids"][narrow] = -1
+    inputs["video_position_ids"][narrow, : len(at)] = torch.stack((at % 2, at // 2), dim=-1)
+    inputs["pixel_values_videos"][narrow, len(at) :] = 0
+    visual = (inputs["input_ids"][0] == DEFAULT.placeholder).nonzero()[:, 0]
+    keep = torch.ones_like(inputs["input_ids"][0], dtype=torch.bool)
+    keep[visual.view(-1, DEFAULT.tokens)[narrow, half:]] = False
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        if name in inputs:
+            inputs[name] = inputs[name][:, keep]
+
+    visual = inputs["input_ids"] == DEFAULT.placeholder
+    before = visual.cumsum(-1) - visual.long()
+    causal = torch.ones(1, *2 * visual.shape[1:], dtype=torch.bool).tril()
+    rope = trained_rope(text_model(model), SUPPORTED["gemma4"])
+    with stock_with(model, rope, causal, lambda positions: positions.float() - before * 0.75):
+        stock = logits(model, inputs)
+    options = {"rope": "linear", "span": "visual", "factor": 4.0}
+    with intp_video.extend(model, ORDINARY, **options):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
 
 
 def test_frames_that_are_not_those_of_their_number():

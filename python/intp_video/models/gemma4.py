@@ -88,6 +88,8 @@ class Gemma4(VideoFamily):
         return taken
 
     def tokens_per_unit(self, config: Any, arguments: dict[str, Any]) -> list[int]:
-        places = arguments["video_position_ids"]
-        patches = (places != -1).all(-1).sum(-1).flatten()  # of each frame
-        return (patches // config.vision_config.pooling_kernel_size**2).unique().tolist()
+        places = arguments["video_position_ids"].flatten(0, -3)
+        patches = (places != -1).all(-1).sum(-1)  # of each frame
+        tokens = patches // config.vision_config.pooling_kernel_size**2
+        units = self.units({self.pixels: arguments[self.pixels], **arguments})
+        return [int(frames.amax()) if len(frames) else 0 for frames in tokens.split(units)]
