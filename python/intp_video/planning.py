@@ -15,6 +15,7 @@ from .decoder_layers import cached_windows
 from .model_source import load_config
 from .models import empty_model, family_for
 from .models.family import ASSUMED_SIDE
+from .options import KV_BITS
 from .sampling import check_frames, round_up_to_groups
 
 TEXT_RESERVE = 256
@@ -115,8 +116,16 @@ def plan(
 
     Raises:
         ModelError: there is no config, or its model type is not known.
-        TypeError, ValueError: frames out of range.
+        TypeError, ValueError: a value has the wrong type or is out of range; the message names it.
     """
+    counts = {"frames": frames, "height": height, "width": width}
+    for name, count in counts.items():
+        check_frames(count, function="plan", name=name)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"plan: dtype: expected a floating torch.dtype, got {dtype!r}")
+    if kv_bits not in KV_BITS:
+        known = ", ".join(map(str, KV_BITS))
+        raise ValueError(f"plan: kv_bits: expected one of {known}, got {kv_bits!r}")
     config = load_config(model_or_config)
     family = family_for(config)
     per_group = family.frames_per_group(config) if frames_per_group is None else frames_per_group

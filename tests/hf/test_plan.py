@@ -87,6 +87,23 @@ def test_frames_out_of_range(model, frames):
         intp_video.plan(model, frames)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frames": 1.5}, "plan: frames: expected an int, got float"),
+        ({"height": 0}, "plan: height: expected 1 to .* got 0"),
+        ({"width": 1.5}, "plan: width: expected an int, got float"),
+        ({"dtype": "float16"}, "plan: dtype: expected a floating torch.dtype, got 'float16'"),
+        ({"dtype": torch.int8}, "plan: dtype: .* got torch.int8"),
+        ({"kv_bits": 5}, "plan: kv_bits: expected one of 2, 3, 4, 8, 16, got 5"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_planned(model, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        intp_video.plan(model, **options)
+
+
 def test_no_model_there(tmp_path):
     with pytest.raises(intp_video.ModelError, match=r"no config\.json"):
         intp_video.plan(tmp_path)
