@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from .generation import StageClock, generate
 from .hook import check_extension, extend
 from .preparation import Preparer
-from .sampling import round_up_to_groups
+from .sampling import check_frames, round_up_to_groups
 from .video import Clip, read_video
 
 
@@ -78,6 +78,7 @@ def ask(
     clock = StageClock(on_stage)
     # report a bad question or bad options before minutes of decoding
     preparer.check_question(question, "ask")
+    check_frames(max_new_tokens, function="ask", name="max_new_tokens")
     if frames is None:
         frames = len(video) if isinstance(video, Clip) else 64
     if not isinstance(video, Clip):

@@ -15,7 +15,7 @@ from .processing.fixed import FixedSizeProcessing
 from .processing.grid import GridProcessing
 from .questions import checked_question
 from .reasons import in_one_line
-from .sampling import round_up_to_groups
+from .sampling import check_frames, round_up_to_groups
 from .video import Clip, read_video
 
 
@@ -209,7 +209,7 @@ def prepare(
         preparer = Preparer.from_processor(processor_or_directory, config)
     preparer.check_question(question)  # before minutes of decoding
     if not isinstance(video, Clip):
-        video = read_video(
-            video, round_up_to_groups(frames, preparer.frames_per_group), backend=backend
-        )
+        check_frames(frames, function="prepare")
+        wanted = round_up_to_groups(frames, preparer.frames_per_group)
+        video = read_video(video, wanted, backend=backend)
     return preparer(video, question)

@@ -17,6 +17,7 @@ from .models import family_for
 from .planning import text_reserve
 from .preparation import Preparer
 from .processing.grid import GridProcessing
+from .sampling import check_frames
 from .video import Clip
 
 
@@ -157,13 +158,21 @@ class Session:
                 second apart. A clip that begins before the last frame is taken to follow it.
 
         Raises:
-            ModelError: the family's prompt, or its positions in this transformers, cannot grow.
+            ModelError: the family's prompt, or its positions in this transformers, cannot grow; or
+                the session is closed.
+            TypeError: not frames.
             ValueError: the groups are not whole, the session was made for fewer frames, or they
                 have another size, or for positions in seconds another distance, than those before.
 
         A call that fails, or is interrupted, leaves the session as it was.
         """
-        frames = torch.as_tensor(clip.frames if isinstance(clip, Clip) else clip)
+        self._check_open("add")
+        frames = clip.frames if isinstance(clip, Clip) else clip
+        if not hasattr(frames, "__len__") or getattr(frames, "ndim", 1) == 0:
+            raise TypeError(
+                f"Session.add: clip: expected a Clip or frames [M, height, width, 3], got {clip!r}"
+            )
+        frames = torch.as_tensor(frames)
         count, group = len(frames), self._preparer.frames_per_group
         if count == 0 or count % group:
             raise ValueError(
@@ -202,14 +211,22 @@ class Session:
         """The greedy answer to a question about the frames so far.
 
         Raises:
-            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`.
+            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`, or a number
+                of tokens out of range.
             ValueError: no frames yet.
+            ModelError: the session is closed.
         """
         question = self._preparer.check_question(question, "Session.ask")
+        self._check_open("ask")
+        check_frames(max_new_tokens, function="Session.ask", name="max_new_tokens")
         if self._video.units is None:
             raise ValueError("Session.ask: expected frames first, got none; call add()")
         ids = answer(self._handle, self._cache, self._video, question, max_new_tokens)
         return self._preparer.text_of(ids)
+
+    def _check_open(self, method: str) -> None:
+        if not self._handle.active:
+            raise ModelError(f"Session.{method}: the session is closed already")
 
     def _times(self, clip: Clip | torch.Tensor, count: int) -> list[float]:
         """Seconds of the new frames, after those of the frames before."""

@@ -14,6 +14,7 @@ from .growing import GrowingVideo
 from .hook import Handle, extend
 from .models import family_for
 from .preparation import Preparer
+from .sampling import check_frames
 from .video import Clip
 
 
@@ -94,11 +95,13 @@ class WatchedVideo:
         """The greedy answer to a question about the video.
 
         Raises:
-            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`.
+            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`, or a number
+                of tokens out of range.
             ModelError: it is closed.
         """
         self._check_open("ask")
         question = self._preparer.check_question(question, "WatchedVideo.ask")
+        check_frames(max_new_tokens, function="WatchedVideo.ask", name="max_new_tokens")
         if self._handle is None:
             return ask(
                 self._model,

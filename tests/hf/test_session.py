@@ -143,12 +143,23 @@ def test_bad_input(model, preparer):
             session.ask("7")
         with pytest.raises(ValueError, match="whole groups of 8 frames, got 9"):
             session.add(make_frames(9))
+        for frames in (None, 5, torch.tensor(3)):
+            with pytest.raises(TypeError, match="clip: expected a Clip or frames"):
+                session.add(frames)
         session.add(make_frames(8))
+        with pytest.raises(ValueError, match=r"Session\.ask: max_new_tokens: expected 1 to"):
+            session.ask("7", max_new_tokens=0)
+        with pytest.raises(TypeError, match="max_new_tokens: expected an int, got float"):
+            session.ask("7", max_new_tokens=2.5)
         with pytest.raises(ValueError, match="at most 16 frames in all, got 8 and 16"):
             session.add(make_frames(16))
         assert session.frames == 8
     with pytest.raises(ModelError, match="restored already"):
         session.close()
+    with pytest.raises(ModelError, match=r"Session\.add: the session is closed"):
+        session.add(make_frames(8))
+    with pytest.raises(ModelError, match=r"Session\.ask: the session is closed"):
+        session.ask("7")
     for options in ({"rope": "dynamic_ntk"}, {"span": "visual"}, {"kv_bits": 5}):
         with pytest.raises(ValueError, match=next(iter(options))):
             Session(model, preparer, 16, **options)
