@@ -502,6 +502,17 @@ def test_positions_choose_the_stretch(family):
         assert distance == positions or handle.factor == 1
 
 
+def test_dynamic_ntk_stretches_what_a_layer_sees():
+    """No two tokens that RoPE turns are further apart than the sliding window of EXAONE 4.5."""
+    family = family_of("exaone4_5")
+    model = family.make_model()
+    inputs = family.make_inputs(LONG, TEXTS)
+    stock = logits(model, inputs)
+    with intp_video.extend(model, LONG, rope="dynamic_ntk"):
+        ours = logits(model, inputs)
+    torch.testing.assert_close(ours, stock, rtol=0, atol=TOLERANCE)
+
+
 def test_too_many_frames(family):
     model = family.make_model()
     inputs = family.make_inputs(LONG)

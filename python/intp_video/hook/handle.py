@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -86,7 +87,8 @@ class Handle:
             rope_type_of(self._own_rotary),
             self._text.config,
             layout.visual_tokens,
-            family.rope_distance(config, layout.positions + text_reserve(in_training, trained)),
+            layout.positions + text_reserve(in_training, trained),
+            functools.partial(family.rope_distance, config),
         )
         needs_visual = (
             options.window is not None

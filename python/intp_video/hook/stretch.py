@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ class Stretch:
         config: the decoder's config.
         visual_tokens: of the longest video.
         positions: of the longest video and the text set aside beside it.
+        distance: of so many positions, how far apart two are at most that a layer with RoPE sees.
 
     Attributes:
         factor: s in use.
@@ -38,10 +40,12 @@ class Stretch:
         config: Any,
         visual_tokens: int,
         positions: int,
+        distance: Callable[[int], int],
     ) -> None:
         self._kind, self._visual_only = options.rope, options.span == "visual"
         self._own, self._rope_type, self._config = trained_rope, rope_type, config
-        self._visual_tokens, self._planned = visual_tokens, positions
+        self._visual_tokens, self._planned = visual_tokens, distance(positions)
+        self._distance = distance
         self.trained: int = config.max_position_embeddings
         self.factor = self._choose(options.factor)
 
@@ -120,7 +124,7 @@ class Stretch:
             return None, self.reach
         least = self._planned if has_video else self.trained
         lengths = [rows] if mask is None or mask.dim() != 2 else mask.sum(-1).tolist()
-        lengths = sorted({max(least, int(length)) for length in lengths})
+        lengths = sorted({max(least, self._distance(int(length))) for length in lengths})
         if len(lengths) > 1:
             raise ModelError(
                 f'rope="dynamic_ntk" gives prompts of {lengths[0]} and of {lengths[-1]} tokens '
