@@ -53,6 +53,8 @@ def test_a_cache_that_does_not_know_its_layers_is_refused(monkeypatch):
 
 
 def test_a_model_that_sees_nothing():
+    if not hasattr(transformers, "Gemma4Config"):
+        pytest.skip("no such model in this transformers")
     with pytest.raises(ModelError, match="this gemma4 has no vision_config"):
         intp_video.plan(transformers.Gemma4Config())
 
