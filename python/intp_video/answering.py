@@ -81,8 +81,8 @@ def ask(
     check_frames(max_new_tokens, function="ask", name="max_new_tokens")
     if frames is None:
         frames = len(video) if isinstance(video, Clip) else 64
+    check_extension(model, frames, **options)
     if not isinstance(video, Clip):
-        check_extension(model, frames, **options)
         clock.begin("decode")
         wanted = round_up_to_groups(frames, preparer.frames_per_group)
         video = read_video(video, wanted, backend=backend)

@@ -76,3 +76,9 @@ def test_a_command_takes_every_option():
     expected |= {"grouping": "contiguous", "rearrange": "attention", "fused": False, "kv_bits": 4}
     assert found == expected
     Options(**found)
+
+
+@pytest.mark.parametrize("size", [(448,), (0, 448), (448.0, 448), (True, True), "448x448", None])
+def test_a_size_of_frames_is_checked(size):
+    with pytest.raises(ValueError, match="extend: frame_size: expected height and width"):
+        intp_video.extend(make_model(), 16, frame_size=size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -73,10 +74,11 @@ def check_extension(
 
 
 def is_size(value: Any) -> bool:
+    """Two whole numbers, at least 1."""
     return (
         isinstance(value, tuple | list)
         and len(value) == 2
-        and all(isinstance(x, int) and x >= 1 for x in value)
+        and all(isinstance(x, Integral) and not isinstance(x, bool) and int(x) >= 1 for x in value)
     )
 
 
