@@ -70,8 +70,9 @@ class PackedElements {
   const int tokens_;
 };
 
+// Addresses of codes and sinks take more registers than two blocks of a multiprocessor can have.
 template <class T>
-__global__ void __launch_bounds__(SimtShared::kTile.warps* kWarp, SimtShared::kTile.blocks)
+__global__ void __launch_bounds__(SimtShared::kTile.warps* kWarp, SimtShared::kTile.blocks - 1)
     packed_simt_kernel(const __grid_constant__ PackedLaunch launch) {
   SimtBlock<T, PackedElements<T>>(launch.attention, PackedElements<T>(launch)).run();
 }
