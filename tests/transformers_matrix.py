@@ -113,7 +113,8 @@ def _family(case: ElementTree.Element) -> str | None:
     if case.get("classname") != OF_FAMILIES.removesuffix(".py").replace("/", "."):
         return None
     parameters = case.get("name", "").partition("[")[2].removesuffix("]").split("-")
-    return next((name for name in parameters if name in FAMILIES), None)
+    names = (re.sub(r"_\d$", "", name) for name in parameters)  # pytest numbers equal ones
+    return next((name for name in names if name in FAMILIES), None)
 
 
 def _dated(cases: Iterable[ElementTree.Element]) -> dict:

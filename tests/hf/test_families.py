@@ -12,7 +12,7 @@ import torch
 import transformers
 from hf.test_kv_bits import over_dequantized
 from hf.test_restore import assert_same, everything
-from hf.tiny_families import END, FAMILIES, IMAGE, IS_4, SIDE, START, TRAINED, TinyFamily
+from hf.tiny_families import END, FAMILIES, IMAGE, SIDE, START, TRAINED, TinyFamily
 from intp_video import ModelError, compat
 from intp_video.hook import attention as hook_attention
 from intp_video.hook.rotary import trained_rope, with_frequencies
@@ -457,7 +457,7 @@ def test_an_image_may_stand_where_a_video_would(name):
         "pixel_values": video["pixel_values_videos"],
         "image_grid_thw": video["video_grid_thw"],
     }
-    if not IS_4:
+    if compat.takes_token_types():
         inputs["mm_token_type_ids"] = (ids == IMAGE).int()
     model.set_attn_implementation("eager")
     stock, tokens = logits(model, inputs), answer(model, inputs)
