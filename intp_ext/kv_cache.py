@@ -271,7 +271,9 @@ class KVCache:
         memory = self._memory
         buffers, packed = memory.reserve(where, k, end), memory.packed
         now_packed = self._format.packed(end, packed)
-        old = memory.buffers if memory.moves_rows(end) else {}
+        old: dict[str, torch.Tensor] = {}
+        if memory.moves_rows(end):  # out of the memory there is into an empty one
+            old, buffers = buffers, replace(memory, buffers=buffers).with_rows(())
         kept = None if positions is None else self._with_positions(positions, k, begin, end)
         write = rope if self.rotate == "on_write" else None
         sections = None if write is None or write.sections is None else list(write.sections)

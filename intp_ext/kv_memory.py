@@ -44,6 +44,10 @@ class Format:
             return 0
         return reference_kv.packed_tokens(length, self.key_group, self.recent, before)
 
+    def rows(self, length: int) -> int:
+        """The most tokens in full precision that a cache of up to ``length`` has."""
+        return length if self.bits == 16 else min(length, self.recent + self.key_group)
+
     def shapes(self, pages: int, rows: int, dim: int) -> dict[str, tuple[int, ...]]:
         """Of each buffer, after its first dimensions ``[B, Hkv]``."""
         groups = pages * PAGE // self.key_group
@@ -178,30 +182,24 @@ class Memory:
 
     def reserve(self, where: str, k: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
         """Buffers for ``length`` tokens like ``k [B, Hkv, S, D]``, in which an append writes only
-        where nothing is read yet: those there are, or others with their content. Where rows move
-        (:meth:`moves_rows`), they move out of the memory there is into an empty one.
+        where nothing is read yet, if no rows move: those there are, or others with their content.
 
         Raises:
             ValueError: no memory for ``capacity`` tokens.
         """
         form, buffers = self.format, self.buffers
         size = length if form.capacity is None else form.capacity
-        pages, rows = 0, form.recent + form.key_group
-        moves = self.moves_rows(length)
-        if form.bits == 16:
-            rows = size
-            enough = bool(buffers) and buffers["k_rows"].shape[2] >= rows
-        else:
-            pages = form.packed(size, self.packed) // PAGE
-            enough = bool(buffers) and buffers["k_codes"].shape[2] >= pages
-        if enough and _checks.may_write(buffers["k_rows"]):
-            return self.with_rows(()) if moves else buffers
+        rows, pages = form.rows(size), form.packed(size, self.packed) // PAGE
+        if buffers:
+            had_rows, had_pages = (buffers[name].shape[2] for name in ("k_rows", "k_codes"))
+            if had_rows >= rows and had_pages >= pages and _checks.may_write(buffers["k_rows"]):
+                return buffers
         if form.capacity is None:
             if not buffers:
-                rows += ROOM * (form.bits == 16)
+                rows = form.rows(length + ROOM)
             else:
-                rows = max(rows, int(buffers["k_rows"].shape[2] * GROWTH) * (form.bits == 16))
-                pages = max(pages, int(buffers["k_codes"].shape[2] * GROWTH))
+                rows = form.rows(max(length, int(had_rows * GROWTH)))
+                pages = max(pages, int(had_pages * GROWTH))
                 pages = -(-pages * PAGE // form.key_group) * form.key_group // PAGE
         shapes = form.shapes(pages, rows, k.shape[3])
         dtypes = {name: torch.uint8 if name.endswith("codes") else k.dtype for name in shapes}
@@ -220,8 +218,7 @@ class Memory:
                 f"{form.bits} bits: {need:,} bytes"
             ) from error
         for name, x in self.used().items():
-            if not (moves and name in ROWS):
-                larger[name][:, :, : x.shape[2]] = x
+            larger[name][:, :, : x.shape[2]] = x
         return larger
 
     def with_rows(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

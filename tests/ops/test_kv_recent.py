@@ -112,6 +112,28 @@ def test_rewinds_to_the_bit(tokens):
         assert_same(*(fill(each, k[:, :, length:], v[:, :, length:]) for each in (cache, fresh)))
 
 
+@pytest.mark.parametrize("capacity", [None, 150])
+def test_memory_for_rows_follows_their_number(capacity):
+    """However many of them ``recent`` would keep."""
+    k, v = make_states(1, 1, 1, 16, torch.bfloat16)
+    cache = fill(KVCache(4, recent=10**12, capacity=capacity), k, v)
+    assert cache.rows()[0].untyped_storage().nbytes() <= (capacity or 300) * 2 * 16
+    for _ in range(149):
+        cache.append(k, v)
+    assert (cache.length, cache.packed) == (150, 0)
+    assert torch.equal(cache.dequantize()[0], k.expand(-1, -1, 150, -1))
+
+
+def test_rows_that_grow_while_they_move():
+    """From fewer than ``recent`` of them to more than there was memory for."""
+    k, v = make_states(2, 2, 3000, 16, torch.float32)
+    options = {"recent": 1000, "sink": 4}
+    whole, parts = (packing_cache(3, **options) for _ in range(2))
+    fill(whole, k, v)
+    fill(parts, k, v, (10, 890))
+    assert_same(whole, parts)
+
+
 def test_mark_copies_only_where_a_group_is_packed():
     k, v = make_states(1, 1, 191, 32, torch.float32)
     cache = fill(packing_cache(4, recent=128), k, v)
