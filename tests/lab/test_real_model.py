@@ -254,6 +254,8 @@ def test_a_run_its_file_and_what_it_goes_on_with(model, monkeypatch, tmp_path, c
     assert all(name in line for name, line in zip(names, lines, strict=True))
     with pytest.raises(ValueError, match="another scored"):
         Records(path, {**second["about"], "scored": 64})
+    with pytest.raises(ValueError, match="another torch"):
+        Records(path, {**second["about"], "torch": "0.1"})
     changed = [{**x, "sha256": "0"} for x in second["about"]["texts"]]
     with pytest.raises(ValueError, match="'argparse' is another one now"):
         Records(path, {**second["about"], "texts": changed})

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..sampling import SAMPLINGS, round_up_to_groups
 from ..video import BACKENDS, check_video_file, read_video
-from .console import Stage, Stages, add_talk_arguments, frame_count, print_json, say, say_rounding
+from .console import Stage, Stages, add_talk_arguments, print_json, say, say_rounding, whole_number
 from .model_arguments import (
     add_model_arguments,
     add_option_arguments,
@@ -61,7 +61,7 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     add_option_arguments(parser.add_argument_group("method"), *METHOD)
     parser.add_argument(
         "--max-new-tokens",
-        type=frame_count,
+        type=whole_number,
         default=64,
         metavar="T",
         help="length of the answer at most, in tokens (default: 64)",

@@ -11,7 +11,7 @@ from typing import Any
 from ..sampling import SAMPLINGS
 from ..video import BACKENDS
 from .ask import METHOD, device_of
-from .console import add_talk_arguments, check_writable, frame_count, print_json, say
+from .console import add_talk_arguments, check_writable, print_json, say, whole_number
 from .interrupts import interrupts
 from .model_arguments import (
     add_model_arguments,
@@ -67,7 +67,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=frame_count,
+        type=whole_number,
         default=1,
         metavar="N",
         help="processes, each with a model of its own; they take turns on the GPUs, and share the "
@@ -80,7 +80,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     add_option_arguments(parser.add_argument_group("method"), *METHOD)
     parser.add_argument(
         "--max-new-tokens",
-        type=frame_count,
+        type=whole_number,
         default=64,
         metavar="T",
         help="length of an answer at most, in tokens (default: 64)",

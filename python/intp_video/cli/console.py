@@ -17,17 +17,14 @@ from typing import IO, Any
 from ..sampling import MAX_FRAMES
 from .progress import Progress
 
-MAX_SIDE = 100_000  # pixels
-
 __all__ = [
     "Stages",
     "add_talk_arguments",
     "check_writable",
-    "frame_count",
-    "pixel_count",
     "print_json",
     "say",
     "say_rounding",
+    "whole_number",
     "write_atomically",
 ]
 
@@ -38,24 +35,15 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing on stderr but errors")
 
 
-def frame_count(text: str) -> int:
-    """An argparse type: a number of frames within reason."""
-    return _count(text, MAX_FRAMES)
-
-
-def pixel_count(text: str) -> int:
-    """An argparse type: a side of a frame within reason."""
-    return _count(text, MAX_SIDE)
-
-
-def _count(text: str, most: int) -> int:
+def whole_number(text: str) -> int:
+    """An argparse type: a number of frames, pixels or processes within reason."""
     try:
-        count = int(text)
+        number = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
-    if not 1 <= count <= most:
-        raise argparse.ArgumentTypeError(f"expected 1 to {most:,}, got {text}")
-    return count
+    if not 1 <= number <= MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_FRAMES:,}, got {text}")
+    return number
 
 
 def say(message: str, *, quiet: bool = False) -> None:

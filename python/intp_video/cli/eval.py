@@ -8,7 +8,7 @@ from typing import Any
 from ..options import KV_BITS
 from ..video import BACKENDS
 from .ask import device_of
-from .console import add_talk_arguments, frame_count, print_json, say
+from .console import add_talk_arguments, print_json, say, whole_number
 from .model_arguments import (
     add_model_arguments,
     model_directory,
@@ -63,7 +63,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         "--out", default="intp-eval", metavar="DIR", help="results (default: intp-eval)"
     )
     parser.add_argument(
-        "--frames", type=frame_count, nargs="+", metavar="M", help="(default: 8 16 32 64 128)"
+        "--frames", type=whole_number, nargs="+", metavar="M", help="(default: 8 16 32 64 128)"
     )
     parser.add_argument(
         "--methods",
@@ -98,7 +98,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         "methods that stretch RoPE (default: 0)",
     )
     parser.add_argument(
-        "--videos", type=frame_count, metavar="V", help="of the shapes task (default: 100)"
+        "--videos", type=whole_number, metavar="V", help="of the shapes task (default: 100)"
     )
     parser.add_argument(
         "--first-video",
@@ -128,7 +128,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--max-new-tokens",
-        type=frame_count,
+        type=whole_number,
         default=16,
         metavar="T",
         help="length of an answer at most, in tokens (default: 16)",

@@ -11,10 +11,10 @@ from .console import (
     Stages,
     add_talk_arguments,
     check_writable,
-    frame_count,
     print_json,
     say,
     say_rounding,
+    whole_number,
     write_atomically,
 )
 from .model_arguments import add_option_arguments, model_directory, quiet_transformers
@@ -55,14 +55,14 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("video", metavar="VIDEO", help="a video file")
     parser.add_argument(
         "--frames",
-        type=frame_count,
+        type=whole_number,
         default=64,
         metavar="M",
         help="frames to show; rounded up to whole groups (default: 64; a picture holds up to 512)",
     )
     parser.add_argument(
         "--frames-per-group",
-        type=frame_count,
+        type=whole_number,
         metavar="N",
         help="how many frames the encoder takes at a time (default: the model's, or 8)",
     )

@@ -9,7 +9,7 @@ from ..errors import ModelError
 from ..model_source import check_folder
 from ..options import Options
 from ..shipped import SMALL_MODEL
-from .console import frame_count
+from .console import whole_number
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -60,7 +60,7 @@ def _type_of(field: dataclasses.Field) -> Callable[[str], Any]:
         return type(field.default)
     if field.name == "factor":
         return float
-    return frame_count if field.metadata["least"] == 1 else int
+    return whole_number if field.metadata["least"] == 1 else int
 
 
 def chosen_options(args: argparse.Namespace) -> dict[str, Any]:

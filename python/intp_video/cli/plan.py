@@ -2,7 +2,7 @@
 
 import argparse
 
-from .console import add_talk_arguments, frame_count, pixel_count, print_json
+from .console import add_talk_arguments, print_json, whole_number
 from .model_arguments import (
     add_model_arguments,
     add_option_arguments,
@@ -39,12 +39,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         help="a model, its config, or small: the one of this package",
     )
     parser.add_argument(
-        "--frames", type=frame_count, default=64, metavar="M", help="frames to show (default: 64)"
+        "--frames", type=whole_number, default=64, metavar="M", help="frames to show (default: 64)"
     )
     for side in ("height", "width"):
         parser.add_argument(
             f"--{side}",
-            type=pixel_count,
+            type=whole_number,
             metavar="PIXELS",
             help="of a frame as the encoder gets it, where tokens follow it (default: 448)",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 import torch
 import transformers
 from tqdm import tqdm
+
+import intp_ext
 
 from . import decoder
 from .layers import share_of_16_bits
@@ -152,7 +153,7 @@ def measure(options: argparse.Namespace) -> Records:
         "dtype": options.dtype,
         "head_dim": model.config.head_dim,
         "commands": [command_line(options.typed)],
-        "processor": platform.processor() or platform.machine(),
+        "cpu_level": intp_ext.build_info()["cpu_level"],
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...records.files import write_whole
 from ..evaluation.statistics import average
 from .schemes import Scheme
 
 Record = dict[str, Any]
+SAME = ("model", "dtype", "scored", "cpu_level", "torch", "transformers")  # of all records
 
 
 class Records:
     """A report in a JSON file that is whole after every record; without a path, in memory alone.
 
     Raises:
-        ValueError: there is a file, and it is of another model or of texts that have changed.
+        ValueError: there is a file, and it is of another model, other software or other texts.
     """
 
     def __init__(self, path: Path | None, about: Record) -> None:
@@ -28,7 +29,7 @@ class Records:
         self.report: dict[str, Any] = {"benchmark": "real_model", "about": about, "records": []}
         if path is not None and path.exists():
             kept = json.loads(path.read_text())
-            for name in ("model", "dtype", "scored"):
+            for name in SAME:
                 if kept["about"][name] != about[name]:
                     raise ValueError(f"{path}: it has results of another {name}: move it away")
             old, new = ({x["name"]: x for x in y["texts"]} for y in (kept["about"], about))
@@ -54,9 +55,7 @@ class Records:
     def write(self) -> None:
         if self.path is None:
             return
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.report, indent=1) + "\n")
-        os.replace(part, self.path)
+        write_whole(self.path, json.dumps(self.report, indent=1) + "\n")
 
 
 def summarize(records: Sequence[Record], share: Callable[[Scheme], float]) -> list[Record]:
