@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 import sys
@@ -108,6 +109,7 @@ def test_a_failed_extend_leaves_nothing(model):
 
 
 def test_two_models_share_the_global_and_the_last_one_puts_it_back():
+    gc.collect()  # models that other tests extended and dropped
     first, second = make_model(0), make_model(1)
     llama = sys.modules[type(first.model.language_model).__module__]
     original = llama.apply_rotary_pos_emb
@@ -117,6 +119,18 @@ def test_two_models_share_the_global_and_the_last_one_puts_it_back():
     assert llama.apply_rotary_pos_emb is wrapped is not original
     second.generate(**make_inputs(16), max_new_tokens=2)
     two.restore()
+    assert llama.apply_rotary_pos_emb is original
+
+
+def test_a_model_that_is_gone_leaves_no_global_wrapped():
+    gc.collect()
+    model = make_model(0)
+    llama = sys.modules[type(model.model.language_model).__module__]
+    original = llama.apply_rotary_pos_emb
+    intp_video.extend(model, 16)
+    assert llama.apply_rotary_pos_emb is not original
+    del model
+    gc.collect()
     assert llama.apply_rotary_pos_emb is original
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -140,8 +142,17 @@ def _kind(rotary: Any) -> str:
 ROTATIONS = ("apply_rotary_pos_emb", "apply_multimodal_rotary_pos_emb")
 """The names of the rotation in the module of a decoder: the second has M-RoPE up to 5.15."""
 
-_guarded: dict[tuple[str, str], tuple[Callable[..., Any], int]] = {}  # -> (original, users)
-_lock = threading.Lock()
+
+@dataclasses.dataclass
+class _Guard:
+    """A wrapped global of transformers, and who needs it wrapped."""
+
+    original: Callable[..., Any]
+    users: set[object] = dataclasses.field(default_factory=set)
+
+
+_guards: dict[tuple[str, str], _Guard] = {}
+_lock = threading.RLock()  # a collection of garbage may release a model in the middle of a guard
 
 
 def guard_rotation(text_model: PreTrainedModel) -> Callable[[], None]:
@@ -149,7 +160,7 @@ def guard_rotation(text_model: PreTrainedModel) -> Callable[[], None]:
 
     transformers calls that function as a module global, so these are the only globals that are
     wrapped: once per module, unchanged for every other input, and restored when the last user
-    releases them.
+    releases them or was collected.
 
     Returns:
         The function that releases them.
@@ -157,23 +168,28 @@ def guard_rotation(text_model: PreTrainedModel) -> Callable[[], None]:
     home = type(text_model).__module__
     module: Any = sys.modules[home]
     names = [name for name in ROTATIONS if hasattr(module, name)]
-    with _lock:
-        for name in names:
-            original, users = _guarded.get((home, name), (getattr(module, name), 0))
-            if users == 0:
-                setattr(module, name, _pass_through_without_width(original))
-            _guarded[home, name] = (original, users + 1)
+    user = object()
 
     def release() -> None:
         with _lock:
             for name in names:
-                original, users = _guarded.pop((home, name))
-                if users > 1:
-                    _guarded[home, name] = (original, users - 1)
-                else:
-                    setattr(module, name, original)
+                guard = _guards[home, name]
+                guard.users.discard(user)
+                if not guard.users:
+                    setattr(module, name, guard.original)
 
-    return release
+    with _lock:
+        for name in names:
+            present = getattr(module, name)
+            guard = _guards.setdefault((home, name), _Guard(present))
+            if not guard.users:
+                guard.original = present
+            guard.users.add(user)  # before it is wrapped: a release in between must not undo it
+            if getattr(module, name) is guard.original:
+                setattr(module, name, _pass_through_without_width(guard.original))
+    collected = weakref.finalize(text_model, release)
+    collected.atexit = False
+    return collected
 
 
 def _pass_through_without_width(original: Callable[..., Any]) -> Callable[..., Any]:
