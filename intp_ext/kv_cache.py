@@ -1,4 +1,4 @@
-"""The KV cache: 16 bits, or 8, 4, 3 or 2, packed and read in place by :func:`cached_attention`."""
+"""The KV cache, of 16 bits or packed; :func:`cached_attention` reads it in place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class KVCache:
     A call that raises leaves the cache as it was.
 
     Args:
-        bits: per code: 2, 3, 4 or 8; 16 stores keys and values as they are.
+        bits: per code: 2, 3, 4 or 8; 2.5: keys have 3 and values 2; 16 stores both as they are.
         rope: rotates keys by their positions; None: keys are already rotated, or need no rotation.
         rotate: "on_write": keys are rotated once, when they are appended. "on_read": they are
             cached unrotated and rotated while they are read, so that :meth:`set_rope` changes the
@@ -54,6 +54,7 @@ class KVCache:
 
     Attributes:
         bits, rope, rotate, key_group, value_group, recent, sink, capacity: as given, or chosen.
+        key_bits, value_bits: of a code of each.
         length: tokens in the cache, padding included.
         shape: ``(B, Hkv, length, D)``, or None before the first append.
 
@@ -63,7 +64,7 @@ class KVCache:
 
     def __init__(
         self,
-        bits: int = 16,
+        bits: float = 16,
         *,
         rope: Rope | None = None,
         rotate: str = "on_write",
@@ -74,8 +75,9 @@ class KVCache:
         capacity: int | None = None,
     ) -> None:
         where = "KVCache"
-        if _checks.integer(where, "bits", bits) not in BITS:
+        if _checks.number(where, "bits", bits) not in BITS:
             raise ValueError(f"{where}: bits: expected one of {BITS}, got {bits!r}")
+        bits = BITS[BITS.index(bits)]  # 4.0 is 4
         if rotate not in ROTATE:
             raise ValueError(f"{where}: rotate: expected one of {ROTATE}, got {rotate!r}")
         for name, value, unit in (
@@ -107,8 +109,16 @@ class KVCache:
     # ---- what it is ----
 
     @property
-    def bits(self) -> int:
+    def bits(self) -> float:
         return self._format.bits
+
+    @property
+    def key_bits(self) -> int:
+        return self._format.key_bits
+
+    @property
+    def value_bits(self) -> int:
+        return self._format.value_bits
 
     @property
     def key_group(self) -> int:
@@ -291,7 +301,8 @@ class KVCache:
             begin,
             packed,
             now_packed,
-            self.bits,
+            self.key_bits,
+            self.value_bits,
             self.key_group,
             self.value_group,
             *(old.get(name) for name in ROWS),

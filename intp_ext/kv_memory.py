@@ -26,12 +26,20 @@ ROOM = 256  # tokens in full precision that a first append leaves room for: an a
 class Format:
     """What decides the sizes of the buffers (see :class:`intp_ext.KVCache`)."""
 
-    bits: int
+    bits: float
     key_group: int
     value_group: int
     capacity: int | None
     recent: int = 0
     sink: int = 0
+
+    @property
+    def key_bits(self) -> int:
+        return 16 if self.bits == 16 else reference_kv.WIDTHS[self.bits][0]
+
+    @property
+    def value_bits(self) -> int:
+        return 16 if self.bits == 16 else reference_kv.WIDTHS[self.bits][1]
 
     @property
     def slots(self) -> int:
@@ -51,10 +59,9 @@ class Format:
     def shapes(self, pages: int, rows: int, dim: int) -> dict[str, tuple[int, ...]]:
         """Of each buffer, after its first dimensions ``[B, Hkv]``."""
         groups = pages * PAGE // self.key_group
-        code_bytes = PAGE * dim * self.bits // 8
         return {
-            "k_codes": (pages, code_bytes),
-            "v_codes": (pages, code_bytes),
+            "k_codes": (pages, PAGE * dim * self.key_bits // 8),
+            "v_codes": (pages, PAGE * dim * self.value_bits // 8),
             "k_ranges": (groups, 2, dim),
             "v_ranges": (pages, -(-dim // self.value_group), 2, PAGE),
             "k_rows": (rows, dim),
@@ -159,10 +166,10 @@ class Memory:
         x, form = self.buffers, self.format
         rows = x["k_rows"]
         pages = slice(*(group * form.key_group // PAGE for group in (begin, end)))
-        key_places = reference_kv.key_places(form.bits, rows.shape[3])
-        value_places = reference_kv.value_places(form.bits, rows.shape[3])
-        k = reference_kv.unpack(x["k_codes"][:, :, pages], form.bits, key_places)
-        v = reference_kv.unpack(x["v_codes"][:, :, pages], form.bits, value_places)
+        key_places = reference_kv.key_places(form.key_bits, rows.shape[3])
+        value_places = reference_kv.value_places(form.value_bits, rows.shape[3])
+        k = reference_kv.unpack(x["k_codes"][:, :, pages], form.key_bits, key_places)
+        v = reference_kv.unpack(x["v_codes"][:, :, pages], form.value_bits, value_places)
         k_ranges, v_ranges = x["k_ranges"][:, :, begin:end], x["v_ranges"][:, :, pages]
         k = reference_kv.dequantize_keys(k, k_ranges, form.key_group)
         v = reference_kv.dequantize_values(v, v_ranges, form.value_group)

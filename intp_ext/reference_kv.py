@@ -13,7 +13,8 @@ import torch
 
 from .reference import compute_dtype
 
-BITS = (2, 3, 4, 8)
+WIDTHS = {2: (2, 2), 2.5: (3, 2), 3: (3, 3), 4: (4, 4), 8: (8, 8)}  # of keys and of values
+BITS = tuple(WIDTHS)
 PAGE = 64  # tokens
 LANES = 16  # of a cell
 NO_TOKEN = 2**31 - 1  # as a row's first real token, where it has none
@@ -128,7 +129,7 @@ def dequantize_values(codes: torch.Tensor, ranges: torch.Tensor, group: int) -> 
 def packed_states(
     k: torch.Tensor,
     v: torch.Tensor,
-    bits: int,
+    bits: float,
     key_group: int,
     value_group: int,
     kept: torch.Tensor,
@@ -137,12 +138,14 @@ def packed_states(
     """What whole groups k, v ``[B, H, S, D]`` are read as once they are packed, in their dtype.
 
     Args:
+        bits: one of ``BITS``.
         kept: bool ``[B, S]``: which tokens are not padding, of which nothing is said.
         sinks: bool ``[B, S]``: which are of the sink (:func:`is_sink`).
     """
     ranged = kept & ~sinks
-    key_codes, key_ranges = quantize_keys(k, bits, key_group, ranged)
-    value_codes, value_ranges = quantize_values(v, bits, value_group, ranged)
+    key_bits, value_bits = WIDTHS[bits]
+    key_codes, key_ranges = quantize_keys(k, key_bits, key_group, ranged)
+    value_codes, value_ranges = quantize_values(v, value_bits, value_group, ranged)
     exact = sinks[:, None, :, None]
     k = k.where(exact, dequantize_keys(key_codes, key_ranges, key_group).to(k.dtype))
     v = v.where(exact, dequantize_values(value_codes, value_ranges, value_group).to(v.dtype))

@@ -187,12 +187,12 @@ template <RunAttention* run>
 Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes,
                     Tensor k_ranges, Tensor v_ranges, Tensor k_sinks, Tensor v_sinks,
                     std::optional<Tensor> first, int64_t length, int64_t packed_tokens,
-                    int64_t bits, int64_t key_group, int64_t value_group,
+                    int64_t key_bits, int64_t value_bits, int64_t key_group, int64_t value_group,
                     std::optional<Tensor> positions, std::optional<Tensor> inv_freq,
                     double attention_scaling, std::optional<std::vector<int64_t>> sections,
                     bool interleaved_sections, INTP_ATTENTION_PARAMETERS) {
-  check(bits != 16, kPackedAttention, ": bits: expected 2, 3, 4 or 8, got 16");
-  const KvCacheArgs cache_args{kPackedAttention, bits, key_group, value_group};
+  check(key_bits != 16, kPackedAttention, ": key_bits: expected 2, 3, 4 or 8, got 16");
+  const KvCacheArgs cache_args{kPackedAttention, key_bits, value_bits, key_group, value_group};
   PackedKeys packed{};
   packed.cache = cache_like(cache_args, k_tail);
   check_packed(cache_args, "packed", length, packed_tokens);

@@ -44,6 +44,12 @@ INTP_HD constexpr bool is_code_width(int64_t bits) {
   return bits == 2 || bits == 3 || bits == 4 || bits == 8;
 }
 
+// Of keys and of values: one width, or 3 and 2, "2.5 bits". An error of a key changes which values
+// are summed, so where a bit is left, it is the keys'.
+INTP_HD constexpr bool are_code_widths(int64_t key_bits, int64_t value_bits) {
+  return is_code_width(key_bits) && (value_bits == key_bits || (key_bits == 3 && value_bits == 2));
+}
+
 // f(std::integral_constant) for one of them.
 template <class F>
 static inline void with_bits(int bits, F f) {
@@ -53,21 +59,32 @@ static inline void with_bits(int bits, F f) {
   f(std::integral_constant<int, 8>());
 }
 
+// f(width of keys, width of values), as std::integral_constant.
+template <class F>
+static inline void with_widths(int key_bits, int value_bits, F f) {
+  with_bits(key_bits, [&](auto keys) {
+    if constexpr (decltype(keys)::value == 3) {
+      if (value_bits == 2) return f(keys, std::integral_constant<int, 2>());
+    }
+    f(keys, keys);
+  });
+}
+
 // --- the cache ---
 
 // The memory of one cache: tokens 0 ... packed - 1 in pages, whole key groups, the rest as rows.
 // What is packed when, reference_kv.packed_tokens says. All contiguous. What a GPU divides by is
 // int32.
 struct KvCache {
-  FloatType type;       // of rows, scales and zero points
-  int32_t bits;         // 16: nothing is packed
-  int32_t head_dim;     // D
-  int32_t key_group;    // tokens, whole pages
-  int32_t value_group;  // channels
+  FloatType type;                // of rows, scales and zero points
+  int32_t key_bits, value_bits;  // 16, both: nothing is packed
+  int32_t head_dim;              // D
+  int32_t key_group;             // tokens, whole pages
+  int32_t value_group;           // channels
   int64_t batch, heads;
   int32_t page_capacity;  // of a head, whole key groups
   int64_t row_capacity;
-  uint8_t* k_codes;  // [B, H, pages, page_bytes]
+  uint8_t* k_codes;  // [B, H, pages, page_bytes of its width]
   uint8_t* v_codes;
   void* k_qparams;  // [B, H, key groups, 2, D]              scales, then zero points
   void* v_qparams;  // [B, H, pages, value groups, 2, 64]
@@ -97,10 +114,18 @@ INTP_HD int group_pages(const KvCache& cache) { return cache.key_group / kPageTo
 // --- where a page, its scales and zero points, and a row begin
 // -------------------------------------
 //
-// In elements of the buffer. head: b * H + h.
+// Pages by their address, others in elements of the buffer. head: b * H + h.
 
-INTP_HD int64_t page_offset(const KvCache& cache, int64_t head, int page) {
-  return (head * cache.page_capacity + page) * page_bytes(cache.bits, cache.head_dim);
+INTP_HD int64_t page_offset(const KvCache& cache, int bits, int64_t head, int page) {
+  return (head * cache.page_capacity + page) * page_bytes(bits, cache.head_dim);
+}
+
+INTP_HD uint8_t* key_page(const KvCache& cache, int64_t head, int page) {
+  return cache.k_codes + page_offset(cache, cache.key_bits, head, page);
+}
+
+INTP_HD uint8_t* value_page(const KvCache& cache, int64_t head, int page) {
+  return cache.v_codes + page_offset(cache, cache.value_bits, head, page);
 }
 
 // Scales [D], then zero points [D].

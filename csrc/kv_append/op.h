@@ -51,9 +51,10 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
                double attention_scaling, std::optional<std::vector<int64_t>> sections,
                bool interleaved_sections, std::optional<Tensor> order, std::optional<Tensor> bounds,
                std::optional<Tensor> first, int64_t length, int64_t packed, int64_t now_packed,
-               int64_t bits, int64_t key_group, int64_t value_group, std::optional<Tensor> k_old,
-               std::optional<Tensor> v_old, Tensor k_codes, Tensor v_codes, Tensor k_ranges,
-               Tensor v_ranges, Tensor k_rows, Tensor v_rows, Tensor k_sinks, Tensor v_sinks) {
+               int64_t key_bits, int64_t value_bits, int64_t key_group, int64_t value_group,
+               std::optional<Tensor> k_old, std::optional<Tensor> v_old, Tensor k_codes,
+               Tensor v_codes, Tensor k_ranges, Tensor v_ranges, Tensor k_rows, Tensor v_rows,
+               Tensor k_sinks, Tensor v_sinks) {
   for (const Tensor* x : {&k, &v}) {
     check(x->dim() == 4, kAppend, ": k, v: expected [B, H, S, D]");
     check_unit_stride(kAppend, "k, v", *x);
@@ -69,7 +70,7 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
       append_rope(k, positions, inv_freq, attention_scaling, sections, interleaved_sections, order);
   p.length = length;
   p.count = p.rope.length;
-  const KvCacheArgs cache_args{kAppend, bits, key_group, value_group};
+  const KvCacheArgs cache_args{kAppend, key_bits, value_bits, key_group, value_group};
   p.cache = cache_like(cache_args, k_rows);
   check(length >= 0, kAppend, ": length: expected at least 0, got ", length);
   const int64_t end = length + p.count;

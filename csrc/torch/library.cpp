@@ -49,9 +49,9 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
   m.def(
       "kv_append(Tensor k, Tensor v, Tensor? positions, Tensor? inv_freq, "
       "float attention_scaling, int[]? sections, bool interleaved_sections, Tensor? order, "
-      "Tensor? bounds, Tensor? first, int length, int packed, int now_packed, int bits, int "
-      "key_group, "
-      "int value_group, Tensor? k_old, Tensor? v_old, Tensor(a!) k_codes, "
+      "Tensor? bounds, Tensor? first, int length, int packed, int now_packed, int key_bits, "
+      "int value_bits, int key_group, int value_group, Tensor? k_old, Tensor? v_old, Tensor(a!) "
+      "k_codes, "
       "Tensor(b!) v_codes, Tensor(c!) k_ranges, Tensor(d!) v_ranges, Tensor(e!) k_rows, "
       "Tensor(f!) v_rows, Tensor(g!) k_sinks, Tensor(h!) v_sinks) -> ()");
 
@@ -61,7 +61,7 @@ STABLE_TORCH_LIBRARY(intp_ext, m) {
   m.def(
       "kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tensor v_codes, "
       "Tensor k_ranges, Tensor v_ranges, Tensor k_sinks, Tensor v_sinks, Tensor? first, "
-      "int length, int packed, int bits, int key_group, "
+      "int length, int packed, int key_bits, int value_bits, int key_group, "
       "int value_group, Tensor? positions, Tensor? inv_freq, float attention_scaling, "
       "int[]? sections, bool interleaved_sections, " INTP_ATTENTION ") -> Tensor");
 }

@@ -24,7 +24,7 @@ _CACHE = (
     "Tensor{0} place, Tensor{1}[] buffers, Tensor{2}? positions, Tensor{3}? padding, "
     "Tensor{4}? first, "
     "Tensor? inv_freq, float attention_scaling, int[]? sections, bool interleaved_sections, "
-    "int bits, str rotate, int key_group, int value_group, int recent, int sink, int capacity"
+    "float bits, str rotate, int key_group, int value_group, int recent, int sink, int capacity"
 )
 _library = torch.library.Library("intp_ext", "FRAGMENT")
 _library.define(
@@ -49,7 +49,7 @@ def _cache(
     attention_scaling: float,
     sections: Sequence[int] | None,
     interleaved_sections: bool,
-    bits: int,
+    bits: float,
     rotate: str,
     key_group: int,
     value_group: int,

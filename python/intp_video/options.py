@@ -13,7 +13,7 @@ from .sampling import check_frames
 # holds them to what the operators take.
 ROPE_KINDS = ("none", "linear", "ntk", "dynamic_ntk", "yarn")
 GROUPINGS = ("interleaved", "contiguous")
-KV_BITS = (2, 3, 4, 8, 16)
+KV_BITS = (2, 2.5, 3, 4, 8, 16)
 KV_ROTATE = ("on_write", "on_read")
 
 SPANS = ("all", "visual")
@@ -71,7 +71,8 @@ class Options:
         fused: rotate keys when they are written to the cache and queries in attention, by our
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
         kv_bits: bits of a cached key or value. 16 keeps the dtype of the model, in memory that
-            grows in steps; 8, 4, 3 and 2 are stored and read packed (:class:`intp_ext.KVCache`).
+            grows in steps; 8, 4, 3, 2.5 and 2 are stored and read packed
+            (:class:`intp_ext.KVCache`).
         kv_rotate: "on_write" rotates keys once; "on_read" caches them unrotated, so that positions
             can change later, and rotates them at every read.
         frames_per_group: N, in whole units of time; None for what the encoder was trained on, or 8
@@ -121,7 +122,7 @@ class Options:
         choices=ROUTES,
     )
     fused: bool = _option(True, "rotate by transformers' own function, not by our kernels")
-    kv_bits: int = _option(
+    kv_bits: float = _option(
         16,
         "bits of a cached key or value, scales apart; 16 keeps the model's dtype",
         choices=KV_BITS,
@@ -157,7 +158,7 @@ class Options:
             if not isinstance(value, bool):
                 raise TypeError(f"extend: fused: expected True or False, got {value!r}")
         elif choices is not None:
-            if type(value) is not type(field.default) or value not in choices:
+            if not any(type(value) is type(x) and value == x for x in choices):
                 known = ", ".join(str(x) for x in choices)
                 raise ValueError(f"extend: {name}: expected one of {known}, got {value!r}")
         else:
@@ -168,6 +169,14 @@ class Options:
     def packed(self) -> bool:
         """Whether the cache is read by our attention function alone."""
         return self.kv_bits != 16 or self.kv_rotate == "on_read"
+
+
+def number(text: str) -> float:
+    """A choice of widths as it is typed: an int where it is written as one."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def check_factor(factor: Any, *, function: str) -> None:

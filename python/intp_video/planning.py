@@ -64,7 +64,7 @@ class Plan:
     kv_bytes: int
     peak_bytes: int
     dtype: str
-    kv_bits: int = 16
+    kv_bits: float = 16
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,7 +98,7 @@ def plan(
     *,
     dtype: torch.dtype | None = None,
     frames_per_group: int | None = None,
-    kv_bits: int = 16,
+    kv_bits: float = 16,
     height: int = ASSUMED_SIDE,
     width: int = ASSUMED_SIDE,
 ) -> Plan:
@@ -174,7 +174,7 @@ def plan(
     )
 
 
-def packed_bytes(bits: int, heads: int, head_dim: int, tokens: int, dtype: torch.dtype) -> int:
+def packed_bytes(bits: float, heads: int, head_dim: int, tokens: int, dtype: torch.dtype) -> int:
     """Bytes in use of one layer's cache, taken from a real cache on the meta device."""
     states = torch.empty(1, heads, tokens, head_dim, dtype=dtype, device="meta")
     rope = intp_ext.rope_frequencies("none", head_dim, device="meta")

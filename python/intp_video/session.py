@@ -49,7 +49,7 @@ class Session:
         rope: "none", "linear", "ntk" or "yarn".
         factor: a fixed factor; None: ``max(1, (positions of the frames so far + reserve) / L0)``,
             which grows.
-        kv_bits: 16, 8, 4, 3 or 2.
+        kv_bits: 16, 8, 4, 3, 2.5 or 2.
         **options: of :func:`intp_video.extend`: window, sink, ...
 
     Attributes:
@@ -78,7 +78,7 @@ class Session:
         *,
         rope: str = "yarn",
         factor: float | None = None,
-        kv_bits: int = 16,
+        kv_bits: float = 16,
         **options: Any,
     ) -> None:
         if rope == "dynamic_ntk":

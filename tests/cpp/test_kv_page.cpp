@@ -3,6 +3,7 @@
 
 #include <set>
 #include <utility>
+#include <vector>
 
 using namespace intp;
 
@@ -11,14 +12,18 @@ namespace {
 // [B, H, pages, bytes], [B, H, groups, 2, D], [B, H, pages, value groups, 2, 64] and [B, H, R, D]
 void check_offsets() {
   KvCache cache{};
-  cache.bits = 4;
+  std::vector<uint8_t> codes(18 * page_bytes(3, 80));
+  cache.k_codes = cache.v_codes = codes.data();
+  cache.key_bits = 3;
+  cache.value_bits = 2;
   cache.head_dim = 80;
   cache.key_group = 128;
   cache.value_group = 64;
   cache.page_capacity = 6;
   cache.row_capacity = 200;
   CHECK(group_pages(cache) == 2);
-  CHECK(page_offset(cache, 2, 5) == (2 * 6 + 5) * page_bytes(4, 80));
+  CHECK(key_page(cache, 2, 5) - cache.k_codes == (2 * 6 + 5) * page_bytes(3, 80));
+  CHECK(value_page(cache, 2, 5) - cache.v_codes == (2 * 6 + 5) * page_bytes(2, 80));
   CHECK(key_qparams_offset(cache, 2, 5) == (2 * 3 + 2) * 2 * 80);
   CHECK(key_qparams_offset(cache, 2, 4) == key_qparams_offset(cache, 2, 5));
   CHECK(value_qparams_offset(cache, 2, 5, 1) == ((2 * 6 + 5) * 2 + 1) * 2 * 64);

@@ -541,8 +541,8 @@ WRONG_RESULT = [
     Bug(
         "packed: the other nibble",
         PACKED,
-        "code_pair<T, kBits>(x[i], slot * kBits)",
-        "code_pair<T, kBits>(x[i], (kSlots - 1 - slot) * kBits)",
+        "code_pair<T, kKeyBits>(x[i], slot * kKeyBits)",
+        "code_pair<T, kKeyBits>(x[i], (kKeySlots - 1 - slot) * kKeyBits)",
         (PAGES,),
     ),
     Bug(
@@ -562,7 +562,7 @@ WRONG_RESULT = [
     Bug(
         "packed: upper bits of 3 are not copied",
         PACKED,
-        "i < with_upper(head_dim() / 2) * kWords;",
+        "i < with_upper(kKeyBits, head_dim() / 2) * kWords;",
         "i < head_dim() / 2 * kWords;",
         (CachedCase(bits=3),),
     ),
@@ -583,9 +583,30 @@ WRONG_RESULT = [
     Bug(
         "packed: tokens of 2-bit values by the slot of another lane",
         PACKED,
-        "kSlots == 4 ? pair % kSlots * kBits : 0;",
+        "kValueSlots == 4 ? pair % kValueSlots * kValueBits : 0;",
         "0;",
         (CachedCase(bits=2, group=7),),
+    ),
+    Bug(
+        "packed: values as wide as keys",
+        PACKED,
+        "code_pair<T, kValueBits>(x, shift);",
+        "code_pair<T, kKeyBits>(x, shift);",
+        (CachedCase(bits=2.5),),
+    ),
+    Bug(
+        "append: values as wide as keys",
+        APPEND,
+        "qparams_of(cache_.value_bits, low, high, check)",
+        "qparams_of(cache_.key_bits, low, high, check)",
+        (AppendCase(bits=2.5),),
+    ),
+    Bug(
+        "kv_page: pages of values as far apart as those of keys",
+        PAGE,
+        "page_offset(cache, cache.value_bits, head, page)",
+        "page_offset(cache, cache.key_bits, head, page)",
+        (CachedCase(bits=2.5),),
     ),
     Bug(
         "packed: no mask at the end of a window",

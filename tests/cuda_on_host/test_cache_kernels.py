@@ -70,7 +70,7 @@ def test_append_stores_what_the_definition_says(library, case):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 3, 8])
+@pytest.mark.parametrize("bits", [2, 2.5, 3, 8])
 def test_append_of_every_width(library, bits, dtype):
     AppendCase(bits, dtype, pieces=(70, 70), rope=ROPE).check(library)
 
@@ -223,7 +223,7 @@ def test_cached_attention_of_every_width(library, bits, dtype, dim):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("bits", [2, 3, 8, 16])
+@pytest.mark.parametrize("bits", [2, 2.5, 3, 8, 16])
 @pytest.mark.parametrize("rows", [1, 20])
 def test_turned_when_read_at_every_width(library, bits, dtype, rows):
     CachedCase(bits, dtype, rope=ROPE_64, rotate="on_read", rows=rows, length=200).check(library)

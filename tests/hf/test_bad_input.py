@@ -27,7 +27,7 @@ NAN = float("nan")
         ({"factor": NAN}, ValueError, "factor"),
         ({"factor": "2"}, TypeError, "factor: expected a number, got str"),
         ({"factor": True}, TypeError, "factor: expected a number, got bool"),
-        ({"kv_bits": 4.0}, ValueError, r"kv_bits: expected one of 2, 3, 4, 8, 16, got 4\.0"),
+        ({"kv_bits": 4.0}, ValueError, r"kv_bits: expected one of 2, 2.5, 3, 4, 8, 16, got 4\.0"),
         ({"factor": float("inf")}, ValueError, "factor"),
         ({"rope": "none", "factor": 2.0}, ValueError, "factor"),
         ({"span": "text"}, ValueError, "span"),

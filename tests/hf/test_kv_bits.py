@@ -73,7 +73,7 @@ def over_dequantized(q, cache, bounds, scale, softcap=None, sinks=None):
     return reference.attention_core(q, k, v, *core_arguments(bounds, scale, softcap, sinks))
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("bits", [2, 2.5, 3, 4, 8])
 @pytest.mark.parametrize("more", [{}, {"window": 3}, {"rope": "linear", "span": "visual"}], ids=str)
 def test_logits_are_those_over_the_dequantized_cache(model, monkeypatch, bits, more):
     """Prefill, then a token, over packed keys: 32 frames, padded, by both ways to rotate."""
@@ -207,7 +207,7 @@ def test_another_attention_function_names_the_way_out(model):
 @pytest.mark.parametrize(
     ("bad", "named"),
     [
-        ({"kv_bits": 5}, "kv_bits: expected one of 2, 3, 4, 8, 16, got 5"),
+        ({"kv_bits": 5}, "kv_bits: expected one of 2, 2.5, 3, 4, 8, 16, got 5"),
         ({"kv_bits": True}, "kv_bits"),
         ({"kv_rotate": "never", "kv_bits": 4}, "kv_rotate: expected one of"),
         ({"kv_bits": None}, "kv_bits: expected one of"),

@@ -95,7 +95,7 @@ def test_frames_out_of_range(model, frames):
         ({"width": 1.5}, "plan: width: expected an int, got float"),
         ({"dtype": "float16"}, "plan: dtype: expected a floating torch.dtype, got 'float16'"),
         ({"dtype": torch.int8}, "plan: dtype: .* got torch.int8"),
-        ({"kv_bits": 5}, "plan: kv_bits: expected one of 2, 3, 4, 8, 16, got 5"),
+        ({"kv_bits": 5}, "plan: kv_bits: expected one of 2, 2.5, 3, 4, 8, 16, got 5"),
     ],
     ids=str,
 )

@@ -34,14 +34,14 @@ def assert_stores(cache: KVCache, k, v, kept=None) -> None:
     k, v = k[:, :, :packed], v[:, :, :packed]
     if kept is not None:
         k = k.where(kept[:, None, :, None], 0.0)
-    codes, ranges = reference_kv.quantize_keys(k, cache.bits, cache.key_group, kept)
+    codes, ranges = reference_kv.quantize_keys(k, cache.key_bits, cache.key_group, kept)
     assert torch.equal(state["k_ranges"], ranges)
-    places = reference_kv.key_places(cache.bits, k.shape[3])
-    assert torch.equal(state["k_codes"], reference_kv.pack(codes, cache.bits, places))
-    codes, ranges = reference_kv.quantize_values(v, cache.bits, cache.value_group, kept)
+    places = reference_kv.key_places(cache.key_bits, k.shape[3])
+    assert torch.equal(state["k_codes"], reference_kv.pack(codes, cache.key_bits, places))
+    codes, ranges = reference_kv.quantize_values(v, cache.value_bits, cache.value_group, kept)
     assert torch.equal(state["v_ranges"], ranges)
-    places = reference_kv.value_places(cache.bits, k.shape[3])
-    assert torch.equal(state["v_codes"], reference_kv.pack(codes, cache.bits, places))
+    places = reference_kv.value_places(cache.value_bits, k.shape[3])
+    assert torch.equal(state["v_codes"], reference_kv.pack(codes, cache.value_bits, places))
 
 
 def kept_beside_sinks(cache: KVCache, k, v, kept) -> torch.Tensor:
@@ -76,11 +76,12 @@ def poison_sinks(cache: KVCache) -> None:
     sinks = reference_kv.is_sink(tokens, first, cache.sink)[:, None, :, None]
     dim, pages = cache.shape[3], cache.packed // reference_kv.PAGE
     for name in ("key", "value"):
-        places = getattr(reference_kv, f"{name}_places")(cache.bits, dim)
+        bits = getattr(cache, f"{name}_bits")
+        places = getattr(reference_kv, f"{name}_places")(bits, dim)
         codes = cache._buffers[f"{name[0]}_codes"][:, :, :pages]
-        values = reference_kv.unpack(codes, cache.bits, places)
-        poisoned = values.where(~sinks, 2**cache.bits - 1)
-        codes.copy_(reference_kv.pack(poisoned, cache.bits, places))
+        values = reference_kv.unpack(codes, bits, places)
+        poisoned = values.where(~sinks, 2**bits - 1)
+        codes.copy_(reference_kv.pack(poisoned, bits, places))
 
 
 def make_queries(cache: KVCache, group: int, rows: int, seed: int = 1) -> torch.Tensor:

@@ -44,9 +44,12 @@ def dequantized(cache: KVCache) -> tuple[torch.Tensor, torch.Tensor]:
         return k, v
     dim, state = k.shape[3], cache.state_dict()["tensors"]
     found = {}
-    for name, group in (("k", cache.key_group), ("v", cache.value_group)):
+    for name, group, bits in (
+        ("k", cache.key_group, cache.key_bits),
+        ("v", cache.value_group, cache.value_bits),
+    ):
         places = reference_kv.key_places if name == "k" else reference_kv.value_places
-        codes = reference_kv.unpack(state[f"{name}_codes"], cache.bits, places(cache.bits, dim))
+        codes = reference_kv.unpack(state[f"{name}_codes"], bits, places(bits, dim))
         undo = reference_kv.dequantize_keys if name == "k" else reference_kv.dequantize_values
         found[name] = undo(codes, state[f"{name}_ranges"].double(), group)
     first = cache.state_dict()["first"]

@@ -93,7 +93,7 @@ WINDOWS = {
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("rotate", ["on_write", "on_read"])
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("bits", [2, 2.5, 8])
 @pytest.mark.parametrize(("dtype", "size"), MAGNITUDES, ids=str)
 def test_magnitude_is_as_good_as_eager(dtype, size, bits, rotate, device):
     """The largest score has a weight of 1, whatever its product with the scale is rounded to."""
@@ -382,7 +382,25 @@ def test_operator_passes_opcheck(rotate):
     for turn in turns:
         torch.library.opcheck(
             torch.ops.intp_ext.kv_attention,
-            (q, k, v, *cache.pages(), *sinks, 150, 128, 4, 64, 64, *turn, bounds, None, 1, 0, 0.2),
+            (
+                q,
+                k,
+                v,
+                *cache.pages(),
+                *sinks,
+                150,
+                128,
+                4,
+                4,
+                64,
+                64,
+                *turn,
+                bounds,
+                None,
+                1,
+                0,
+                0.2,
+            ),
         )
 
 

@@ -129,7 +129,7 @@ def test_positions_of_one_axis_and_of_three_in_one_cache(axes, bits, rotate):
     assert torch.equal(*(cached_attention(q, cache) for cache in caches))
 
 
-@pytest.mark.parametrize("bits", [2, 16])
+@pytest.mark.parametrize("bits", [2, 2.5, 16])
 @pytest.mark.parametrize("capacity", [None, 700])
 def test_unrotated_keys_of_three_axes_keep_their_positions(bits, capacity):
     """Through a crop, a rewind, other rows of a batch, and a state that is saved and loaded."""

@@ -192,7 +192,7 @@ def test_refuses_what_is_not_finite_and_stays_as_it_was(bad):
 
 
 @pytest.mark.parametrize("rotate", [None, "on_write", "on_read"])
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("bits", [2, 2.5, 8])
 @pytest.mark.parametrize("window", [None, Window(100), Window(3, sink=70)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_attention_is_as_good_as_eager(bits, rotate, window, device):

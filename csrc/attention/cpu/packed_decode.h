@@ -89,10 +89,12 @@ void score_rotated_page(const PageSines& sines, int64_t frequencies, const uint8
   }
 }
 
-template <class T, int kBits>
+template <class T, int kKeyBits, int kValueBits>
 class PackedDecode {
-  using C = Codes<T, kBits>;
-  using Element = typename C::Element;
+  using KeyCodes = Codes<T, kKeyBits>;
+  using ValueCodes = Codes<T, kValueBits>;
+  using Element = typename KeyCodes::Element;
+  static constexpr int kPair = KeyCodes::kElements;
 
  public:
   PackedDecode(const AttentionParams& p, int64_t index, float* partial)
@@ -123,7 +125,7 @@ class PackedDecode {
     const int64_t end = divide_up(all.end, kPageTokens);
     last_page_ = end - 1;
     for (int64_t page = first; page < least(first + kRunPages, end); ++page) {
-      prefetch(key_codes(page), page_bytes(kBits, dim_));
+      prefetch(keys_of(page), page_bytes(kKeyBits, dim_));
       prefetch(key_qparams<T>(keys_.cache, index_, page), 2 * dim_ * sizeof(T));
     }
     while (first < end) {  // runs of pages that are visible
@@ -139,12 +141,8 @@ class PackedDecode {
     return !is_empty(hull(visible, {page * kPageTokens, (page + 1) * kPageTokens}));
   }
 
-  const uint8_t* key_codes(int64_t page) const {
-    return keys_.cache.k_codes + page_offset(keys_.cache, index_, page);
-  }
-  const uint8_t* value_codes(int64_t page) const {
-    return keys_.cache.v_codes + page_offset(keys_.cache, index_, page);
-  }
+  const uint8_t* keys_of(int64_t page) const { return key_page(keys_.cache, index_, page); }
+  const uint8_t* values_of(int64_t page) const { return value_page(keys_.cache, index_, page); }
 
   // Keys of a run are read, its values, keys of the next run, ...: while one half is worked on, the
   // next one is prefetched, page by page. The hardware foresees neither the way from keys to values
@@ -181,21 +179,21 @@ class PackedDecode {
   }
 
   void score_codes(int64_t page, float* scores) {
-    const uint8_t *codes = key_codes(page), *ahead = value_codes(page);
+    const uint8_t *codes = keys_of(page), *ahead = values_of(page);
     const int64_t groups = value_groups(dim_, keys_.cache.value_group);
     prefetch(value_qparams<T>(keys_.cache, index_, page, 0), groups * 2 * kPageTokens * sizeof(T));
     const T* qparams = key_qparams<T>(keys_.cache, index_, page);
     if (qparams != qparams_) {
       qparams_ = qparams;
-      load_qparams(qparams, dim_, kCenter<kBits>, key_scale_, key_center_);
+      load_qparams(qparams, dim_, kCenter<kKeyBits>, key_scale_, key_center_);
       if (keys_.frequencies == 0) fold_key_scales();
     }
     if (keys_.frequencies > 0) return score_rotated(page, codes, scores);
     for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
       with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
-        score_page<C, kBits, decltype(n)::value>(
-            codes_, codes, ahead, dim_, folded_ + row * dim_ / 2 * C::kElements,
-            dim_ / 2 * C::kElements, scores + row * kRun, kRun);
+        score_page<KeyCodes, kKeyBits, decltype(n)::value>(
+            key_codes_, codes, ahead, dim_, folded_ + row * dim_ / 2 * kPair, dim_ / 2 * kPair,
+            scores + row * kRun, kRun);
       });
     }
     for (int64_t row = 0; row < rows_; ++row) {
@@ -220,8 +218,8 @@ class PackedDecode {
       constants_[row] = lane_sum(constant);
       for (int64_t c = dim_; c % (2 * kWidth); ++c) row_scaled[c] = 0.0f;
       Element padded[kTiles.decode_dim];
-      C::convert(row_scaled, round_up(dim_, 2 * kWidth), padded);
-      const int64_t elements = dim_ / 2 * C::kElements;
+      KeyCodes::convert(row_scaled, round_up(dim_, 2 * kWidth), padded);
+      const int64_t elements = dim_ / 2 * kPair;
       memcpy(folded_ + row * elements, padded, elements * sizeof(Element));
     }
   }
@@ -233,9 +231,9 @@ class PackedDecode {
     }
     for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
       with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
-        score_rotated_page<kBits, decltype(n)::value>(sines_, keys_.frequencies, codes, dim_,
-                                                      rotated_ + row * dim_, key_scale_,
-                                                      key_center_, scores + row * kRun, kRun);
+        score_rotated_page<kKeyBits, decltype(n)::value>(sines_, keys_.frequencies, codes, dim_,
+                                                         rotated_ + row * dim_, key_scale_,
+                                                         key_center_, scores + row * kRun, kRun);
       });
     }
   }
@@ -250,15 +248,15 @@ class PackedDecode {
       }
     });
     const int64_t next = least(page + kRunPages, last_page_);
-    const uint8_t *codes = value_codes(page), *ahead = key_codes(next);
+    const uint8_t *codes = values_of(page), *ahead = keys_of(next);
     prefetch(key_qparams<T>(cache, index_, next), 2 * dim_ * sizeof(T));
     const int64_t groups = value_groups(dim_, cache.value_group);
     for (int64_t g = 0; g < groups; ++g) {
       float scale[kPageTokens], center[kPageTokens];
-      load_qparams(value_qparams<T>(cache, index_, page, g), kPageTokens, kCenter<kBits>, scale,
-                   center);
+      load_qparams(value_qparams<T>(cache, index_, page, g), kPageTokens, kCenter<kValueBits>,
+                   scale, center);
       const int64_t begin = g * cache.value_group, end = least(begin + cache.value_group, dim_);
-      constexpr int64_t kElements = kPageTokens / 2 * C::kElements;
+      constexpr int64_t kElements = kPageTokens / 2 * kPair;
       for (int64_t row = 0; row < rows_; ++row) {
         float scaled[kPageTokens];
         Floats constant{};
@@ -267,7 +265,7 @@ class PackedDecode {
           store_floats(scaled + t, weight * load_floats(scale + t));
           constant = fma(weight, load_floats(center + t), constant);
         }
-        C::convert(scaled, kPageTokens, folded_weights_ + row * kElements);
+        ValueCodes::convert(scaled, kPageTokens, folded_weights_ + row * kElements);
         const Floats shared = broadcast(lane_sum(constant));
         for (int64_t c = begin; c < end; c += kWidth) {
           float* at = partial_.sums + row * dim_ + c;
@@ -279,8 +277,8 @@ class PackedDecode {
         for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
           with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
             with_count<kWidth == 16 ? 4 : 2>(columns, [&](auto m) {
-              sum_page<C, kBits, decltype(n)::value, decltype(m)::value>(
-                  codes_, codes, ahead, static_cast<int>(dim_), static_cast<int>(cell),
+              sum_page<ValueCodes, kValueBits, decltype(n)::value, decltype(m)::value>(
+                  value_codes_, codes, ahead, static_cast<int>(dim_), static_cast<int>(cell),
                   folded_weights_ + row * kElements, kElements, partial_.sums + row * dim_, dim_);
             });
           });
@@ -295,7 +293,8 @@ class PackedDecode {
   const int64_t index_, rows_, dim_;
   const Scale scale_;
   const Partial partial_;
-  const C codes_{};
+  const KeyCodes key_codes_{};
+  const ValueCodes value_codes_{};
   PageSines sines_;
   int64_t last_page_ = 0;       // of the task
   const T* qparams_ = nullptr;  // of which the folded queries are

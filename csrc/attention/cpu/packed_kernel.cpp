@@ -8,9 +8,10 @@ void attend_pages(const AttentionParams& p, const AttentionPlan& plan, int64_t t
                   float* scratch) {
   const int64_t partial = decode_partial(attention_rows(p), round_up(p.value_dim, kWidth));
   with_type(p.type, [&](auto type) {
-    with_bits(p.packed->cache.bits, [&](auto bits) {
-      PackedDecode<decltype(type), decltype(bits)::value>(p, task / plan.splits,
-                                                          scratch + task * partial)
+    const KvCache& cache = p.packed->cache;
+    with_widths(cache.key_bits, cache.value_bits, [&](auto keys, auto values) {
+      PackedDecode<decltype(type), decltype(keys)::value, decltype(values)::value>(
+          p, task / plan.splits, scratch + task * partial)
           .run(task % plan.splits - plan.row_splits);
     });
   });

@@ -45,7 +45,7 @@ void unpack_keys_of(const PackedKeys& keys, int64_t head, int page, int64_t pane
     }
   }
 
-  const uint8_t* codes = cache.k_codes + page_offset(cache, head, page);
+  const uint8_t* codes = key_page(cache, head, page);
   const auto load = [&](int row, int column, int lane, int slot) {
     const Shorts cell = load_cell<kBits>(codes, key_cell(kBits, cache.head_dim, row, column), lane);
     const CodePair code = slot_codes<kBits>(cell, slot);
@@ -84,7 +84,7 @@ void unpack_keys_of(const PackedKeys& keys, int64_t head, int page, int64_t pane
 
 template <class T, class Element>
 void unpack_keys(const PackedKeys& keys, int64_t head, int page, int64_t panel, Element* panels) {
-  with_bits(keys.cache.bits, [&](auto bits) {
+  with_bits(keys.cache.key_bits, [&](auto bits) {
     unpack_keys_of<T, decltype(bits)::value>(keys, head, page, panel, panels);
   });
 }
@@ -95,7 +95,7 @@ void unpack_values_of(const KvCache& cache, int64_t head, int page, int64_t colu
                       Element* rows) {
   constexpr int kSlots = cell_slots(kBits);
   const int dim = cache.head_dim;
-  const uint8_t* codes = cache.v_codes + page_offset(cache, head, page);
+  const uint8_t* codes = value_page(cache, head, page);
   float scale[kPageTokens], center[kPageTokens];
   for (int c = 0; c < dim; c += kCellLanes) {
     if (c % cache.value_group == 0) {
@@ -120,7 +120,7 @@ void unpack_values_of(const KvCache& cache, int64_t head, int page, int64_t colu
 
 template <class T, class Element>
 void unpack_values(const KvCache& cache, int64_t head, int page, int64_t columns, Element* rows) {
-  with_bits(cache.bits, [&](auto bits) {
+  with_bits(cache.value_bits, [&](auto bits) {
     unpack_values_of<T, decltype(bits)::value>(cache, head, page, columns, rows);
   });
 }

@@ -52,15 +52,17 @@ INTP_DEVICE uint32_t join_stacks(uint32_t x, uint32_t upper, int row) {
   return x | (upper << (8 - row % 2 * 4) & 0x0f000f00);
 }
 
-template <class T, int kBits>
+template <class T, int kKeyBits, int kValueBits>
 struct PackedShared {
-  static constexpr AttentionTile kTile = packed_tile(kBits);
+  static constexpr AttentionTile kTile = packed_tile(kKeyBits);
+
+  static_assert(kKeyBits >= kValueBits);  // a stage takes either
 
   // Of a page's values, in groups of one cell: more than its keys have.
   static constexpr int kQParams = value_groups(kPackedDim, kCellLanes) * 2 * kPageTokens;
 
   struct Stage {
-    uint4 codes[page_bytes(kBits, kPackedDim) / 16];
+    uint4 codes[page_bytes(kKeyBits, kPackedDim) / 16];
     uint4 qparams[kQParams * sizeof(T) / 16];
   };
   struct Rows {  // after the pages, swizzled
@@ -72,20 +74,21 @@ struct PackedShared {
     Rows rows[kTile.warps];
     WarpResults<kPackedDim, kTile.rows, kTile.warps> results;
   };
-  SinCos sines[kTile.warps][2 * cell_slots(kBits)][kWarp];
+  SinCos sines[kTile.warps][2 * cell_slots(kKeyBits)][kWarp];
   T q[kTile.rows * kPackedDim];  // swizzled
   VisibleKeys<kTile.rows> visible;
   KeySpan32 sinks;  // those in pages
 };
 
-template <class T, int kBits>
+template <class T, int kKeyBits, int kValueBits>
 class PackedBlock {
-  using Shared = PackedShared<T, kBits>;
+  using Shared = PackedShared<T, kKeyBits, kValueBits>;
   using Stage = typename Shared::Stage;
   static constexpr AttentionTile kTile = Shared::kTile;
   static constexpr int kThreads = kTile.warps * kWarp;
-  static constexpr int kSlots = cell_slots(kBits);
-  static constexpr int kWords = 8 / kSlots;              // of a thread's part of a row of cells
+  static constexpr int kKeySlots = cell_slots(kKeyBits);
+  static constexpr int kValueSlots = cell_slots(kValueBits);
+  static constexpr int kWords = 8 / kKeySlots;  // of a thread's part of a row of cells of keys
   static constexpr int kLoad = kWords < 4 ? kWords : 4;  // words that are loaded at once
   static constexpr int kChunk = 16 / sizeof(T);          // elements
   static constexpr int kRowChunks = kPackedDim / 8;      // of a row of value cells, 16 bytes each
@@ -134,8 +137,8 @@ class PackedBlock {
   }
 
   // Rows of cells, and those of their upper bits, which follow.
-  INTP_DEVICE static constexpr int with_upper(int rows) {
-    return kBits == 3 ? upper_row(rows, rows) : rows;
+  INTP_DEVICE static constexpr int with_upper(int bits, int rows) {
+    return bits == 3 ? upper_row(rows, rows) : rows;
   }
   INTP_DEVICE static constexpr int upper_row(int rows, int row) { return rows + row / 2; }
 
@@ -166,10 +169,12 @@ class PackedBlock {
 
   // Within a row, so that what a warp reads at a time lies in different banks.
   INTP_DEVICE static int key_swizzle(int row) {
-    return kBits == 8 ? row % 4 * 2 : kBits == 4 ? row / 2 % 4 : 0;
+    return kKeyBits == 8 ? row % 4 * 2 : kKeyBits == 4 ? row / 2 % 4 : 0;
   }
   INTP_DEVICE static int value_swizzle(int row) {
-    return kBits == 8 ? row / 8 % 4 : kBits == 4 ? row / 2 % 2 + row / 8 % 2 * 2 : row % 2;
+    return kValueBits == 8   ? row / 8 % 4
+           : kValueBits == 4 ? row / 2 % 2 + row / 8 % 2 * 2
+                             : row % 2;
   }
 
   INTP_DEVICE void copy_chunks(uint4* to, const void* from, int chunks) const {
@@ -180,9 +185,8 @@ class PackedBlock {
 
   INTP_DEVICE void copy_keys(Stage& stage, int page) const {
     const KvCache& cache = packed_.cache;
-    const auto* from =
-        reinterpret_cast<const uint4*>(cache.k_codes + page_offset(cache, task_.head, page));
-    for (int i = lane_; i < with_upper(head_dim() / 2) * kWords; i += kWarp) {
+    const auto* from = reinterpret_cast<const uint4*>(key_page(cache, task_.head, page));
+    for (int i = lane_; i < with_upper(kKeyBits, head_dim() / 2) * kWords; i += kWarp) {
       const int row = i / kWords, chunk = i % kWords;  // a row: kWords chunks
       copy_async_16(stage.codes + row * kWords + (chunk ^ key_swizzle(row)), from + i, true);
     }
@@ -194,10 +198,10 @@ class PackedBlock {
 
   INTP_DEVICE void copy_values(Stage& stage, int page) const {
     const KvCache& cache = packed_.cache;
-    const auto* from =
-        reinterpret_cast<const uint4*>(cache.v_codes + page_offset(cache, task_.head, page));
+    const auto* from = reinterpret_cast<const uint4*>(value_page(cache, task_.head, page));
     const int chunks = head_dim() / 8, chunk = lane_ % kRowChunks;
-    for (int row = lane_ / kRowChunks; row < with_upper(32 / kSlots); row += kWarp / kRowChunks) {
+    for (int row = lane_ / kRowChunks; row < with_upper(kValueBits, 32 / kValueSlots);
+         row += kWarp / kRowChunks) {
       if (chunk >= chunks) continue;
       copy_async_16(stage.codes + row * kRowChunks + (chunk ^ value_swizzle(row)),
                     from + row * chunks + chunk, true);
@@ -250,7 +254,7 @@ class PackedBlock {
 
   // The token of a lane and slot of the cells of a row of keys.
   INTP_DEVICE static int token_of(int lane, int slot) {
-    return key_token(kBits, lane / kCellLanes, slot, lane % kCellLanes);
+    return key_token(kKeyBits, lane / kCellLanes, slot, lane % kCellLanes);
   }
 
   INTP_DEVICE void score_page(float (&s)[1][8][4], const Stage& stage, int begin) const {
@@ -290,7 +294,7 @@ class PackedBlock {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         load_words(stage, rows[i], first / kLoad, words[i]);
-        if constexpr (kBits == 3) {
+        if constexpr (kKeyBits == 3) {
           load_words(stage, upper_row(head_dim() / 2, rows[i]), first / kLoad, upper_words[i]);
         }
       }
@@ -299,19 +303,19 @@ class PackedBlock {
         const int lane = 2 * (kWords * (lane_ / 8) + first + w) + upper;
         if constexpr (kRotate) fill_sines(2 * rows[0], begin, lane);
         uint32_t x[2] = {spread_bytes(words[0][w], upper), spread_bytes(words[1][w], upper)};
-        if constexpr (kBits == 3) {
+        if constexpr (kKeyBits == 3) {
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             x[i] = join_stacks(x[i], spread_bytes(upper_words[i][w], upper), rows[i]);
           }
         }
 #pragma unroll
-        for (int slot = 0; slot < kSlots; ++slot) {
+        for (int slot = 0; slot < kKeySlots; ++slot) {
           uint32_t b[2];
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
-            b[i] =
-                multiply_add_pairs<T>(code_pair<T, kBits>(x[i], slot * kBits), scale[i], zero[i]);
+            b[i] = multiply_add_pairs<T>(code_pair<T, kKeyBits>(x[i], slot * kKeyBits), scale[i],
+                                         zero[i]);
           }
           if constexpr (kRotate) rotate_pairs(b, slot);
           multiply_matrices<T>(s[0][slot * kWords + first + w], a, b[0], b[1]);
@@ -343,7 +347,7 @@ class PackedBlock {
   INTP_DEVICE void fill_sines(int f, int begin, int lane) const {
     auto& sines = shared_.sines[warp_];
 #pragma unroll 1
-    for (int i = 0; i < 2 * kSlots; ++i) {
+    for (int i = 0; i < 2 * kKeySlots; ++i) {
       const int key = begin + token_of(lane, i / 2);
       const int at = f + i % 2;
       const float position = key_positions(packed_, task_.b, key_axis(packed_, at))[key];
@@ -400,7 +404,8 @@ class PackedBlock {
       }
       const int slot = 2 * c / kWords, w = 2 * c % kWords;
       const int token = token_of(2 * (kWords * (lane_ % 4) + w), slot), pair = token / 2;
-      const int row = pair / kSlots, shift = kSlots == 4 ? pair % kSlots * kBits : 0;
+      const int row = pair / kValueSlots;
+      const int shift = kValueSlots == 4 ? pair % kValueSlots * kValueBits : 0;
       const auto* qparams = reinterpret_cast<const uint32_t*>(stage.qparams) + pair;
       uint2 scale{}, zero{};
       int next = 0;
@@ -418,10 +423,13 @@ class PackedBlock {
           return spread_bytes(reinterpret_cast<const uint32_t*>(chunk)[lane_ / 8], upper);
         };
         uint32_t x = load(row);
-        if constexpr (kBits == 3) x = join_stacks(x, load(upper_row(32 / kSlots, row)), row);
-        const uint32_t y = kBits == 8 ? load(row + 1) : x;
-        const uint32_t first = code_pair<T, kBits>(x, shift);
-        const uint32_t second = code_pair<T, kBits>(y, kBits == 8 ? 0 : shift + kBits);
+        if constexpr (kValueBits == 3) {
+          x = join_stacks(x, load(upper_row(32 / kValueSlots, row)), row);
+        }
+        const uint32_t y = kValueBits == 8 ? load(row + 1) : x;
+        const uint32_t first = code_pair<T, kValueBits>(x, shift);
+        const uint32_t second =
+            code_pair<T, kValueBits>(y, kValueBits == 8 ? 0 : shift + kValueBits);
         multiply_matrices<T>(sums_.o[0][d], a, multiply_add_pairs<T>(first, scale.x, zero.x),
                              multiply_add_pairs<T>(second, scale.y, zero.y));
       }
@@ -495,24 +503,26 @@ class PackedBlock {
   RunningSums<1, kPackedDim> sums_;
 };
 
-template <class T, int kBits>
-__global__ void __launch_bounds__(packed_tile(kBits).warps* kWarp, packed_tile(kBits).blocks)
+template <class T, int kKeyBits, int kValueBits>
+__global__ void __launch_bounds__(packed_tile(kKeyBits).warps* kWarp, packed_tile(kKeyBits).blocks)
     packed_kernel(const __grid_constant__ PackedLaunch launch) {
-  PackedBlock<T, kBits>(launch).run();
+  PackedBlock<T, kKeyBits, kValueBits>(launch).run();
 }
 
-template <class T, int kBits>
+template <class T, int kKeyBits, int kValueBits>
 void launch_packed_of(const PackedLaunch& launch, int blocks, cudaStream_t stream) {
-  using Shared = PackedShared<T, kBits>;
+  using Shared = PackedShared<T, kKeyBits, kValueBits>;
   static_assert(sizeof(Shared) <= kMostShared);
-  launch_kernel(packed_kernel<T, kBits>, dim3(blocks), Shared::kTile.warps * kWarp, sizeof(Shared),
-                stream, launch);
+  launch_kernel(packed_kernel<T, kKeyBits, kValueBits>, dim3(blocks), Shared::kTile.warps * kWarp,
+                sizeof(Shared), stream, launch);
 }
 
 template <class T>
 void launch_packed_decode(const PackedLaunch& launch, int blocks, cudaStream_t stream) {
-  with_bits(launch.packed.cache.bits,
-            [&](auto bits) { launch_packed_of<T, decltype(bits)::value>(launch, blocks, stream); });
+  const KvCache& cache = launch.packed.cache;
+  with_widths(cache.key_bits, cache.value_bits, [&](auto keys, auto values) {
+    launch_packed_of<T, decltype(keys)::value, decltype(values)::value>(launch, blocks, stream);
+  });
 }
 
 }  // namespace intp::cuda

@@ -39,8 +39,8 @@ class PackedElements {
     const T* qparams = static_cast<const T*>(cache_.v_qparams) +
                        value_qparams_offset(cache_, task.head, page, channel / cache_.value_group) +
                        token;
-    return element(cache_.v_codes + page_offset(cache_, task.head, page),
-                   value_code(cache_.bits, cache_.head_dim, token, channel), qparams[0],
+    return element(cache_.value_bits, value_page(cache_, task.head, page),
+                   value_code(cache_.value_bits, cache_.head_dim, token, channel), qparams[0],
                    qparams[kPageTokens]);
   }
 
@@ -54,13 +54,14 @@ class PackedElements {
     const int page = key / kPageTokens, token = key % kPageTokens;
     const T* qparams = static_cast<const T*>(cache_.k_qparams) +
                        key_qparams_offset(cache_, task.head, page) + channel;
-    return element(cache_.k_codes + page_offset(cache_, task.head, page),
-                   key_code(cache_.bits, cache_.head_dim, token, channel), qparams[0],
+    return element(cache_.key_bits, key_page(cache_, task.head, page),
+                   key_code(cache_.key_bits, cache_.head_dim, token, channel), qparams[0],
                    qparams[cache_.head_dim]);
   }
 
-  INTP_DEVICE float element(const uint8_t* page, const CodePlace& at, T scale, T zero) const {
-    const int code = read_code(cache_.bits, page, at);
+  INTP_DEVICE float element(int bits, const uint8_t* page, const CodePlace& at, T scale,
+                            T zero) const {
+    const int code = read_code(bits, page, at);
     return fmaf(static_cast<float>(scale), static_cast<float>(code), static_cast<float>(zero));
   }
 

@@ -67,7 +67,7 @@ INTP_HD constexpr AttentionTile attention_tile(AttentionKernel kernel, int dim) 
       // 16 x 16 threads with 4 x 4 scores each: 8 loads for 16 multiply-adds.
       return {64, 64, 8, 2, 1};
     case AttentionKernel::kPackedDecode:
-      break;  // by bits: packed_tile()
+      break;  // by the width of keys: packed_tile()
   }
   return {};
 }
@@ -82,8 +82,8 @@ constexpr int64_t kLeastKeysPerSplit = 256;
 // zero points. Where two blocks share a multiprocessor, 48 KiB of codes or more stay in flight.
 constexpr int kPackedDim = 128;  // the widest head
 
-INTP_HD constexpr AttentionTile packed_tile(int bits) {
-  return {16, kPageTokens, 4, 2, bits == 8 ? 2 : bits == 2 ? 4 : 3};
+INTP_HD constexpr AttentionTile packed_tile(int key_bits) {
+  return {16, kPageTokens, 4, 2, key_bits == 8 ? 2 : key_bits == 2 ? 4 : 3};
 }
 
 struct AttentionPlan {
@@ -166,7 +166,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiproc
       break;
     case AttentionChoice::kPages:
       plan.kernel = AttentionKernel::kPackedDecode;
-      plan.tile = packed_tile(p.packed->cache.bits);
+      plan.tile = packed_tile(p.packed->cache.key_bits);
       break;
     default:
       plan.kernel = AttentionKernel::kSimt;

@@ -49,7 +49,7 @@ class Append {
         T* key = k + h * head_stride + i * dim_;
         T* value = v + h * head_stride + i * dim_;
         put_token(h, first + i, table, key, value);
-        if (p_.cache.bits == 16) continue;  // stored as is
+        if (p_.cache.key_bits == 16) continue;  // stored as is
         for (int64_t c = 0; c < dim_; c += kWidth) {
           finite.add(load(key + c));
           finite.add(load(value + c));
@@ -120,7 +120,7 @@ class Append {
   bool pack_keys(int64_t head, int64_t group, const float* k, uint8_t* codes,
                  uint8_t* pairs) const {
     const KvCache& cache = p_.cache;
-    const float largest = static_cast<float>(largest_code(cache.bits));
+    const float largest = static_cast<float>(largest_code(cache.key_bits));
     const int64_t tokens = cache.key_group, pages = tokens / kPageTokens;
     T* qparams = static_cast<T*>(cache.k_qparams) + key_qparams_offset(cache, head, group * pages);
     bool some = false;
@@ -157,8 +157,8 @@ class Append {
         }
       }
       // slots of a cell: 32 bytes apart
-      write_cells(pairs, kCellBytes, 1,
-                  cache.k_codes + page_offset(cache, head, group * pages + page));
+      write_cells(cache.key_bits, pairs, kCellBytes, 1,
+                  key_page(cache, head, group * pages + page));
     }
     return finite.passed();
   }
@@ -167,7 +167,7 @@ class Append {
   bool pack_values(int64_t head, int64_t group, const float* v, uint8_t* codes,
                    uint8_t* pairs) const {
     const KvCache& cache = p_.cache;
-    const float largest = static_cast<float>(largest_code(cache.bits));
+    const float largest = static_cast<float>(largest_code(cache.value_bits));
     const int64_t pages = cache.key_group / kPageTokens;
     const int64_t groups = value_groups(dim_, cache.value_group);
     FiniteCheck finite;
@@ -206,16 +206,17 @@ class Append {
         }
       }
       // slots of a cell: a row of D / 16 cells apart
-      write_cells(pairs, 2 * dim_, dim_ / kCellLanes,
-                  cache.v_codes + page_offset(cache, head, index));
+      write_cells(cache.value_bits, pairs, 2 * dim_, dim_ / kCellLanes,
+                  value_page(cache, head, index));
     }
     return finite.passed();
   }
 
   // Codes, one a byte, in rows of slots x `columns` cells that share their stacks; slots of a cell
   // `stride` bytes apart.
-  void write_cells(const uint8_t* pairs, int64_t stride, int columns, uint8_t* page) const {
-    const int bits = p_.cache.bits, slots = cell_slots(bits), stacks = columns * kCellBytes;
+  void write_cells(int bits, const uint8_t* pairs, int64_t stride, int columns,
+                   uint8_t* page) const {
+    const int slots = cell_slots(bits), stacks = columns * kCellBytes;
     const int rows = static_cast<int>(kPageTokens * dim_ / (slots * stacks));
     for (int row = 0; row < rows; ++row) {
       const CellPlace at = cell_place(bits, p_.cache.head_dim, columns, row, 0);

@@ -269,7 +269,6 @@ class AppendBlock {
   INTP_DEVICE float element(int token, int channel) const {
     return static_cast<float>(page_[token * launch_.pitch + channel]);
   }
-  INTP_DEVICE float largest() const { return static_cast<float>(largest_code(cache_.bits)); }
 
   struct QParams {
     T scale, zero;
@@ -277,21 +276,22 @@ class AppendBlock {
 
   // Of a group with values low <= x <= high (none if low > high); check: 0, or NaN if a value is
   // not finite.
-  INTP_DEVICE QParams qparams_of(float low, float high, float check) const {
+  INTP_DEVICE QParams qparams_of(int bits, float low, float high, float check) const {
+    const float largest = static_cast<float>(largest_code(bits));
     if (low > high) low = high = 0.0f;
     check += (high - low) * 0.0f;
     if (check != 0.0f) return {static_cast<T>(check), static_cast<T>(check)};
-    T scale = append_round_up<T>(high / largest() - low / largest());
-    const T end = static_cast<T>(low + static_cast<float>(scale) * largest());
+    T scale = append_round_up<T>(high / largest - low / largest);
+    const T end = static_cast<T>(low + static_cast<float>(scale) * largest);
     // every code is finite
     if (static_cast<float>(end) == INFINITY) scale = append_step(scale, -1);
     return {scale, static_cast<T>(low)};
   }
 
-  INTP_DEVICE uint32_t code_of(float x, float scale, float zero) const {
+  INTP_DEVICE uint32_t code_of(int bits, float x, float scale, float zero) const {
     const float code = (x - zero) / scale;
     if (!(scale > 0.0f) || !(code > 0.0f)) return 0;
-    return static_cast<uint32_t>(rintf(fminf(code, largest())));
+    return static_cast<uint32_t>(rintf(fminf(code, static_cast<float>(largest_code(bits)))));
   }
 
   // Of keys: float [3, D], smallest, largest and check, then scale and zero point. A thread has the
@@ -317,7 +317,8 @@ class AppendBlock {
   INTP_DEVICE void finish_key_qparams(int h, int page) {
     T* to = static_cast<T*>(cache_.k_qparams) + key_qparams_offset(cache_, cached_head(h), page);
     for (int c = threadIdx.x; c < dim_; c += kAppendThreads) {
-      const QParams by = qparams_of(qparams_[c], qparams_[dim_ + c], qparams_[2 * dim_ + c]);
+      const QParams by =
+          qparams_of(cache_.key_bits, qparams_[c], qparams_[dim_ + c], qparams_[2 * dim_ + c]);
       to[c] = by.scale;
       to[dim_ + c] = by.zero;
       qparams_[c] = static_cast<float>(by.scale);
@@ -326,17 +327,15 @@ class AppendBlock {
     __syncthreads();
   }
 
-  INTP_DEVICE uint32_t* page_words(uint8_t* codes, int h, int page) const {
-    return reinterpret_cast<uint32_t*>(codes + page_offset(cache_, cached_head(h), page));
-  }
-
   // A word, of 4 bytes of a row of cells: two lanes of two codes of every slot (common/kv_page.h).
   static constexpr int kCellWords = kCellBytes / 4;
 
   // code(row, word, lane, half, slot) of every code of a page [rows, words].
   template <class Code>
-  INTP_DEVICE void write_codes(uint32_t* to, int rows, int words, const Code& code) const {
-    const int bits = cache_.bits, slots = cell_slots(bits), shared = shared_rows(bits);
+  INTP_DEVICE void write_codes(int bits, uint8_t* page, int rows, int words,
+                               const Code& code) const {
+    auto* to = reinterpret_cast<uint32_t*>(page);
+    const int slots = cell_slots(bits), shared = shared_rows(bits);
     uint32_t* upper_to = to + rows * words;
     for (int i = threadIdx.x; i < rows / shared * words; i += kAppendThreads) {
       const int word = i % words;
@@ -359,12 +358,13 @@ class AppendBlock {
   }
 
   INTP_DEVICE void write_key_codes(int h, int page) const {
-    const int bits = cache_.bits;
-    write_codes(page_words(cache_.k_codes, h, page), dim_ / 2, key_columns(bits) * kCellWords,
+    const int bits = cache_.key_bits;
+    write_codes(bits, key_page(cache_, cached_head(h), page), dim_ / 2,
+                key_columns(bits) * kCellWords,
                 [&](int row, int word, int lane, int half, int slot) {
                   const int column = word / kCellWords, c = 2 * row + half;
                   const int token = key_token(bits, column, slot, word % kCellWords * 2 + lane);
-                  return code_of(element(token, c), qparams_[c], qparams_[dim_ + c]);
+                  return code_of(bits, element(token, c), qparams_[c], qparams_[dim_ + c]);
                 });
   }
 
@@ -382,7 +382,7 @@ class AppendBlock {
         high = fmaxf(high, x);
         check += x - x;
       }
-      const QParams by = qparams_of(low, high, check);
+      const QParams by = qparams_of(cache_.value_bits, low, high, check);
       const int at = group * 2 * kPageTokens + token;
       to[at] = by.scale;
       to[at + kPageTokens] = by.zero;
@@ -393,12 +393,12 @@ class AppendBlock {
   }
 
   INTP_DEVICE void write_value_codes(int h, int page) const {
-    const int slots = cell_slots(cache_.bits);
-    write_codes(page_words(cache_.v_codes, h, page), kPageTokens / 2 / slots, dim_ / 2,
+    const int bits = cache_.value_bits, slots = cell_slots(bits);
+    write_codes(bits, value_page(cache_, cached_head(h), page), kPageTokens / 2 / slots, dim_ / 2,
                 [&](int row, int word, int lane, int half, int slot) {
                   const int token = 2 * (row * slots + slot) + half, channel = 2 * word + lane;
                   const float* by = qparams_ + channel / cache_.value_group * 2 * kPageTokens;
-                  return code_of(element(token, channel), by[token], by[kPageTokens + token]);
+                  return code_of(bits, element(token, channel), by[token], by[kPageTokens + token]);
                 });
   }
 

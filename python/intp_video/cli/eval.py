@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ..options import KV_BITS
+from ..options import KV_BITS, number
 from ..video import BACKENDS
 from .ask import device_of
 from .console import add_talk_arguments, print_json, say, whole_number
@@ -41,7 +41,7 @@ examples:
   intp-video eval --quick
   intp-video eval --videos 100 --event-length 32 --methods stock intp contiguous
   intp-video eval questions.jsonl --model DIR --frames 8 32 64 --ropes ntk linear --windows 0 16
-  intp-video eval --frames 64 --methods intp --kv-bits 16 8 4 3 2
+  intp-video eval --frames 64 --methods intp --kv-bits 16 8 4 3 2.5 2
 """
 
 
@@ -89,12 +89,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--kv-bits",
-        type=int,
+        type=number,
         nargs="+",
         default=[0],
         choices=(0, *KV_BITS),
         metavar="BITS",
-        help="of cached keys and values: 16, 8, 4, 3, 2; 0: transformers' own cache; for the "
+        help="of cached keys and values: 16, 8, 4, 3, 2.5, 2; 0: transformers' own cache; for the "
         "methods that stretch RoPE (default: 0)",
     )
     parser.add_argument(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..model_source import check_folder
-from ..options import Options
+from ..options import Options, number
 from ..shipped import SMALL_MODEL
 from .console import whole_number
 
@@ -57,7 +57,7 @@ def add_option_arguments(parser: argparse._ActionsContainer, *names: str) -> Non
 
 def _type_of(field: dataclasses.Field) -> Callable[[str], Any]:
     if field.metadata["choices"] is not None:
-        return type(field.default)
+        return str if isinstance(field.default, str) else number
     if field.name == "factor":
         return float
     return whole_number if field.metadata["least"] == 1 else int

@@ -23,7 +23,7 @@ def check_mask(mask: Any) -> None:
         raise ModelError(f"attention_mask: expected a 4-D mask of bool or floats, got {mask.dtype}")
 
 
-def see_padding(now: ForwardPass, mask: torch.Tensor | None, kv_bits: int | None) -> None:
+def see_padding(now: ForwardPass, mask: torch.Tensor | None, kv_bits: float | None) -> None:
     """Tell the pass what its mask says of padding.
 
     Args:

@@ -51,7 +51,7 @@ class Arm:
     frames: int
     rope: str | None = None
     window: int | None = None
-    kv_bits: int | None = None
+    kv_bits: float | None = None
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ def arms_of(
     ropes: Sequence[str],
     windows: Sequence[int | None],
     frames_per_group: int,
-    kv_bits: Sequence[int | None] = (None,),
+    kv_bits: Sequence[float | None] = (None,),
 ) -> list[Arm]:
     """Every combination that means something, the baseline (stock at N frames) first.
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import intp_ext
 
+from ...options import number
 from . import decoder
 from .layers import share_of_16_bits
 from .measuring import BLOCK, agreeing, compare, exact_log_probabilities
@@ -67,14 +68,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def numbers(name: str, default: list[int], meaning: str) -> None:
+    def numbers(name: str, default: list[float], meaning: str) -> None:
         shown = " ".join(map(str, default)) or "none"
         made.add_argument(
-            name, type=int, nargs="*", default=default, metavar="N",
+            name, type=number if name == "--bits" else int, nargs="*", default=default, metavar="N",
             help=f"{meaning} (default: {shown})",
         )  # fmt: skip
 
-    numbers("--bits", [4, 3, 2], "widths; with every combination of the next four and of --layers")
+    numbers(
+        "--bits", [4, 3, 2.5, 2], "widths; with every combination of the next four and of --layers"
+    )
     numbers("--recent", [0, 128], "newest tokens that stay in 16 bits")
     numbers("--sink", [0, 4], "first tokens that stay in 16 bits")
     numbers("--key-groups", [64], "tokens that share the scale of a channel of keys")

@@ -22,7 +22,7 @@ class Scheme:
         window_sink: the first tokens that it sees as well.
     """
 
-    bits: int = 16
+    bits: float = 16
     recent: int = 0
     sink: int = 0
     key_group: int = 64
