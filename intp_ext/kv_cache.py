@@ -40,7 +40,8 @@ class KVCache:
         rotate: "on_write": keys are rotated once, when they are appended. "on_read": they are
             cached unrotated and rotated while they are read, so that :meth:`set_rope` changes the
             rotation of everything cached.
-        key_group: tokens, a multiple of 64.
+        key_group: tokens, a multiple of 64. None: 64; at 2.5 bits 128, which loses no more there,
+            and half the scales are saved.
         value_group: channels, a multiple of 16; the last group of a head may be narrower.
         recent: so many of the newest tokens are never packed. A group is packed once all of its
             tokens are older; with 0 as soon as it is complete. 16 bits pack nothing. None: 128 for
@@ -68,7 +69,7 @@ class KVCache:
         *,
         rope: Rope | None = None,
         rotate: str = "on_write",
-        key_group: int = 64,
+        key_group: int | None = None,
         value_group: int = 64,
         recent: int | None = None,
         sink: int | None = None,
@@ -80,6 +81,8 @@ class KVCache:
         bits = BITS[BITS.index(bits)]  # 4.0 is 4
         if rotate not in ROTATE:
             raise ValueError(f"{where}: rotate: expected one of {ROTATE}, got {rotate!r}")
+        if key_group is None:
+            key_group = 128 if bits == 2.5 else PAGE
         for name, value, unit in (
             ("key_group", key_group, PAGE),
             ("value_group", value_group, reference_kv.LANES),

@@ -23,8 +23,8 @@ def make_states(batch, heads, length, dim, dtype, seed=0):
 
 
 def packing_cache(*args, **options) -> KVCache:
-    """One that packs every whole group, however new its tokens are, if nothing else is said."""
-    return KVCache(*args, **{"recent": 0, "sink": 0, **options})
+    """One that packs every whole page, however new its tokens are, if nothing else is said."""
+    return KVCache(*args, **{"recent": 0, "sink": 0, "key_group": 64, **options})
 
 
 def fill(cache: KVCache, k, v, pieces=None, **options) -> KVCache:

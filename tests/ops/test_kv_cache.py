@@ -247,6 +247,15 @@ BAD_OPTIONS = {
 }
 
 
+def test_half_a_bit_is_of_the_keys():
+    half = intp_ext.KVCache(2.5)
+    assert (half.key_bits, half.value_bits, half.key_group) == (3, 2, 128)
+    assert (intp_ext.KVCache(3.0).bits, intp_ext.KVCache(3).key_group) == (3, 64)
+    k, v = make_states(1, 2, 128, 64, torch.bfloat16)
+    codes = fill(packing_cache(2.5), k, v).pages()[:2]
+    assert [x.numel() * 8 / k.numel() for x in codes] == [3, 2]
+
+
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_bad_options(case):
     options, message = BAD_OPTIONS[case]

@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     )
     numbers("--recent", [0, 128], "newest tokens that stay in 16 bits")
     numbers("--sink", [0, 4], "first tokens that stay in 16 bits")
-    numbers("--key-groups", [64], "tokens that share the scale of a channel of keys")
+    numbers("--key-groups", [], "tokens that share the scale of a channel of keys; none: the usual")
     numbers("--value-groups", [64], "channels that share the scale of a token's values")
     numbers(
         "--quanto",
@@ -121,10 +121,10 @@ def schemes_of(options: argparse.Namespace) -> list[Scheme]:
     """What is measured, 16 bits aside."""
     found = [Scheme(key_group=OTHER_CHUNKS)]
     found += [
-        Scheme(*values)
-        for values in product(
-            options.bits, options.recent, options.sink, options.key_groups, options.value_groups,
-            options.layers,
+        Scheme(bits, recent, sink, key_group or intp_ext.KVCache(bits).key_group, *others)
+        for bits, recent, sink, key_group, *others in product(
+            options.bits, options.recent, options.sink, options.key_groups or [None],
+            options.value_groups, options.layers,
         )
     ]  # fmt: skip
     found += [

@@ -41,7 +41,8 @@ class Scheme:
         parts += [f"recent {self.recent}"] if self.recent else []
         parts += [f"sink {self.sink}"] if self.sink else []
         unit = "chunks" if self.bits == 16 else "key groups"
-        parts += [f"{unit} of {self.key_group}"] if self.key_group != 64 else []
+        usual = intp_ext.KVCache(self.bits).key_group
+        parts += [f"{unit} of {self.key_group}"] if self.key_group != usual else []
         parts += [f"value groups of {self.value_group}"] if self.value_group != 64 else []
         parts += ["full layers alone"] if self.layers == "full" else []
         parts += [f"window {self.window}"] if self.window else []
