@@ -10,6 +10,7 @@ import pytest
 import torch
 from hf.tiny_decoders import DECODERS, make_decoder
 from intp_video import compat
+from intp_video.hook.rotary import frequencies_of
 from intp_video.lab.real_model import __main__ as command
 from intp_video.lab.real_model import decoder
 from intp_video.lab.real_model.layers import DTYPE, empty_cache, share_of_16_bits
@@ -18,6 +19,8 @@ from intp_video.lab.real_model.reading import Reader, chunk_ends
 from intp_video.lab.real_model.records import Records, together
 from intp_video.lab.real_model.schemes import EXACT, Scheme
 from intp_video.lab.real_model.texts import SOURCES, text
+
+import intp_ext
 
 TOKENS, SCORED = 230, 128
 
@@ -117,6 +120,29 @@ def test_a_window_of_everything_is_no_window_and_a_small_one_is(model, ids):
     assert not torch.equal(near, exact) and not torch.equal(near, sink)
 
 
+def test_a_text_beyond_the_trained_context_is_read_with_the_frequencies_of_transformers(ids):
+    """ntk at factor s is another rope_theta, which stock can be made with."""
+    config = DECODERS["gemma3"]
+    models = [make_decoder(config) for _ in range(2)]
+    theta, dim = compat.rope_theta(models[0].config), models[0].config.head_dim
+    for made in models:
+        made.config.max_position_embeddings = TOKENS // 2
+    plain = log_probabilities(models[0], EXACT, ids)
+    found = log_probabilities(models[0], Scheme(rope="ntk"), ids)
+    longer = intp_ext.rope_frequencies("none", dim, base=theta * 2 ** (dim / (dim - 2)))
+    rotary = models[1].model.rotary_emb
+    rotary_frequencies = frequencies_of(rotary)
+    rotary_frequencies.copy_(longer.inv_freq)
+    torch.testing.assert_close(found, log_probabilities(models[1], EXACT, ids))
+    assert (found - plain).abs().max() > 1e-3
+    assert torch.equal(log_probabilities(models[0], EXACT, ids), plain)
+
+
+def test_a_text_within_the_trained_context_is_read_as_it_is(model, ids):
+    exact = log_probabilities(model, EXACT, ids)
+    assert torch.equal(log_probabilities(model, Scheme(rope="yarn"), ids), exact)
+
+
 def test_the_continuation_is_that_of_generate(model, ids):
     found = Reader(model).continuation(EXACT, ids, 12)
     model.set_attn_implementation("sdpa")
@@ -143,6 +169,7 @@ def test_names_say_what_differs():
     assert Scheme(4, backend="quanto").name == "4 bits, QuantizedCache"
     assert Scheme(4, backend="quanto_channel").name == "4 bits, QuantizedCache, keys per channel"
     assert Scheme(2, layers="full").name == "2 bits, full layers alone"
+    assert Scheme(rope="yarn").name == "16 bits, RoPE yarn"
     assert Scheme(window=512, window_sink=4).name == "16 bits, window 512, window sink 4"
 
 

@@ -27,6 +27,7 @@ from .texts import SOURCES, text
 
 BYTES_AT = 16384  # tokens
 OTHER_CHUNKS = 128  # tokens
+STRETCHES = ("linear", "ntk", "dynamic_ntk", "yarn")
 
 DESCRIPTION = """\
 Measure on Gemma 3 270M, a trained decoder, what a cache of fewer bits costs, through the packed
@@ -40,7 +41,8 @@ path: intp_ext.KVCache in every layer, read by intp_ext.cached_attention. Texts 
   bytes       over those of 16 bits, everything counted, at 16384 tokens
 
 The same goes for transformers' QuantizedCache (--quanto), for windows that the layers of full
-attention are restricted to (--windows, --window-sinks), and for what is written after each text,
+attention are restricted to (--windows, --window-sinks), for their RoPE, stretched where a text is
+longer than the 32768 tokens of training (--ropes), and for what is written after each text,
 greedily, until the first token that differs from that over 16 bits (--new-tokens).
 
 Caches hold bfloat16, with scales and zeros of it, and attention computes in it; everything else is
@@ -57,6 +59,8 @@ examples:
   python -m intp_video.lab.real_model --bits 3 --recent 64 128 256 --sink 0 4 --json three.json
   python -m intp_video.lab.real_model --lengths 8192 16384 --texts tarfile pillow --json long.json
   python -m intp_video.lab.real_model --bits --windows 512 1024 --window-sinks 0 4 --lengths 8192
+  python -m intp_video.lab.real_model --bits --quanto --ropes linear ntk yarn --lengths 40960 \\
+      --texts reference decimal
 """
 
 
@@ -89,6 +93,11 @@ def parser() -> argparse.ArgumentParser:
     )
     numbers("--windows", [], "16 bits, where full attention sees so many of the newest tokens")
     numbers("--window-sinks", [0, 4], "with --windows: and so many of the first")
+    made.add_argument(
+        "--ropes", nargs="*", default=[], choices=STRETCHES, metavar="KIND",
+        help="16 bits beyond the trained context, RoPE stretched: "
+        f"{', '.join(STRETCHES)} (default: none)",
+    )  # fmt: skip
     numbers("--lengths", [2048], "tokens of a text")
     made.add_argument(
         "--scored", type=int, default=1024, metavar="N",
@@ -135,6 +144,7 @@ def schemes_of(options: argparse.Namespace) -> list[Scheme]:
         Scheme(window=window, window_sink=sink)
         for window, sink in product(options.windows, options.window_sinks)
     ]
+    found += [Scheme(rope=kind) for kind in options.ropes]
     return list(dict.fromkeys(found))
 
 
@@ -163,7 +173,7 @@ def measure(options: argparse.Namespace) -> Records:
     records = Records(options.json, about)
     for length, read in product(options.lengths, texts):
         keys = {"text": read.name, "tokens": length}
-        left = [s for s in schemes if not records.has(scheme=asdict(s), **keys)]
+        left = [s for s in schemes if not records.has(s, **keys)]
         if not left:
             continue
         ids = read.tokens(tokenizer, length)

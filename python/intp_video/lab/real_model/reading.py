@@ -18,6 +18,7 @@ import torch
 
 from ... import compat
 from .layers import NAME, empty_cache
+from .rope import stretched
 from .schemes import Scheme
 
 
@@ -68,19 +69,21 @@ class Reader:
     ) -> Iterator[torch.Tensor]:
         """Of the last ``scored`` of the ids ``[S]``: float32 ``[n, V]``, chunk by chunk, of what
         each of them could have been."""
-        for logits in self._chunks(scheme, self._cache(scheme), ids[:-1], scored):
-            yield logits.float().log_softmax(-1)
+        with stretched(self.model, scheme.rope, len(ids)):
+            for logits in self._chunks(scheme, self._cache(scheme), ids[:-1], scored):
+                yield logits.float().log_softmax(-1)
 
     @torch.inference_mode()
     def continuation(self, scheme: Scheme, ids: torch.Tensor, tokens: int) -> torch.Tensor:
         """The ``[tokens]`` likeliest ones after the ids ``[S]``, one after another."""
         cache = self._cache(scheme)
-        (logits,) = self._chunks(scheme, cache, ids, 1)
-        written = [logits.argmax(-1)]
-        for _ in range(tokens - 1):
-            result = self.model(
-                input_ids=written[-1][None], use_cache=True, **{self._cache_argument: cache}
-            )
-            written.append(result.logits[0].argmax(-1))
-            self.progress(1)
+        with stretched(self.model, scheme.rope, len(ids) + tokens):
+            (logits,) = self._chunks(scheme, cache, ids, 1)
+            written = [logits.argmax(-1)]
+            for _ in range(tokens - 1):
+                result = self.model(
+                    input_ids=written[-1][None], use_cache=True, **{self._cache_argument: cache}
+                )
+                written.append(result.logits[0].argmax(-1))
+                self.progress(1)
         return torch.cat(written)

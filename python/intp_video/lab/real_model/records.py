@@ -40,8 +40,11 @@ class Records:
             about["commands"] = list(dict.fromkeys(kept["about"]["commands"] + about["commands"]))
             self.report["records"] = kept["records"]
 
-    def has(self, **keys: Any) -> bool:
-        return any(all(x.get(k) == v for k, v in keys.items()) for x in self.report["records"])
+    def has(self, scheme: Scheme, **keys: Any) -> bool:
+        return any(
+            Scheme(**x["scheme"]) == scheme and all(x.get(k) == v for k, v in keys.items())
+            for x in self.report["records"]
+        )
 
     def add(self, record: Record) -> None:
         self.report["records"].append(record)
@@ -69,7 +72,7 @@ def summarize(records: Sequence[Record], share: Callable[[Scheme], float]) -> li
     for tokens in sorted({record["tokens"] for record in records}):
         here = [record for record in records if record["tokens"] == tokens]
         for scheme in dict.fromkeys(Scheme(**record["scheme"]) for record in here):
-            of_scheme = [record for record in here if record["scheme"] == asdict(scheme)]
+            of_scheme = [record for record in here if Scheme(**record["scheme"]) == scheme]
             rows.append(
                 {
                     "tokens": tokens,

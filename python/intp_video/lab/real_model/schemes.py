@@ -1,4 +1,4 @@
-"""Ways to cache keys and values, by their options."""
+"""Ways to cache keys and values, and to attend to them, by their options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import intp_ext
 
 @dataclass(frozen=True)
 class Scheme:
-    """A cache of the layers, and the window of those that have none of their own.
+    """A cache of the layers; window and RoPE of those that have no window of their own.
 
     Attributes:
         bits, recent, sink, key_group, value_group: of :class:`intp_ext.KVCache`.
@@ -20,6 +20,8 @@ class Scheme:
             cache is transformers' own, which holds no more than the window.
         window: the newest tokens that full attention is restricted to; None: it sees all.
         window_sink: the first tokens that it sees as well.
+        rope: how its positions are stretched beyond the trained context
+            (:func:`intp_ext.rope_frequencies`); None: as in training.
     """
 
     bits: float = 16
@@ -31,6 +33,7 @@ class Scheme:
     backend: str = "intp"
     window: int | None = None
     window_sink: int = 0
+    rope: str | None = None
 
     @property
     def name(self) -> str:
@@ -47,6 +50,7 @@ class Scheme:
         parts += ["full layers alone"] if self.layers == "full" else []
         parts += [f"window {self.window}"] if self.window else []
         parts += [f"window sink {self.window_sink}"] if self.window_sink else []
+        parts += [f"RoPE {self.rope}"] if self.rope else []
         return ", ".join(parts)
 
     @property

@@ -74,6 +74,20 @@ SOURCES: dict[str, tuple[str, Callable[[], tuple[str, str]]]] = {
     "argparse": ("code", lambda: _module("argparse.py")),
     "pillow": ("licence", lambda: _licence("pillow")),
     "numpy": ("licence", lambda: _licence("numpy")),
+    # more than the decoder was trained on
+    "reference": (
+        "prose",
+        lambda: _topics(
+            "specialnames",
+            "compound",
+            "types",
+            "formatstrings",
+            "string-methods",
+            "typesseq",
+            "debugger",
+        ),
+    ),
+    "decimal": ("code", lambda: _module("_pydecimal.py")),
 }
 
 
