@@ -15,6 +15,7 @@ from .rope import Rope
 
 ROTATE = ("on_write", "on_read")
 RECENT, SINK = 128, 4  # tokens that up to 4 bits leave exact
+MOST_SINKS = 2**24
 BITS = (*reference_kv.BITS, 16)
 _OPTIONS = ("bits", "rotate", "key_group", "value_group", "recent", "sink")
 
@@ -96,6 +97,8 @@ class KVCache:
             sink = SINK if loses else 0
         for name, value in (("recent", recent), ("sink", sink)):
             _checks.count(where, name, value)
+        if sink > MOST_SINKS:
+            raise ValueError(f"{where}: sink: expected at most {MOST_SINKS}, got {sink}")
         if capacity is not None:
             _checks.count(where, "capacity", capacity, least=1)
         self._format = Format(bits, key_group, value_group, capacity, recent, sink)
@@ -698,6 +701,12 @@ class KVCache:
             loaded = self._no_first(like)
             self._load_tensor(where, "first", first, loaded)
             first = loaded
+            known = (first >= 0) & ((first < length) | (first == reference_kv.NO_TOKEN))
+            if not bool(known.all()):
+                raise ValueError(
+                    f"{where}: first: expected tokens 0 to {length - 1}, or "
+                    f"{reference_kv.NO_TOKEN} for a row without one, got {first.tolist()}"
+                )
         elif first is not None:
             raise ValueError(f"{where}: first: expected None without a sink")
         self._memory = replace(self._memory, positions=positions, bounds=bounds, first=first)

@@ -152,8 +152,8 @@ def plan(
     weights = parameter_count(config) * dtype.itemsize
     pixels = layout.values * 4
     # prefill: residual, normed, q, k, v and both halves of the MLP, for all tokens of one layer
-    width = 4 * text.hidden_size + 2 * kv_heads * head_dim + 2 * text.intermediate_size
-    activations = total * width * dtype.itemsize
+    of_token = 4 * text.hidden_size + 2 * kv_heads * head_dim + 2 * text.intermediate_size
+    activations = total * of_token * dtype.itemsize
     features = 2 * layout.visual_tokens * text.hidden_size * dtype.itemsize
     return Plan(
         model_type=family.model_type,

@@ -241,6 +241,7 @@ BAD_OPTIONS = {
     "key_group": ({"key_group": 32}, "key_group: expected a multiple of 64, got 32"),
     "recent": ({"recent": -1}, "recent: expected at least 0, got -1"),
     "sink": ({"sink": -1}, "sink: expected at least 0, got -1"),
+    "too many sinks": ({"sink": 2**24 + 1}, "sink: expected at most 16777216, got 16777217"),
     "value_group": ({"value_group": 8}, "value_group: expected a multiple of 16, got 8"),
     "capacity": ({"capacity": 0}, "capacity: expected at least 1"),
     "no rope": ({"rotate": "on_read"}, "rope: expected a Rope"),

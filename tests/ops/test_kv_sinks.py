@@ -380,6 +380,8 @@ BAD = {
     "missing": (None, TypeError, "first: expected a tensor"),
     "shape": (torch.zeros(3, dtype=torch.int32), ValueError, r"first: expected \[2\]"),
     "dtype": (torch.zeros(2), TypeError, "first: expected"),
+    "beyond": (torch.tensor([0, 5000]).int(), ValueError, r"first: expected tokens 0 to .*5000"),
+    "negative": (torch.tensor([-1, 0]).int(), ValueError, r"first: expected tokens 0 to .*-1"),
 }
 
 
