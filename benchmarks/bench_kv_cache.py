@@ -1,4 +1,4 @@
-"""Decode over a KV cache of 16, 8, 4, 3 and 2 bits: one token against 4k to 128k keys.
+"""Decode over a KV cache of 16, 8, 4, 3, 2.5 and 2 bits: one token against 4k to 128k keys.
 
 q [1, Hq, 1, D]; keys and values bfloat16, quantized where bits are fewer. The same numbers for
 every contender: sdpa and eager read the keys and values as they were before.
@@ -39,7 +39,7 @@ from machine import Copy
 
 import intp_ext
 
-BITS = (16, 8, 4, 3, 2)
+BITS = (16, 8, 4, 3, 2.5, 2)
 REPEATS = 5
 QUANTO_BITS, QUANTO_GROUP = 4, 64
 QUANTO_TOKENS = 16384  # with more, its steps would take longer than everything else

@@ -20,7 +20,7 @@ CONTENDERS = {
     "read": ("#777777", "--", None),
     "read 4 bits": ("#777777", ":", None),
 }
-WIDTHS = {8: "#0b2f66", 4: "#1f5fbf", 3: "#2a9d5c", 2: "#e07b00"}
+WIDTHS = {8: "#0b2f66", 4: "#1f5fbf", 3: "#2a9d5c", 2.5: "#c2a800", 2: "#e07b00"}
 BACKENDS = {
     "intp": ("o", "KVCache"),
     "quanto": ("D", "QuantizedCache"),
