@@ -60,6 +60,7 @@ APPEND = "kv_append/cuda/kernel.h"
 PAGE = "common/kv_page.h"
 PACKED = "attention/cuda/packed_decode.h"
 PACKED_SIMT = "attention/cuda/packed_simt.h"
+UNPACK = "attention/cuda/unpack.h"
 
 UNITS = {
     **dict.fromkeys((REARRANGE, GATHER), "rearrange/cuda/launch.cu"),
@@ -70,6 +71,7 @@ UNITS = {
     APPEND: "kv_append/cuda/launch.cu",
     **dict.fromkeys((PAGE, PACKED), "attention/cuda/packed_decode_bf16.cu"),
     PACKED_SIMT: "attention/cuda/packed_simt.cu",
+    UNPACK: "attention/cuda/unpack.cu",
 }
 
 # two tiles of rows, four of keys
@@ -92,6 +94,7 @@ SINKS_APPENDED = AppendCase(sink=90, rope=ROPE_32, pieces=(40, 110))
 RECENT_APPENDED = AppendCase(recent=70, pieces=(130, 90))
 PAGES = CachedCase(kv_heads=2, group=7, length=450)
 SINK_PAGES = CachedCase(sink=20, batch=2, pad=50)
+MANY_ROWS = CachedCase(rows=40, length=300, sink=20, batch=2, pad=50, recent=70)
 ROTATED_ON_READ = CachedCase(rope=rope_frequencies("none", 64), rotate="on_read", length=450)
 BY_AXES = replace(ROTATED_ON_READ, rope=rope_frequencies("none", 64, sections=(8, 11, 13)), axes=3)
 
@@ -651,6 +654,55 @@ WRONG_RESULT = [
         (replace(SINK_PAGES, length=100, sink=90),),
     ),
     Bug(
+        "unpack: a page that one window sees, unread",
+        UNPACK,
+        "return meets(seen.sink) || meets(seen.recent);",
+        "return meets(seen.recent);",
+        (replace(MANY_ROWS, window=Window(40, sink=30)),),
+    ),
+    Bug(
+        "unpack: sinks as their codes have them",
+        UNPACK,
+        "    copy_sinks();\n",
+        "",
+        (MANY_ROWS,),
+    ),
+    Bug(
+        "unpack: a sink before its page is done",
+        UNPACK,
+        "    __syncthreads();  // sinks",
+        "    // sinks",
+        (MANY_ROWS,),
+    ),
+    Bug(
+        "unpack: rows after the pages from the first one on",
+        UNPACK,
+        "const int first = origin_ - static_cast<int>(packed_.tokens);",
+        "const int first = 0;",
+        (MANY_ROWS,),
+    ),
+    Bug(
+        "unpack: upper bits of the other row",
+        UNPACK,
+        ">> cell.upper_shift & 0x000f000f) << 8",
+        ">> (4 - cell.upper_shift) & 0x000f000f) << 8",
+        (replace(MANY_ROWS, bits=3),),
+    ),
+    Bug(
+        "unpack: rotated with a neighbor",
+        UNPACK,
+        "is_first ? row + rotated : row - rotated);",
+        "row ^ 1);",
+        (replace(ROTATED_ON_READ, rows=40),),
+    ),
+    Bug(
+        "unpack: a value by the scale of the token beside it",
+        UNPACK,
+        "value_of(x.second, qparams[1], qparams[kPageTokens + 1])",
+        "value_of(x.second, qparams[0], qparams[kPageTokens])",
+        (MANY_ROWS,),
+    ),
+    Bug(
         "packed, simt: a sink by its codes",
         PACKED_SIMT,
         "if (is_sink(cache_, task.b, key)) return sink(cache_.v_sinks, task, key, channel);",
@@ -843,6 +895,7 @@ OF_EACH_KIND = {
     "rows that move": "append: rows that move are read where they are written",
     "a sink in a page": "packed: a sink seen in its page, too",
     "unpacking": "packed: the other nibble",
+    "pages that become rows": "unpack: sinks as their codes have them",
     "read out of bounds": "rearrange: rows that order does not have",
     "write out of bounds": "prefill: store without a bound",
     "alignment": "rearrange: 16 bytes at an address of 4",

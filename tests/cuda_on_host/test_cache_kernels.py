@@ -209,6 +209,44 @@ CACHED = {
     "a negative scale": CachedCase(scale=-0.3, rows=9),
 }
 
+# more rows of a key head than are read over pages as they lie
+MANY_ROWS = {
+    "a prompt": CachedCase(rows=70, length=200, recent=20, sink=4),
+    "a chunk of one": CachedCase(rows=80, length=450, kv_heads=2, recent=70, multiprocessors=8),
+    "padding, and a sink after it": CachedCase(
+        rows=90, batch=2, pad=75, sink=100, length=330, key_group=128
+    ),
+    "a window": CachedCase(rows=40, length=700, window=Window(3, 16, sink=70)),
+    "first keys": CachedCase(
+        batch=2,
+        rows=66,
+        group=1,
+        length=500,
+        window=Window(first_key=first_keys(2, 66, 434, span=100), sink=3),
+    ),
+    "scores": CachedCase(rows=40, softcap=3.0, sinks=(0.5, -3.0), scale=-0.3, sink=4),
+    "a wide head, by the plain kernel": CachedCase(rows=35, dim=272, length=150),
+    "a head of 192": CachedCase(rows=35, dim=192, length=150, value_group=48),
+    "queries not on 16 bytes": CachedCase(rows=40, shifted=True),
+    "turned when read": CachedCase(rows=40, rope=ROPE_64, rotate="on_read", batch=2, pad=75),
+    "any part turned": CachedCase(rows=40, rope=ROPE_20, rotate="on_read", length=200, sink=4),
+    "by three axes": CachedCase(rows=40, rope=MIXED_64, rotate="on_read", axes=3, batch=2),
+    "nothing packed yet": CachedCase(rows=40, length=90, recent=90),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", MANY_ROWS)
+def test_pages_become_rows_for_many_queries(library, case, dtype):
+    replace(MANY_ROWS[case], dtype=dtype).check(library)
+
+
+@pytest.mark.parametrize("bits", reference_kv.BITS)
+@pytest.mark.parametrize("dim", [16, 80, 128])
+def test_pages_of_every_width_become_rows(library, bits, dim):
+    """Rows of every dtype have the same codes: one dtype does."""
+    CachedCase(bits, dim=dim, rows=35, length=200, batch=2).check(library)
+
 
 @pytest.mark.parametrize("case", CACHED)
 def test_cached_attention_is_as_good_as_eager(library, case):
@@ -231,7 +269,7 @@ def test_turned_when_read_at_every_width(library, bits, dtype, rows):
 
 @st.composite
 def cached_problems(draw):
-    rows = draw(st.sampled_from([1, 2, 9, 40]))
+    rows = draw(st.sampled_from([1, 2, 9, 40, 70]))
     length = rows + draw(st.sampled_from([63, 64, 130, 400, 900]))
     window = None
     if draw(st.booleans()):

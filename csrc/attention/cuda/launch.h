@@ -6,8 +6,8 @@
 
 namespace intp::cuda {
 
-// workspace: plan.workspace floats. What p points to is in device memory, but for p.packed, which
-// is in host memory and points to device memory.
+// workspace: plan.workspace floats, on 16 bytes. What p points to is in device memory, but for
+// p.packed, which is in host memory and points to device memory.
 void launch_attention(const AttentionParams& p, const AttentionPlan& plan, float* workspace,
                       cudaStream_t stream);
 
@@ -26,7 +26,15 @@ struct PackedLaunch {
   PackedKeys packed;
 };
 
-// T: __nv_bfloat16 or __half; launch_simt, launch_packed_simt and launch_combine also float.
+// Where pages become rows.
+struct UnpackLaunch {
+  AttentionParams params;  // as in PackedLaunch
+  PackedKeys packed;
+  void* k;  // [B, Hkv, Skv, D]
+  void* v;
+};
+
+// T: __nv_bfloat16 or __half; all but prefill, decode and packed_decode also float.
 template <class T>
 void launch_prefill(const AttentionLaunch& launch, int blocks, cudaStream_t stream);
 template <class T>
@@ -37,6 +45,8 @@ template <class T>
 void launch_packed_decode(const PackedLaunch& launch, int blocks, cudaStream_t stream);
 template <class T>
 void launch_packed_simt(const PackedLaunch& launch, int blocks, cudaStream_t stream);
+template <class T>
+void launch_unpack(const UnpackLaunch& launch, cudaStream_t stream);
 template <class T>
 void launch_combine(const AttentionLaunch& launch, cudaStream_t stream);
 

@@ -94,7 +94,8 @@ struct AttentionPlan {
   int64_t slices;     // of the channels of the output: SIMT kernel
   int64_t splits;     // blocks that share the keys of a row tile; their results are then combined
   int64_t blocks;
-  int64_t workspace;  // float elements: partial results, 0 without splits
+  int64_t unpacked;   // float elements: keys and values as rows, where pages become rows; else 0
+  int64_t workspace;  // float elements: those, and then partial results, none without splits
 };
 
 // Are base and strides of x on 16 bytes?
@@ -105,13 +106,8 @@ INTP_HD bool is_aligned(const AttentionTensor<Data>& x) {
          x.stride_h % kElements == 0 && x.stride_s % kElements == 0;
 }
 
-INTP_HD AttentionChoice choose_packed(const AttentionParams& p) {
-  const PackedKeys& packed = *p.packed;
-  if (p.type == FloatType::kFloat32) return AttentionChoice::kFloat32;
-  if (p.head_dim > kPackedDim) return AttentionChoice::kWideHead;
-  // both channels of a rotation are in one fragment
-  if (packed.frequencies % 8 != 0) return AttentionChoice::kUnevenRotation;
-  const KvCache& cache = packed.cache;
+// Are the pages on 16 bytes?
+INTP_HD bool has_aligned_pages(const KvCache& cache) {
   uintptr_t addresses = 0;
   for (const void* x :
        {static_cast<const void*>(cache.k_codes), static_cast<const void*>(cache.v_codes),
@@ -119,8 +115,18 @@ INTP_HD AttentionChoice choose_packed(const AttentionParams& p) {
         static_cast<const void*>(cache.k_sinks), static_cast<const void*>(cache.v_sinks)}) {
     addresses |= reinterpret_cast<uintptr_t>(x);
   }
+  return addresses % 16 == 0;
+}
+
+INTP_HD AttentionChoice choose_packed(const AttentionParams& p) {
+  const PackedKeys& packed = *p.packed;
+  if (p.type == FloatType::kFloat32) return AttentionChoice::kFloat32;
+  if (p.head_dim > kPackedDim) return AttentionChoice::kWideHead;
+  // both channels of a rotation are in one fragment
+  if (packed.frequencies % 8 != 0) return AttentionChoice::kUnevenRotation;
   const bool rows = p.keys == packed.tokens || (is_aligned(p.k) && is_aligned(p.v));
-  const bool aligned = addresses % 16 == 0 && rows && is_aligned(p.q) && is_aligned(p.out);
+  const bool aligned =
+      has_aligned_pages(packed.cache) && rows && is_aligned(p.q) && is_aligned(p.out);
   return aligned ? AttentionChoice::kPages : AttentionChoice::kUnaligned;
 }
 
@@ -146,11 +152,36 @@ INTP_HD void divide_work(const AttentionParams& p, int64_t multiprocessors, Atte
   plan.blocks = whole * plan.splits;
   // maximum, total and Dv sums of each row
   if (plan.splits > 1) {
-    plan.workspace = p.batch * p.kv_heads * plan.splits * rows * (p.value_dim + 2);
+    plan.workspace += p.batch * p.kv_heads * plan.splits * rows * (p.value_dim + 2);
   }
 }
 
-INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiprocessors) {
+// Rows of a key head up to which pages are read as they lie, and unpacked for every 16 of them.
+// Beyond, they become rows once: writing and reading 4 bytes of a channel then costs less than
+// unpacking it once more for each 16 rows, and the kernels are those of 16 bits.
+constexpr int64_t kMostRowsOverPages = 64;
+
+INTP_HD bool unpacks(const AttentionParams& p) {
+  return p.packed != nullptr && p.packed->tokens > 0 && attention_rows(p) > kMostRowsOverPages &&
+         has_aligned_pages(p.packed->cache);
+}
+
+// Of keys, and of values, as rows.
+INTP_HD int64_t unpacked_elements(const AttentionParams& p) {
+  return p.batch * p.kv_heads * p.keys * p.head_dim;
+}
+
+// The same attention over rows [B, Hkv, Skv, D], on 16 bytes.
+INTP_HD AttentionParams over_rows(AttentionParams p, const void* k, const void* v) {
+  const int64_t head = p.keys * p.head_dim;
+  p.k = {k, p.kv_heads * head, head, p.head_dim};
+  p.v = {v, p.kv_heads * head, head, p.head_dim};
+  p.packed = nullptr;
+  return p;
+}
+
+// Keys as they lie, in pages or as rows.
+INTP_HD AttentionPlan plan_in_place(const AttentionParams& p, int64_t multiprocessors) {
   AttentionPlan plan{};
   plan.choice = choose_attention(p);
   plan.slices = 1;
@@ -174,6 +205,14 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiproc
       plan.slices = divide_up(p.value_dim, kSimtChannels);
   }
   divide_work(p, multiprocessors, plan);
+  return plan;
+}
+
+INTP_HD AttentionPlan plan_attention(const AttentionParams& p, int64_t multiprocessors) {
+  if (!unpacks(p)) return plan_in_place(p, multiprocessors);
+  AttentionPlan plan = plan_in_place(over_rows(p, nullptr, nullptr), multiprocessors);
+  plan.unpacked = unpacked_elements(p) * (p.type == FloatType::kFloat32 ? 2 : 1);
+  plan.workspace += plan.unpacked;
   return plan;
 }
 
