@@ -1,12 +1,12 @@
-"""docs/batch.md on a local Ray cluster of two actors, one of which is killed in the middle."""
+"""examples/batch_on_ray.py on a local Ray cluster of two actors, one killed in the middle."""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from batch.documented import block
 from video.make_videos import write_video
 
 pytest.importorskip("ray.data")
@@ -14,7 +14,9 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 ROWS = 9
 BROKEN = 6
-PRELUDE = """
+EXAMPLE = Path(__file__).parents[2] / "examples" / "batch_on_ray.py"
+RUN = """
+import runpy, sys
 import ray
 import intp_video.batch
 from batch.killed_actor import KilledOnce
@@ -25,6 +27,7 @@ ray.init(
     object_store_memory=100 << 20,
     runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
 )
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 
 
@@ -40,7 +43,7 @@ def test_a_run_whose_actor_is_killed_ends_complete(tmp_path):
         lines.append(json.dumps(row) + "\n")
     (tmp_path / "in.jsonl").write_text("".join(lines))
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + block("ray")],
+        [sys.executable, "-c", RUN, str(EXAMPLE), "in.jsonl", "said"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
         capture_output=True,
