@@ -26,7 +26,7 @@ def token_order(
     """int32 ``[S]``: the storage row (g, n, p) of the token at time ``t = f*P + p`` (INTP, 3.1).
 
     Interleaved, group g holds frames g, g+m, g+2m, ...: ``f = n*m + g``.
-    Contiguous, it holds frames g*N, g*N+1, ...: ``f = g*N + n``.
+    Contiguous, it holds frames ``g*N, g*N+1, ...``: ``f = g*N + n``.
     """
     rows = torch.arange(groups * frames_per_group * tokens_per_frame, dtype=torch.int32)
     rows = rows.view(groups, frames_per_group, tokens_per_frame)
