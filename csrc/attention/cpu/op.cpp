@@ -87,7 +87,8 @@ void run_decode(const AttentionParams& p, const AttentionPlan& plan, float* scra
       attend_pages(p, plan, task, scratch);
     }
   });
-  share_tasks(least(plan.workers, heads), heads,
+  const int64_t joining = cpu::workers(plan.workers, sizeof(float) * plan.scratch_elements);
+  share_tasks(least(joining, heads), heads,
               [&](int64_t, int64_t head) { combine_partials(p, plan, head, scratch); });
 }
 

@@ -7,6 +7,7 @@
 
 #include "attention/params.h"
 #include "cpu/target.h"
+#include "cpu/workers.h"
 
 namespace intp {
 
@@ -130,11 +131,21 @@ INTP_HD DecodeChoice decode_choice(const AttentionParams& p, const AttentionTile
   return p.head_dim <= t.decode_dim ? DecodeChoice::kFewRows : DecodeChoice::kHeadDim;
 }
 
+// The work of a call, as bytes of k and v that are read, and those that take as long as the
+// products of every row with every key: 8 for a vector of multiply-adds. Packed keys are no less
+// work.
+INTP_HD int64_t attention_bytes(const AttentionParams& p, int64_t width) {
+  const int64_t elements = p.batch * p.kv_heads * p.keys * (p.head_dim + p.value_dim);
+  const int64_t element_bytes = p.type == FloatType::kFloat32 ? 4 : 2;
+  return element_bytes * elements + 8 * (elements * attention_rows(p) / width);
+}
+
 INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Target target,
                                      int64_t threads) {
   AttentionPlan plan{};
   const int64_t rows = attention_rows(p), kv_heads = p.batch * p.kv_heads;
   plan.width = cpu::facts(target).width;
+  const int64_t workers = cpu::workers(threads, attention_bytes(p, plan.width));
   plan.tiles = attention_tiles(plan.width);
   const AttentionTiles& t = plan.tiles;
   plan.pairs = attention_uses_pairs(p.type, target);
@@ -148,17 +159,17 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Target targe
     plan.row_splits = decode_splits(p.keys - packed, t);
     plan.splits = plan.row_splits + divide_up(packed, t.decode_keys);
     plan.tasks = p.batch * divide_up(p.kv_heads, plan.task_heads) * plan.splits;
-    plan.workers = least(threads, plan.tasks);
+    plan.workers = least(workers, plan.tasks);
     plan.scratch_elements =
         kv_heads * plan.splits * decode_partial(rows, round_up(p.value_dim, plan.width));
     return plan;
   }
   // causal tasks are uneven: several for each thread
-  const int64_t wanted = divide_up(4 * threads, kv_heads);
+  const int64_t wanted = divide_up(4 * workers, kv_heads);
   plan.task_rows = least(t.task_rows, most(t.least_task_rows, round_up(rows / wanted, t.rows)));
   plan.splits = divide_up(rows, plan.task_rows);
   plan.tasks = kv_heads * plan.splits;
-  plan.workers = least(threads, plan.tasks);
+  plan.workers = least(workers, plan.tasks);
   const PrefillScratch scratch =
       prefill_scratch(t, plan.task_rows, p.head_dim, p.value_dim, plan.width, plan.pairs);
   plan.scratch_elements = plan.workers * scratch.size;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "cpu/workers.h"
 #include "kv_append/cpu/kernel.h"
 
 namespace intp {
@@ -23,8 +24,12 @@ void run_append(const KvAppendParams& p, const Tensor& k) {
   const int64_t groups = p.now_packed / cache.key_group - first_group;
   const int64_t blocks = (new_rows + kRowsPerTask - 1) / kRowsPerTask;
   const int64_t tasks = groups + blocks + (cache.sinks > 0);  // of a row of the batch
+  // of k and v; packing a group is enough for a thread
+  const int64_t row_bytes = 2 * 2 * cache.heads * cache.head_dim * size;
+  const int64_t grain =
+      groups > 0 ? 1 : cpu::worker_parts(row_bytes * std::min(kRowsPerTask, new_rows));
   std::atomic<bool> finite{true};
-  torch::stable::parallel_for(0, cache.batch * tasks, 1, [&](int64_t i, int64_t last) {
+  torch::stable::parallel_for(0, cache.batch * tasks, grain, [&](int64_t i, int64_t last) {
     for (; i < last; ++i) {
       const int64_t b = i / tasks, task = i % tasks;
       bool good = true;

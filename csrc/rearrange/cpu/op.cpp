@@ -1,20 +1,16 @@
 #include "rearrange/op.h"
 
-#include <algorithm>
-
+#include "cpu/workers.h"
 #include "rearrange/cpu/kernel.h"
 
 namespace intp {
 namespace {
 
-constexpr int64_t kBytesPerTask = 1 << 16;  // below this a second thread costs more than it saves
-
 void run_rearrange(const RearrangeParams& params, const Tensor&) {
   check_order_range(kRearrange, params.order, params.batch, params.length, params.rows);
   auto* rearrange_rows = cpu::rearrange_rows();
-  const int64_t grain = std::max<int64_t>(1, kBytesPerTask / params.row_bytes);
   torch::stable::parallel_for(
-      0, params.batch * params.length, grain,
+      0, params.batch * params.length, cpu::worker_parts(2 * params.row_bytes),
       [&](int64_t begin, int64_t end) { rearrange_rows(params, begin, end); });
 }
 
