@@ -3,6 +3,9 @@
 encode, prefill   multiply-adds of linear layers, convolutions, and attention between each query
                   and the keys that it sees, at the measured peak of multiply-adds
 token             weights of the decoder, its head and the cache, at the measured peak of reads
+
+torch's linear layers do not read their weights at that peak where they have one row. What is left
+to everything else is their own time (one_row) and a read of the cache.
 """
 
 from __future__ import annotations
@@ -63,8 +66,21 @@ def count(model: nn.Module, prefill: Callable[[], object], cached_bytes: int) ->
     finally:
         hook.remove()
     weights = [*decoder.layers.parameters(), model.get_output_embeddings().weight]
-    read = sum(x.numel() * x.element_size() for x in weights)
+    read = sum(x.nbytes for x in weights)
     return Work(encoded[0], counter.get_total_flops() - encoded[0], read + cached_bytes)
+
+
+def linears(model: nn.Module) -> list[Any]:
+    """Those that a token of an answer goes through: of the decoder, and its head."""
+    decoder = family_for(model.config).text_model(model)
+    found = [x for x in decoder.layers.modules() if isinstance(x, nn.Linear)]
+    return [*found, model.get_output_embeddings()]
+
+
+def one_row(model: nn.Module) -> Callable[[], object]:
+    """Runs these linear layers alone, each on a row of its own, as a token does."""
+    layers = [(x, x.weight.new_ones(1, 1, x.in_features)) for x in linears(model)]
+    return torch.no_grad()(lambda: [layer(row) for layer, row in layers])
 
 
 def attention_flops(given: dict[str, Any]) -> int:

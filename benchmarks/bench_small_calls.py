@@ -1,7 +1,8 @@
 """What a call costs where there is hardly anything to compute: microseconds, in parts.
 
-q [1, 4, 4, 32] over as many keys, or one token over a cache of 64; float32, one thread, no_grad.
-Operators and torch's scaled_dot_product_attention are timed in the same rounds.
+q [1, 4, 4, 32] over as many keys, or one token over a cache of 64; float32, no_grad, one
+thread or --threads. Operators and torch's scaled_dot_product_attention are timed in the same
+rounds.
 
   checks        Python before the operator, but for the bounds
   bounds        of the call: which keys a query sees
@@ -111,7 +112,7 @@ def operators() -> list[Operator]:
     def append_op(*states: torch.Tensor) -> None:
         OPS.kv_append(
             *states, None, None, 1.0, None, False, None, None, None,
-            0, 0, 0, 16, 64, 64, None, None, *buffers,
+            0, 0, 0, 16, 16, 64, 64, None, None, *buffers,
         )  # fmt: skip
 
     return [
@@ -207,11 +208,11 @@ def import_ms(imports: int) -> list[float]:
     return runs[1:]  # the first one compiled the byte code
 
 
-def report(rounds: int, imports: int) -> dict:
+def report(rounds: int, imports: int, threads: int) -> dict:
     described = machine.describe(torch.device("cpu"))
     torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         q, k, v = (torch.randn(1, HEADS, ROWS, DIM) for _ in range(3))
         with torch.no_grad():
@@ -219,11 +220,12 @@ def report(rounds: int, imports: int) -> dict:
                 operators(), lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True), rounds
             )
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     sdpa = taken.pop(SDPA)["call"]
     return {
         "machine": described,
         "shape": [1, HEADS, ROWS, DIM],
+        "threads": threads,
         "rounds": rounds,
         "goal_us": GOAL,
         "operators": [
@@ -247,9 +249,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured")
     options = parser.parse_args(argv)
-    found = report(*((5, 2) if options.quick else (ROUNDS, IMPORTS)))
+    if options.threads < 1:
+        parser.error("--threads: expected at least 1")
+    found = report(*((5, 2) if options.quick else (ROUNDS, IMPORTS)), options.threads)
     names = ("checks", "bounds", "dispatch", "allocation", "kernel")
     print(f"{'us':<20} {'call':>7} " + " ".join(f"{name:>10}" for name in names) + "   of SDPA")
     for row in found["operators"]:

@@ -107,6 +107,12 @@ def time_once(run: Callable[[], object], device: torch.device) -> float:
     return seconds
 
 
+def median_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Of one call on a CPU, after one that warms up."""
+    cpu = torch.device("cpu")
+    return statistics.median([time_once(run, cpu) for _ in range(repeats + 1)][1:])
+
+
 def give_back_freed_memory() -> None:
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it

@@ -35,7 +35,8 @@ def test_every_arm_gives_the_same_tokens(tmp_path, capsys):
     for figures in result["arms"].values():
         assert figures["tokens_equal_first_arm"] or not figures["same_computation"]
         assert set(figures["median_s"]) == STAGES and min(figures["median_s"].values()) > 0
-    assert "same tokens" in capsys.readouterr().out
+        assert figures["reach_s"]["token"] > report["linears_s"] > 0
+    assert "of reach  same tokens" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shape", ["qwen2_5_vl", "internvl"])

@@ -20,8 +20,10 @@ def test_the_measured_calls_reach_their_goals():
 
 def test_the_parts_add_up(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench_small_calls, "CALLS", 2)
-    bench_small_calls.main(["--quick", "--json", str(tmp_path / "found.json")])
+    options = ["--quick", "--threads", "2", "--json", str(tmp_path / "found.json")]
+    bench_small_calls.main(options)
     found = json.loads((tmp_path / "found.json").read_text())
+    assert found["threads"] == 2
     rows = {row["name"]: row for row in found["operators"]}
     assert set(rows) == {
         "attention",
