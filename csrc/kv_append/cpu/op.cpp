@@ -54,7 +54,8 @@ void run_append(const KvAppendParams& p, const Tensor& k) {
     }
   });
   // all of it was written where nothing is read yet
-  check(finite.load(), kAppend, ": k, v: expected finite values to pack, got infinity, NaN or a range that is infinite");
+  check(finite.load(), kAppend,
+        ": k, v: expected finite values to pack, got infinity, NaN or a range that is infinite");
 }
 
 }  // namespace
