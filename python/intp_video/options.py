@@ -16,6 +16,12 @@ GROUPINGS = ("interleaved", "contiguous")
 KV_BITS = (2, 2.5, 3, 4, 8, 16)
 KV_ROTATE = ("on_write", "on_read")
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""Of weights and caches: those that the kernels take, by torch's names."""
+
+LOAD_IN = ("4bit", "8bit")
+"""Widths in which weights can be loaded, by a library of others."""
+
 SPANS = ("all", "visual")
 POSITIONS = ("stock", "after")
 ROUTES = ("features", "attention")

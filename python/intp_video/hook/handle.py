@@ -19,13 +19,14 @@ from ..decoder_layers import cached_windows
 from ..errors import ModelError
 from ..models import VideoFamily
 from ..models.family import ASSUMED_SIDE
-from ..options import Options, check_factor
+from ..options import DTYPES, Options, check_factor
 from ..planning import text_reserve
 from ..sampling import round_up_to_groups
 from . import attention
 from .cache import PackedLayer, holds_packed, sequence_of
 from .encoder import GroupedEncoder
 from .forward import ProvenForward
+from .parallel import check_heads
 from .passes import DecoderState
 from .positions import text_after_the_video
 from .rotary import (
@@ -40,7 +41,7 @@ from .stretch import Stretch
 
 log = logging.getLogger("intp_video")
 
-KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+KERNEL_DTYPES = tuple(getattr(torch, name) for name in DTYPES)
 
 
 class Handle:
@@ -72,9 +73,10 @@ class Handle:
         self._text = family.text_model(model)
         if self._text.dtype not in KERNEL_DTYPES:
             raise ModelError(
-                f"the kernels take float32, bfloat16 and float16, got a model in {self._text.dtype}"
+                f"the kernels take {', '.join(DTYPES)}, got a model in {self._text.dtype}"
             )
         layers = _attention_layers(self._text)
+        check_heads(layers[0])
         self._own_rotary = self._text.rotary_emb
         check_rotary(self._text, family, self._fused)
         layout = family.layout(config, self._frames, *frame_size)
