@@ -95,7 +95,7 @@ class _Sheet:
             cell=cell,
             thumbnail=(max(1, round(width * scale)), max(1, round(height * scale))),
             width=max(columns * cell, 1240) + 2 * _MARGIN,
-            decimals=1 if clip.duration / count >= 0.1 else 2,
+            decimals=1 if clip.covered / count >= 0.1 else 2,
             seen=seen or (0, 0, width, height),
         )
 
@@ -115,7 +115,7 @@ class _Sheet:
         count, (m, per_group) = len(self.clip), self.groups.shape
         self._text(_MARGIN, y, self._fitting(Path(self.clip.path).name, 34), 34, _INK)
         groups = f"{m} groups of {per_group}, {self.grouping}" if m > 1 else f"1 group of {count}"
-        summary = f"{count} frames from {self.clip.duration:.1f} s of video    {groups}"
+        summary = f"{count} frames from {self.clip.extent} of video    {groups}"
         self._text(_MARGIN, y + 46, summary, 20, _GREY)
         return y + 74
 

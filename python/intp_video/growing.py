@@ -11,6 +11,7 @@ import torch
 from .errors import ModelError
 from .preparation import Preparer
 from .processing.model_frames import ModelFrames, Units
+from .processing.prompt import History
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +62,13 @@ class GrowingVideo:
         self._check_goes_on(grown)
         return grown
 
-    def prompt(self, question: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def prompt(
+        self, question: str, history: History = ()
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """int64 ``[1, S]``, and what the family's model takes about it."""
         assert self.units is not None
         made = ModelFrames({}, self.units)
-        return self.preparer.processing.text(made, question, self.preparer.tokenizer)
+        return self.preparer.processing.text(made, question, self.preparer.tokenizer, history)
 
     def shown(self) -> torch.Tensor:
         """int64 ``[S]``: the prompt up to the last visual token."""
@@ -73,13 +76,13 @@ class GrowingVideo:
         last = int((ids == self.preparer.video_token_id).nonzero()[-1])
         return ids[: last + 1]
 
-    def positions(self, question: str, module: Any) -> torch.Tensor:
+    def positions(self, question: str, module: Any, history: History = ()) -> torch.Tensor:
         """``[1, S]``, or ``[3, 1, S]`` as the model itself counts them, of the whole prompt.
 
         Args:
             module: the multimodal module, whose ``get_rope_index`` knows.
         """
-        ids, more = self.prompt(question)
+        ids, more = self.prompt(question, history)
         if self.axes == 1:
             return torch.arange(ids.shape[1])[None]
         assert self.units is not None

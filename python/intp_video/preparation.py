@@ -13,10 +13,11 @@ from .model_source import folder_of, load_config
 from .processing import ModelFrames, VideoProcessing, processing_for
 from .processing.fixed import FixedSizeProcessing
 from .processing.grid import GridProcessing
+from .processing.prompt import History
 from .questions import checked_question
 from .reasons import in_one_line
 from .sampling import check_frames, round_up_to_groups
-from .video import Clip, read_video
+from .video import Clip, Part, read_video
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,12 @@ class Preparer:
             )
         return self.processing
 
-    def __call__(self, clip: Clip, question: str) -> dict[str, torch.Tensor]:
+    def __call__(self, clip: Clip, question: str, history: History = ()) -> dict[str, torch.Tensor]:
         """Inputs for one clip and one question; some frames are repeated where the last group would
         not be whole.
+
+        Args:
+            history: questions about the same clip before this one, and their answers.
 
         Returns:
             ``input_ids`` and ``attention_mask`` int64 ``[1, S]``, and what the family's model takes
@@ -125,8 +129,8 @@ class Preparer:
             ModelError: the checkpoint's tokenizer or chat template is not made for videos.
         """
         question = self.check_question(question)
-        made = self.processing.frames(clip.frames, clip.timestamps, clip.duration)
-        return self._with_text(made, question)
+        made = self.processing.frames(clip.frames, clip.timestamps, clip.covered)
+        return self._with_text(made, question, history)
 
     def frame_size(self, clip: Clip) -> tuple[int, int] | None:
         """Height and width of the frames of a clip as the encoder gets them, in pixels; None where
@@ -162,8 +166,10 @@ class Preparer:
         units = self.fixed_size.units_of([float(second) for second in range(frames)])
         return self._with_text(ModelFrames({}, units), question)["input_ids"]
 
-    def _with_text(self, made: ModelFrames, question: str) -> dict[str, torch.Tensor]:
-        ids, more = self.processing.text(made, question, self.tokenizer)
+    def _with_text(
+        self, made: ModelFrames, question: str, history: History = ()
+    ) -> dict[str, torch.Tensor]:
+        ids, more = self.processing.text(made, question, self.tokenizer, history)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **made.tensors, **more}
 
 
@@ -171,8 +177,11 @@ def prepare(
     processor_or_directory: Any,
     video: str | Path | Clip,
     question: str,
-    frames: int = 64,
+    frames: int | None = 64,
     *,
+    start: float | None = None,
+    end: float | None = None,
+    fps: float | None = None,
     backend: str = "auto",
     config: Any = None,
 ) -> dict[str, torch.Tensor]:
@@ -184,7 +193,10 @@ def prepare(
         video: a file, or a :class:`Clip` that has already been read (``frames`` is then unused).
         question: in words.
         frames: frames to sample, at segment centers; rounded up to whole groups of the family: 8
-            of Video-LLaVA, a temporal patch of the Qwen family.
+            of Video-LLaVA, a temporal patch of the Qwen family. With ``fps``, the most; None: no
+            limit.
+        start, end, fps: which part of a file, and how many frames a second of it, see
+            :func:`read_video`.
         backend: video decoder, see :func:`read_video`.
         config: the model's config, for a Hugging Face processor.
 
@@ -208,8 +220,10 @@ def prepare(
             )
         preparer = Preparer.from_processor(processor_or_directory, config)
     preparer.check_question(question)  # before minutes of decoding
+    Part(start, end, fps).check("prepare", video)
     if not isinstance(video, Clip):
-        check_frames(frames, function="prepare")
-        wanted = round_up_to_groups(frames, preparer.frames_per_group)
-        video = read_video(video, wanted, backend=backend)
+        if frames is not None or fps is None:
+            frames = check_frames(frames, function="prepare")  # type: ignore[arg-type]
+            frames = round_up_to_groups(frames, preparer.frames_per_group)
+        video = read_video(video, frames, backend=backend, start=start, end=end, fps=fps)
     return preparer(video, question)

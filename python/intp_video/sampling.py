@@ -25,6 +25,7 @@ __all__ = [
     "sample_ends",
     "sample_indices",
     "sample_on_screen",
+    "sample_part",
     "sample_times",
 ]
 
@@ -128,6 +129,47 @@ def sample_on_screen(starts: np.ndarray, duration: float, frames: int) -> np.nda
     # A frame that begins in the very middle is on screen, whatever its float says.
     middles = sample_times(duration, frames) + 1e-6 + _single_precision(duration)
     return np.searchsorted(starts, middles, side="right") - 1
+
+
+def sample_part(
+    starts: np.ndarray | None,
+    count: int,
+    duration: float,
+    frames: int,
+    sampling: str,
+    begin: float,
+    end: float,
+) -> tuple[np.ndarray, int]:
+    """The frames to take of a part of a video: what is on screen in the middle of each of `frames`
+    segments from `begin` to `end`; with ``"ends"``, by count among the frames of that part.
+
+    Args:
+        starts: as :func:`sample_on_screen` takes them; None: `count` frames are taken to be evenly
+            spaced.
+        count: frames of the whole video.
+        duration: its seconds.
+        frames: how many to take.
+        sampling: one of :data:`SAMPLINGS`.
+        begin, end: seconds since the first frame.
+
+    Returns:
+        int64 ``[frames]``, never decreasing, and how many frames that part has.
+    """
+
+    def on_screen(seconds: np.ndarray) -> np.ndarray:
+        if starts is not None and not has_constant_rate(starts, duration):
+            slack = 1e-6 + _single_precision(duration)
+            return np.searchsorted(starts, seconds + slack, side="right") - 1
+        period = duration / count if starts is None or count == 1 else starts[-1] / (count - 1)
+        found = np.floor(seconds / (period or 1.0) + 1e-4).astype(np.int64)
+        return np.clip(found, 0, count - 1)
+
+    just_before = max(begin, end - 2e-3 * (duration / count))
+    first, last = on_screen(np.array([begin, just_before])).tolist()
+    available = last - first + 1
+    if sampling == "ends":
+        return first + sample_ends(available, frames), available
+    return on_screen(begin + sample_times(end - begin, frames)), available
 
 
 def has_constant_rate(starts: np.ndarray, duration: float) -> bool:

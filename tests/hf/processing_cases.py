@@ -132,7 +132,7 @@ class Checkpoint:
     def prompt(self) -> str:
         """The text before the video is put into it."""
         if self.model_type == "video_llava":
-            return VICUNA.format(video=self.marker, question=QUESTION)
+            return VICUNA.first.format(video=self.marker, question=QUESTION)
         if self.model_type == "smolvlm":
             return f"<|im_start|>User: {self.marker}{QUESTION}<end_of_utterance>\nAssistant:"
         return f"<|im_start|>user\n{self.marker}{QUESTION}<|im_end|>\n<|im_start|>assistant\n"

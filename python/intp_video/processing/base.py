@@ -14,7 +14,7 @@ import torch
 from .. import compat
 from ..errors import ModelError
 from .model_frames import ModelFrames, Units
-from .prompt import chat_prompt, cut_at, has_template, token_ids
+from .prompt import History, PlainPrompt, chat_prompt, cut_at, has_template, token_ids
 from .values import read_chat_template, read_values
 
 Frames = np.ndarray | torch.Tensor  # uint8 [T, H, W, 3], RGB
@@ -36,7 +36,7 @@ class VideoProcessing(ABC):
     model_types: ClassVar[tuple[str, ...]]  # as in config.json
     defaults: ClassVar[Mapping[str, Any]] = {}  # of values that a checkpoint may leave out
     shown_as: ClassVar[str] = "video"  # "image": frames are images to the model
-    prompt_without_template: ClassVar[str | None] = None  # of checkpoints that have no template
+    prompt_without_template: ClassVar[PlainPrompt | None] = None  # of checkpoints without one
     token_types: ClassVar[bool] = False  # whether positions need mm_token_type_ids
 
     @classmethod
@@ -109,7 +109,7 @@ class VideoProcessing(ABC):
         return 0.0, 0.0, float(width), float(height)
 
     def text(
-        self, model_frames: ModelFrames, question: str, tokenizer: Any
+        self, model_frames: ModelFrames, question: str, tokenizer: Any, history: History = ()
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The prompt, int64 ``[1, S]``, and what else the model takes about it, by name.
 
@@ -117,6 +117,7 @@ class VideoProcessing(ABC):
             model_frames: from :meth:`frames`; only its units are read.
             question: words only, see :func:`intp_video.questions.checked_question`.
             tokenizer: of the checkpoint.
+            history: questions about the same video before this one, and their answers.
 
         Raises:
             ModelError: the checkpoint's chat template or tokenizer is not made for videos.
@@ -125,7 +126,8 @@ class VideoProcessing(ABC):
         if placeholder is None:
             raise ModelError(f"the tokenizer has no token {self.placeholder_id}, the placeholder")
         marker = self._marker(placeholder, tokenizer)
-        before, after = self._around(self._prompt(marker, question, tokenizer), marker, tokenizer)
+        prompt = self._prompt(marker, question, tokenizer, history)
+        before, after = self._around(prompt, marker, tokenizer)
         video, runs = self._video_text(model_frames.units, placeholder, tokenizer)
         ids = token_ids(tokenizer, before + video + after, self.placeholder_id, runs)
         more = {}
@@ -137,10 +139,11 @@ class VideoProcessing(ABC):
         """What a chat template writes where a video goes."""
         return placeholder
 
-    def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
-        if self.prompt_without_template and not has_template(tokenizer, self.chat_template):
-            return self.prompt_without_template.format(video=marker, question=question)
-        return chat_prompt(tokenizer, question, self.chat_template)
+    def _prompt(self, marker: str, question: str, tokenizer: Any, history: History) -> str:
+        plain = self.prompt_without_template
+        if plain is not None and not has_template(tokenizer, self.chat_template):
+            return plain.of(marker, question, history, getattr(tokenizer, "eos_token", None) or "")
+        return chat_prompt(tokenizer, question, self.chat_template, history)
 
     def _around(self, prompt: str, marker: str, tokenizer: Any) -> tuple[str, str]:
         return cut_at(prompt, marker)

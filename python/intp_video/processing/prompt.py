@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import ModelError
 
-VICUNA = "USER: {video}\n{question} ASSISTANT:"
-"""The first turn of Vicuna v1, for checkpoints whose chat template is no part of them."""
+History = Sequence[tuple[str, str]]
+"""Turns that are over: questions about a video, and what was answered."""
 
 
-def chat_prompt(tokenizer: Any, question: str, template: str | None) -> str:
-    """One turn of a user who shows a video and asks, by the chat template of a checkpoint.
+class PlainPrompt(NamedTuple):
+    """The turns of a dialogue about a video, where no chat template writes them.
+
+    Attributes:
+        first: with ``{video}`` and ``{question}``.
+        later: what follows an ``{answer}``, that included: the ``{end}`` of its turn and the next
+            ``{question}``.
+    """
+
+    first: str
+    later: str
+
+    def of(self, video: str, question: str, history: History, end: str) -> str:
+        questions = [*(asked for asked, _ in history), question]
+        text = self.first.format(video=video, question=questions[0])
+        for (_, answer), asked in zip(history, questions[1:], strict=True):
+            text += self.later.format(answer=answer, end=end, question=asked)
+        return text
+
+
+VICUNA = PlainPrompt(
+    "USER: {video}\n{question} ASSISTANT:", " {answer}{end}USER: {question} ASSISTANT:"
+)
+"""Vicuna v1, for checkpoints whose chat template is no part of them."""
+
+
+def chat_prompt(tokenizer: Any, question: str, template: str | None, history: History = ()) -> str:
+    """The turns of a user who shows a video and asks, by the chat template of a checkpoint.
 
     Args:
         template: of the checkpoint's processor; None: the tokenizer's own.
+        history: the turns before this question; the video is in the first.
 
     Raises:
         ModelError: there is no template, or it fails.
@@ -27,16 +54,24 @@ def chat_prompt(tokenizer: Any, question: str, template: str | None) -> str:
             "the checkpoint has no chat template: expected chat_template.jinja or "
             "chat_template.json beside its tokenizer"
         )
-    content = [{"type": "video"}, {"type": "text", "text": question}]
+    messages = []
+    for asked, answer in history:
+        messages += [_message("user", asked), _message("assistant", answer)]
+    messages.append(_message("user", question))
+    messages[0]["content"].insert(0, {"type": "video"})
     try:
         return tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
+            messages,
             chat_template=template,
             tokenize=False,
             add_generation_prompt=True,
         )
     except Exception as error:  # a template is a program
         raise ModelError(f"the checkpoint's chat template fails: {error}") from error
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def has_template(tokenizer: Any, template: str | None) -> bool:

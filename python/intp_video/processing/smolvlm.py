@@ -14,11 +14,14 @@ from .fixed import FixedSizeProcessing
 from .model_frames import Units
 from .number_words import number_words
 from .pixels import HALF, LANCZOS, PixelValues, checked_frames, chunks
-from .prompt import special_token
+from .prompt import History, PlainPrompt, special_token
 from .sizes import longest_edge_size
 from .values import expect, sides, wrong
 
-_PROMPT = "<|im_start|>User: {video}{question}<end_of_utterance>\nAssistant:"
+_PROMPT = PlainPrompt(
+    "<|im_start|>User: {video}{question}<end_of_utterance>\nAssistant:",
+    " {answer}{end}\nUser: {question}<end_of_utterance>\nAssistant:",
+)
 _INTRO = (
     "You are provided the following series of {count} frames from a {length} [H:MM:SS] video.\n"
 )
@@ -92,15 +95,16 @@ class SmolvlmProcessing(FixedSizeProcessing):
     def _marker(self, placeholder: str, tokenizer: Any) -> str:
         return special_token(tokenizer, "video_token", "<video>")
 
-    def _prompt(self, marker: str, question: str, tokenizer: Any) -> str:
-        return _PROMPT.format(video=marker, question=question)
+    def _prompt(self, marker: str, question: str, tokenizer: Any, history: History) -> str:
+        return _PROMPT.of(marker, question, history, "<end_of_utterance>")
 
     def _video_text(
         self, units: Units, placeholder: str, tokenizer: Any
     ) -> tuple[str, Sequence[int]]:
         fake = special_token(tokenizer, "fake_image_token", "<fake_token_around_image>")
         whole = special_token(tokenizer, "global_image_token", "<global-img>")
-        length = int(units.seconds[-1] if units.duration is None else units.duration)
+        # of a part of a video, as far as it is shown: times are those of the whole
+        length = int(max(units.seconds[-1], units.duration or 0))
         text = _INTRO.format(count=number_words(units.frames), length=timedelta(seconds=length))
         for second in units.seconds:
             minutes, seconds = divmod(int(second), 60)

@@ -2,6 +2,15 @@
 
 from .backend import BACKENDS, BackendStatus, backend_status
 from .clip import Clip
+from .part import Part
 from .reader import check_video_file, read_video
 
-__all__ = ["BACKENDS", "BackendStatus", "Clip", "backend_status", "check_video_file", "read_video"]
+__all__ = [
+    "BACKENDS",
+    "BackendStatus",
+    "Clip",
+    "Part",
+    "backend_status",
+    "check_video_file",
+    "read_video",
+]

@@ -18,6 +18,8 @@ class Clip:
         indices: int64 ``[T]``, which frame of the video each one is, counted from 0.
         fps: average frames per second of the video (not of the sample).
         duration: seconds from the first frame of the video to the end of its last.
+        start, end: the part of the video that the frames stand for, in seconds since its first
+            frame; by default all of it.
         backend: the decoder that read it, one of `BACKENDS`.
         path: the file, as given.
         notes: one sentence for each loss, repetition or fallback; empty if there was none.
@@ -31,6 +33,25 @@ class Clip:
     backend: str
     path: str
     notes: tuple[str, ...] = ()
+    start: float = 0.0
+    end: float = None  # type: ignore[assignment]  # of the video
+
+    def __post_init__(self) -> None:
+        if self.end is None:
+            object.__setattr__(self, "end", self.duration)
+
+    @property
+    def covered(self) -> float:
+        """Seconds that the frames stand for."""
+        return self.end - self.start
+
+    @property
+    def extent(self) -> str:
+        """The same in words: "60.0 s", or "10.0 to 20.0 s of 60.0 s"."""
+        whole = f"{self.duration:.1f} s"
+        if self.covered == self.duration:
+            return whole
+        return f"{self.start:.1f} to {self.end:.1f} s of {whole}"
 
     def __len__(self) -> int:
         return len(self.frames)

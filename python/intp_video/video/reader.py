@@ -16,6 +16,7 @@ from ..sampling import (
     sample_ends,
     sample_indices,
     sample_on_screen,
+    sample_part,
 )
 from .backend import (
     BACKENDS,
@@ -27,6 +28,7 @@ from .backend import (
 )
 from .clip import Clip
 from .diagnose import looks_like_text, missing_bytes
+from .part import Part
 
 __all__ = ["check_video_file", "read_video"]
 
@@ -35,22 +37,27 @@ _MOST = 6  # times or ranges that one note names
 
 def read_video(
     path: str | os.PathLike,
-    frames: int,
+    frames: int | None,
     backend: str = "auto",
     *,
     sampling: str = "centers",
+    start: float | None = None,
+    end: float | None = None,
+    fps: float | None = None,
     num_threads: int | None = None,
 ) -> Clip:
     """Reads `frames` frames, spread evenly over the time of a video, in presentation order.
 
-    The video is cut into `frames` segments of equal length, and the frame on screen in the middle
-    of each is taken; at a constant rate this is the middle frame of each. Only the packets from the
-    keyframe before a sampled frame up to that frame are decoded, and only the sampled frames are
-    kept: memory is ``frames * H * W * 3`` bytes, whatever the length of the video.
+    The video, or the part from `start` to `end`, is cut into `frames` segments of equal length, and
+    the frame on screen in the middle of each is taken; at a constant rate this is the middle frame
+    of each. Only the packets from the keyframe before a sampled frame up to that frame are decoded,
+    and only the sampled frames are kept: memory is ``frames * H * W * 3`` bytes, whatever the
+    length of the video.
 
     Args:
         path: a video file.
-        frames: how many frames to return, at least 1. A video with fewer repeats some.
+        frames: how many frames to return, at least 1. A video with fewer repeats some. With `fps`,
+            the most; None then: as many as it gives.
         backend: ``"pyav"``, ``"torchcodec"``, ``"decord"``, or ``"auto"``: the first of these that
             is installed, opens the file and decodes every sampled frame; if none decodes them all,
             the one that loses the fewest. `Clip.notes` says which was used and why no earlier one.
@@ -58,6 +65,10 @@ def read_video(
             MPEG-4 with B-frames, MPEG-TS), so it comes last.
         sampling: ``"centers"``, as above, or ``"ends"``, as the original Video-LLaVA: by count, the
             first frame, the last, and even steps between.
+        start, end: the part to read, in seconds since the first frame; None: from the first frame,
+            to the end of the last. `Clip.timestamps` stay those of the whole video.
+        fps: how many frames a second of the video to return, rounded to a whole number of frames;
+            they are then spread evenly, as above.
         num_threads: decoding threads; by default one per CPU, at most 8.
 
     Returns:
@@ -67,12 +78,17 @@ def read_video(
 
     Raises:
         VideoError: no such file, not a video, no frame that can be decoded, no decoder installed,
-            more frames than fit into memory.
-        TypeError: `path`, `frames` or `num_threads` has the wrong type.
-        ValueError: `frames`, `num_threads`, `sampling` or `backend` is out of range.
+            more frames than fit into memory, a `start` or `end` beyond its end, an `fps` that gives
+            no frame.
+        TypeError: `path`, `frames`, `start`, `end`, `fps` or `num_threads` has the wrong type.
+        ValueError: one of them, `sampling` or `backend` is out of range, or `end` is not after
+            `start`.
     """
     path = _check_path(path)
-    frames = check_frames(frames, function="read_video")
+    part = Part(start, end, fps)
+    part.check("read_video")
+    if frames is not None or fps is None:
+        frames = check_frames(frames, function="read_video")  # type: ignore[arg-type]
     threads = default_threads()
     if num_threads is not None:
         threads = check_frames(num_threads, function="read_video", name="num_threads")
@@ -89,7 +105,7 @@ def read_video(
     unusable: dict[str, Exception] = {}
     for name in BACKENDS if backend == "auto" else (backend,):
         try:
-            clip, lost[name] = _decode(name, path, frames, sampling, threads)
+            clip, lost[name] = _decode(name, path, frames, sampling, part, threads)
         except (BackendMissing, BackendFailure) as error:
             unusable[name] = error
             continue
@@ -102,7 +118,7 @@ def read_video(
 
     notes = [f"{name} was not used: {reason}" for name, reason in unusable.items()]
     notes += [
-        f"{name} was not used: it could not decode {count} of {frames} frames"
+        f"{name} was not used: it could not decode {count} of {len(best)} frames"
         for name, count in lost.items()
         if name != best.backend
     ]
@@ -112,12 +128,16 @@ def read_video(
     return replace(best, notes=(*notes, *best.notes))
 
 
-def _decode(name: str, path: str, frames: int, sampling: str, num_threads: int) -> tuple[Clip, int]:
+def _decode(
+    name: str, path: str, most: int | None, sampling: str, part: Part, num_threads: int
+) -> tuple[Clip, int]:
     """The clip as one backend reads it, and how many of its frames that backend has lost."""
     # An absolute path: in any other, FFmpeg takes what is before a colon for a protocol.
     stream = load_backend(name).open_stream(os.path.abspath(path), num_threads)
     try:
-        indices = _sample(stream, frames, sampling)  # [T]
+        since, until = part.within(stream.duration, path)
+        frames, capped = part.frames(most, until - since, path)
+        indices, available = _sample(stream, frames, sampling, since, until)  # [T]
         # Each frame is decoded once and stands in the slots first[k]:last[k] of the clip.
         wanted, first = np.unique(indices, return_index=True)
         last = np.append(first[1:], frames)
@@ -140,7 +160,9 @@ def _decode(name: str, path: str, frames: int, sampling: str, num_threads: int) 
         if images is None:
             raise BackendFailure(f"it could not decode any of {len(wanted)} frames")
 
-        notes = [*stream.notes(), *_timing_notes(name, stream, indices, seconds, decoded)]
+        notes = [*stream.notes(), *([] if capped is None else [capped])]
+        segment = (until - since) / frames
+        notes += _timing_notes(name, stream, indices, seconds, decoded, available, segment)
         lost = np.flatnonzero(~decoded)
         if len(lost):
             kept = np.flatnonzero(decoded)
@@ -161,19 +183,27 @@ def _decode(name: str, path: str, frames: int, sampling: str, num_threads: int) 
             backend=name,
             path=path,
             notes=tuple(notes),
+            start=since,
+            end=until,
         )
         return clip, len(lost)
     finally:
         stream.close()
 
 
-def _sample(stream: VideoStream, frames: int, sampling: str) -> np.ndarray:
-    """int64 ``[frames]``: by time, or by count where that is asked or no times are told."""
+def _sample(
+    stream: VideoStream, frames: int, sampling: str, begin: float, end: float
+) -> tuple[np.ndarray, int]:
+    """int64 ``[frames]``: by time, or by count where that is asked or no times are told; and how
+    many frames there are to choose from."""
+    starts, count, duration = stream.starts, stream.count, stream.duration
+    if begin > 0 or end < duration:
+        return sample_part(starts, count, duration, frames, sampling, begin, end)
     if sampling == "ends":
-        return sample_ends(stream.count, frames)
-    if stream.starts is None:
-        return sample_indices(stream.count, frames)
-    return sample_on_screen(stream.starts, stream.duration, frames)
+        return sample_ends(count, frames), count
+    if starts is None:
+        return sample_indices(count, frames), count
+    return sample_on_screen(starts, duration, frames), count
 
 
 def _places(stream: VideoStream, indices: np.ndarray) -> np.ndarray:
@@ -194,11 +224,19 @@ def _timing_notes(
     indices: np.ndarray,
     seconds: np.ndarray,
     decoded: np.ndarray,
+    available: int,
+    segment: float,
 ) -> Iterator[str]:
-    """Notes on a video with few frames, or with unevenly spaced frames."""
+    """Notes on a video with few frames, or with unevenly spaced frames.
+
+    Args:
+        available: frames of the part that is sampled.
+        segment: seconds that a sampled frame stands for.
+    """
     frames = len(indices)
-    if stream.count < frames:
-        yield f"the video has {stream.count} frames, {frames} were asked for: some are repeated"
+    if available < frames:
+        what = "the video" if available == stream.count else "that part of the video"
+        yield f"{what} has {available} frames, {frames} were asked for: some are repeated"
     if stream.starts is None:
         expected = indices[decoded] * (stream.duration / stream.count)
         if (np.abs(seconds[decoded] - expected) > stream.duration / stream.count).any():
@@ -207,13 +245,13 @@ def _timing_notes(
                 "times are not those of an even rate: it varies, or other frames came than were "
                 "asked for"
             )
-    elif stream.count >= frames and (np.diff(indices) == 0).any():
+    elif available >= frames and (np.diff(indices) == 0).any():
         held = np.unique(indices[1:][np.diff(indices) == 0])
         ends = np.append(stream.starts[1:], stream.duration)
         spans = [f"from {stream.starts[k]:.1f} to {ends[k]:.1f} s" for k in held[:_MOST]]
         spans += ["..."] * (len(held) > _MOST)
         yield (
-            f"frames that stay on screen for longer than a segment ({stream.duration / frames:.1f} "
+            f"frames that stay on screen for longer than a segment ({segment:.1f} "
             f"s) are repeated: {', '.join(spans)}"
         )
 
