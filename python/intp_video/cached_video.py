@@ -5,7 +5,8 @@ A :class:`GrowingVideo` says which tokens that part has, and where they stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,8 @@ from .growing import GrowingVideo
 from .hook import Handle
 from .hook.cache import forgetting
 from .models import family_for
+from .processing.prompt import History
+from .streaming import Emit, TextPieces
 
 
 def empty_cache(model: PreTrainedModel) -> DynamicCache:
@@ -63,8 +66,14 @@ def prefill(
 
 
 def answer(
-    handle: Handle, cache: Cache, video: GrowingVideo, question: str, max_new_tokens: int
-) -> torch.Tensor:
+    handle: Handle,
+    cache: Cache,
+    video: GrowingVideo,
+    question: str,
+    max_new_tokens: int,
+    history: History = (),
+    on_text: Emit | None = None,
+) -> str:
     """The greedy answer to a question behind a cached video; both are forgotten again.
 
     Args:
@@ -73,20 +82,25 @@ def answer(
         video: what is cached.
         question: in words, checked.
         max_new_tokens: the most tokens of the answer.
-
-    Returns:
-        int64 ``[T]``: the tokens of the answer.
+        history: turns about the same video before this one.
+        on_text: called with pieces of the answer as they are decoded.
     """
-    prompt = video.prompt(question)[0]
+    prompt = video.prompt(question, history)[0]
     inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
-    going_on = {handle.cache_argument: cache}
-    with forgetting(cache), _positions_of(handle, cache, video, question):
-        return generate(handle.model, inputs, max_new_tokens, **going_on)
+    more: dict[str, Any] = {handle.cache_argument: cache}
+    if on_text is not None:
+        more["streamer"] = TextPieces(video.preparer, on_text)
+    positions = functools.partial(video.positions, question, history=history)
+    with forgetting(cache), _positions_of(handle, cache, video, positions):
+        return video.preparer.text_of(generate(handle.model, inputs, max_new_tokens, **more))
 
 
 @contextmanager
 def _positions_of(
-    handle: Handle, cache: Cache, video: GrowingVideo, question: str
+    handle: Handle,
+    cache: Cache,
+    video: GrowingVideo,
+    positions: Callable[[Any], torch.Tensor],
 ) -> Iterator[None]:
     """Positions of three axes for ``generate``, which knows nothing of the cached video; text goes
     on after the largest one, as in one pass. The offset that the stock model keeps between calls is
@@ -95,7 +109,7 @@ def _positions_of(
         yield
         return
     module = handle.multimodal_module
-    prompt = video.positions(question, module)
+    prompt = positions(module)
     length, largest = prompt.shape[-1], int(prompt.max())
 
     def put(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

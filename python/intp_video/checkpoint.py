@@ -13,6 +13,7 @@ from .hook import extend
 from .model_source import check_weights, load_config
 from .models import empty_model, family_for
 from .preparation import Preparer
+from .quantized import quantization
 from .reasons import in_one_line
 
 
@@ -70,22 +71,38 @@ class Checkpoint:
         extend(self.empty_model(), frames, **options).restore()
 
     def model(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+        self,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        load_in: str | None = None,
+        **parallel: Any,
     ) -> PreTrainedModel:
         """The model with its weights, for inference.
 
         Args:
             dtype: of the weights; None for the config's own.
-            device: where it goes.
+            device: where it goes, unless ``parallel`` says it.
+            load_in: "4bit" or "8bit": weights that a library packs, bitsandbytes or
+                optimum-quanto, whichever is installed.
+            **parallel: ``device_map``, ``tp_plan`` or ``distributed_config``, as
+                ``from_pretrained`` takes them (docs/parallel.md).
 
         Raises:
-            ModelError: weights are missing, are damaged, or do not match the config.
+            ModelError: weights are missing, are damaged, or do not match the config; or what packs
+                them is not installed.
+            ValueError: ``load_in`` has another value.
         """
         self.check_weights()
         model_class = self._family.model_class(self.config)
+        placed = dict(parallel)
+        if load_in is not None:
+            own = dtype or getattr(self.config, "dtype", None) or torch.float32
+            placed["quantization_config"] = quantization(load_in, own)
+            placed.setdefault("device_map", {"": device})  # packed weights do not move
         try:
             model, found = model_class.from_pretrained(
-                self.source, dtype=dtype or "auto", output_loading_info=True
+                self.source, dtype=dtype or "auto", output_loading_info=True, **placed
             )
         except Exception as error:  # whatever is wrong with the files: OSError, SafetensorError
             raise ModelError(f"{self.source}: no weights: {in_one_line(error)}") from error
@@ -94,7 +111,7 @@ class Checkpoint:
                 f"{self.source}: the weights lack {len(missing)} tensors of the model, "
                 f"{min(missing)} among them"
             )
-        return model.to(device).eval()
+        return (model if placed else model.to(device)).eval()
 
 
 def load(
@@ -102,16 +119,20 @@ def load(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    load_in: str | None = None,
+    **parallel: Any,
 ) -> tuple[PreTrainedModel, Preparer]:
     """A Video-LLM and what prepares its inputs, from a Hugging Face directory or hub id.
 
     Args:
         directory: with config.json, weights, tokenizer and preprocessor values.
-        dtype: of the weights; None for the config's own.
-        device: where the model goes.
+        dtype, device, load_in, **parallel: of the weights, see :meth:`Checkpoint.model`.
 
     Raises:
         ModelError: something is missing or broken there, or the model type is not known.
+        ValueError: ``load_in`` has another value.
     """
     checkpoint = Checkpoint(directory)
-    return checkpoint.model(dtype=dtype, device=device), checkpoint.preparer()
+    return checkpoint.model(
+        dtype=dtype, device=device, load_in=load_in, **parallel
+    ), checkpoint.preparer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +18,14 @@ from .models import family_for
 from .planning import text_reserve
 from .preparation import Preparer
 from .processing.grid import GridProcessing
-from .sampling import check_frames
-from .video import Clip
+from .processing.prompt import History
+from .sampling import repeat_to_groups, round_up_to_groups
+from .streaming import Emit
+from .video import Clip, read_video
+from .viewer import Viewer
 
 
-class Session:
+class Session(Viewer):
     """Watches a growing video and answers, without a second prefill of old frames.
 
     Keys are cached unrotated (``kv_rotate="on_read"``). When the frames need a larger scaling
@@ -108,7 +112,8 @@ class Session:
         if isinstance(preparer.processing, GridProcessing):
             sized = replace(preparer.processing, sized_for=frames)
             preparer = replace(preparer, processing=sized)
-        self._model, self._preparer = model, preparer
+        super().__init__(preparer)
+        self._model = model
         self._video = GrowingVideo(preparer, 1 if family.mrope is None else 3)
         self._positions = torch.empty(0)  # of the tokens that are cached
         self._last = -1.0  # second of the newest frame
@@ -133,11 +138,12 @@ class Session:
             self.close()
 
     def close(self) -> None:
-        """Restore the model.
+        """Restore the model; an answer that is being streamed ends.
 
         Raises:
             ModelError: it is already closed.
         """
+        self._stop_streaming()
         self._handle.restore()
 
     @property
@@ -150,14 +156,17 @@ class Session:
         return kv_cache_bytes(self._cache)[0]
 
     @torch.no_grad()
-    def add(self, clip: Clip | torch.Tensor) -> None:
+    def add(self, clip: Clip | torch.Tensor | str | Path, **reading: Any) -> None:
         """Show the next frames: only they are encoded and prefilled.
 
         Args:
             clip: whole groups of N frames: a :class:`Clip`, or uint8 ``[M, height, width, 3]``, a
-                second apart. A clip that begins before the last frame is taken to follow it.
+                second apart. Or a video file, whose frames fill up whole groups. A clip that begins
+                before the last frame is taken to follow it.
+            **reading: of :func:`read_video`, for a file: frames, start, end, fps, ...
 
         Raises:
+            VideoError: the file cannot be read, or has no such part.
             ModelError: the family's prompt, or its positions in this transformers, cannot grow; or
                 the session is closed.
             TypeError: not frames.
@@ -167,6 +176,24 @@ class Session:
         A call that fails, or is interrupted, leaves the session as it was.
         """
         self._check_open("add")
+        if isinstance(clip, str | Path):
+            clip = self._read(clip, **reading)
+        elif reading:
+            raise TypeError(
+                f"Session.add: {', '.join(reading)}: expected with a video file only, got "
+                f"{type(clip).__name__}"
+            )
+        with self._alone("add"):
+            self._add(clip)
+
+    def _read(self, path: str | Path, frames: int | None = None, **reading: Any) -> Clip:
+        group = self._preparer.frames_per_group
+        if frames is not None:
+            frames = round_up_to_groups(frames, group)
+        clip = read_video(path, frames, **reading)
+        return clip.take(repeat_to_groups(len(clip), group))
+
+    def _add(self, clip: Clip | torch.Tensor) -> None:
         frames = clip.frames if isinstance(clip, Clip) else clip
         if not hasattr(frames, "__len__") or getattr(frames, "ndim", 1) == 0:
             raise TypeError(
@@ -207,22 +234,17 @@ class Session:
         self._video, self._positions, self._last = video, positions, times[-1]
         self.frames += count
 
-    def ask(self, question: str, *, max_new_tokens: int = 64) -> str:
-        """The greedy answer to a question about the frames so far.
+    def _answer(
+        self, question: str, history: History, max_new_tokens: int, on_text: Emit | None
+    ) -> str:
+        return answer(
+            self._handle, self._cache, self._video, question, max_new_tokens, history, on_text
+        )
 
-        Raises:
-            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`, or a number
-                of tokens out of range.
-            ValueError: no frames yet.
-            ModelError: the session is closed.
-        """
-        question = self._preparer.check_question(question, "Session.ask")
-        self._check_open("ask")
-        check_frames(max_new_tokens, function="Session.ask", name="max_new_tokens")
+    def _check_ready(self, method: str) -> None:
+        self._check_open(method)
         if self._video.units is None:
-            raise ValueError("Session.ask: expected frames first, got none; call add()")
-        ids = answer(self._handle, self._cache, self._video, question, max_new_tokens)
-        return self._preparer.text_of(ids)
+            raise ValueError(f"Session.{method}: expected frames first, got none; call add()")
 
     def _check_open(self, method: str) -> None:
         if not self._handle.active:

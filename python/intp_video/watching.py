@@ -14,11 +14,13 @@ from .growing import GrowingVideo
 from .hook import Handle, extend
 from .models import family_for
 from .preparation import Preparer
-from .sampling import check_frames
+from .processing.prompt import History
+from .streaming import Emit
 from .video import Clip
+from .viewer import Viewer
 
 
-class WatchedVideo:
+class WatchedVideo(Viewer):
     """Answers as :func:`ask` does, without a second decode, encode and prefill of the video.
 
     The video's part of the prompt stays cached; a question and its answer go behind it and are
@@ -53,7 +55,8 @@ class WatchedVideo:
         frames: int | None = None,
         **options: Any,
     ) -> None:
-        self._model, self._preparer, self._clip = model, preparer, clip
+        super().__init__(preparer)
+        self._model, self._clip = model, clip
         self._frames = len(clip) if frames is None else frames
         self._options = options
         self._handle: Handle | None = None
@@ -80,28 +83,26 @@ class WatchedVideo:
             self.close()
 
     def close(self) -> None:
-        """Restore the model.
+        """Restore the model; an answer that is being streamed ends.
 
         Raises:
             ModelError: it is already closed.
         """
-        self._check_open("close")
+        self._check_ready("close")
+        self._stop_streaming()
         self._closed = True
         if self._handle is not None:
             self._handle.restore()
 
-    @torch.no_grad()
-    def ask(self, question: str, *, max_new_tokens: int = 64) -> str:
-        """The greedy answer to a question about the video.
+    @property
+    def extension(self) -> str:
+        """How the model is extended, in words; empty where each question extends it anew."""
+        return "" if self._handle is None else repr(self._handle)
 
-        Raises:
-            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`, or a number
-                of tokens out of range.
-            ModelError: it is closed.
-        """
-        self._check_open("ask")
-        question = self._preparer.check_question(question, "WatchedVideo.ask")
-        check_frames(max_new_tokens, function="WatchedVideo.ask", name="max_new_tokens")
+    @torch.no_grad()
+    def _answer(
+        self, question: str, history: History, max_new_tokens: int, on_text: Emit | None
+    ) -> str:
         if self._handle is None:
             return ask(
                 self._model,
@@ -110,22 +111,25 @@ class WatchedVideo:
                 question,
                 self._frames,
                 max_new_tokens=max_new_tokens,
+                history=history,
+                on_text=on_text,
                 **self._options,
             ).text
-        ids = answer(self._handle, self._cache, self._video, question, max_new_tokens)
-        return self._preparer.text_of(ids)
+        return answer(
+            self._handle, self._cache, self._video, question, max_new_tokens, history, on_text
+        )
 
     @torch.no_grad()
     def _watch(self) -> None:
         assert self._handle is not None
         clip = self._clip
-        made = self._preparer.processing.frames(clip.frames, clip.timestamps, clip.duration)
+        made = self._preparer.processing.frames(clip.frames, clip.timestamps, clip.covered)
         axes = 1 if family_for(self._model.config).mrope is None else 3
         self._video = GrowingVideo.whole(self._preparer, axes, made)
         ids = self._video.shown()
         positions = self._video.positions("?", self._handle.multimodal_module)[..., : len(ids)]
         prefill(self._handle, self._cache, ids, positions, made.tensors)
 
-    def _check_open(self, method: str) -> None:
+    def _check_ready(self, method: str) -> None:
         if self._closed:
             raise ModelError(f"WatchedVideo.{method}: the video is closed already")

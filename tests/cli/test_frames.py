@@ -64,7 +64,7 @@ def test_the_sheet_has_the_frames_that_ask_shows(cli, video, model_dir, monkeypa
 
     asked, prepare = [], Preparer.__call__
     monkeypatch.setattr(
-        Preparer, "__call__", lambda self, clip, q: asked.append(clip) or prepare(self, clip, q)
+        Preparer, "__call__", lambda self, clip, *q: asked.append(clip) or prepare(self, clip, *q)
     )
     options = ["--model", model_dir, "--frames", frames]
     assert cli("ask", video, "What?", *options, "--max-new-tokens", 1).code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping
@@ -14,16 +15,18 @@ from transformers import PreTrainedModel
 
 from ..checkpoint import Checkpoint
 from ..errors import ModelError
+from ..options import DTYPES, LOAD_IN
 from ..preparation import Preparer
 from ..reasons import in_one_line
 from ..sampling import round_up_to_groups
-from ..video import read_video
+from ..video import Part, read_video
 from ..watching import WatchedVideo
 from .rows import (
     Row,
     answered,
     failed,
     is_columns,
+    part_of,
     questions_of,
     rows_of,
     to_columns,
@@ -31,8 +34,6 @@ from .rows import (
 )
 
 log = logging.getLogger("intp_video")
-
-_DTYPES = ("float32", "bfloat16", "float16")
 
 
 class VideoAnswerer:
@@ -48,16 +49,18 @@ class VideoAnswerer:
 
     Args:
         model: a Hugging Face directory or hub id.
-        frames: to show of each video, in whole groups.
+        frames: to show of each video, in whole groups; with ``fps``, the most.
         device: "cpu", "cuda", ...; None: a GPU if there is one where it runs.
-        dtype: of the weights: "float32", "bfloat16", "float16"; None for the checkpoint's own.
+        dtype: of the weights, one of ``DTYPES``; None for the checkpoint's own.
+        load_in: "4bit" or "8bit", see :meth:`Checkpoint.model`.
         folder: that relative paths of videos start from; None: the working directory.
+        fps: frames to show of each second, see :func:`read_video`.
         max_new_tokens: the most tokens of an answer.
         backend, sampling: see :func:`read_video`.
         **options: of :func:`intp_video.extend`: rope, window, kv_bits, ...
 
     Raises:
-        ValueError: a dtype of another name.
+        TypeError, ValueError: a dtype or ``load_in`` of another name, or a bad ``fps``.
 
     Example::
 
@@ -75,17 +78,25 @@ class VideoAnswerer:
         device: str | None = None,
         dtype: str | None = None,
         folder: str | Path | None = None,
+        load_in: str | None = None,
+        fps: float | None = None,
         max_new_tokens: int = 64,
         backend: str = "auto",
         sampling: str = "centers",
         **options: Any,
     ) -> None:
-        if dtype not in (None, *_DTYPES):
+        if dtype not in (None, *DTYPES):
             raise ValueError(
-                f"VideoAnswerer: dtype: expected one of {', '.join(_DTYPES)}, got {dtype!r}"
+                f"VideoAnswerer: dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}"
             )
-        self.model, self.frames = str(model), frames
+        if load_in not in (None, *LOAD_IN):
+            raise ValueError(
+                f"VideoAnswerer: load_in: expected one of {', '.join(LOAD_IN)}, got {load_in!r}"
+            )
+        Part(fps=fps).check("VideoAnswerer")
+        self.model, self.frames, self.fps = str(model), frames, fps
         self.device, self.dtype, self.folder = device, dtype, folder
+        self.load_in = load_in
         self.max_new_tokens = max_new_tokens
         self.backend, self.sampling = backend, sampling
         self.options = options
@@ -110,14 +121,18 @@ class VideoAnswerer:
         checkpoint.check_options(frames, **self.options)
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
-        self._loaded = checkpoint.model(dtype=dtype, device=device), preparer
+        self._loaded = (
+            checkpoint.model(dtype=dtype, device=device, load_in=self.load_in),
+            preparer,
+        )
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """One row, or columns of rows, with what was said.
 
         Args:
-            batch: ``video``, a path, and ``question``, or ``questions`` about that one video;
-                anything else is passed through, ``id`` among it. As columns: a list or an array for
+            batch: ``video``, a path, and ``question``, or ``questions`` about that one video; if
+                you like ``start`` and ``end``, the seconds of it to show, and ``fps``. Anything
+                else is passed through, ``id`` among it. As columns: a list or an array for
                 each name.
 
         Returns:
@@ -144,7 +159,7 @@ class VideoAnswerer:
         try:
             path = video_of(row, self.folder)
             questions = [preparer.check_question(q, "batch") for q in questions_of(row)]
-            shown = self._show(path)
+            shown = self._show(path, part_of(row, self.fps))
             said = [shown.video.ask(q, max_new_tokens=self.max_new_tokens) for q in questions]
             return answered(row, said, shown.note)
         except (ModelError, torch.AcceleratorError):  # after the latter no row can be answered
@@ -153,16 +168,19 @@ class VideoAnswerer:
             self._forget()
             return failed(row, in_one_line(error))
 
-    def _show(self, path: str) -> _Shown:
-        """The video, which may be the last one still."""
+    def _show(self, path: str, part: Part) -> _Shown:
+        """The part of a video, which may be the last one still."""
         assert self._loaded is not None
-        file = _identity(path)
+        file = *_identity(path), part
         if self._shown is None or self._shown.file != file:
             self._forget()  # before there is another one in memory
             model, preparer = self._loaded
             frames = round_up_to_groups(self.frames, preparer.frames_per_group)
-            clip = read_video(path, frames, self.backend, sampling=self.sampling)
-            video = WatchedVideo(model, preparer, clip, frames, **self.options)
+            clip = read_video(
+                path, frames, self.backend, sampling=self.sampling, **dataclasses.asdict(part)
+            )
+            stretched = frames if part.fps is None else None  # then for as many as there are
+            video = WatchedVideo(model, preparer, clip, stretched, **self.options)
             if not video.shares_prefill and not self._said:
                 self._said = True
                 log.warning(
@@ -180,7 +198,7 @@ class VideoAnswerer:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The video that was shown last: which file it is, and what was lost of it."""
+    """The video that was shown last: which part of which file, and what was lost of it."""
 
     file: tuple[Any, ...]
     video: WatchedVideo

@@ -16,7 +16,7 @@ from ..records.files import locked, write_parts
 from ..records.lines import appended_lines, line_of, read_lines
 from ..records.settings import check_settings
 from .pool import Pool
-from .rows import Row
+from .rows import PART, Row
 from .worker import Work
 
 _MOST = 64  # rows about one video that one worker gets at once
@@ -80,7 +80,7 @@ def _numbered(source: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _asked(row: Row) -> str:
-    return json_digest([row.get(name) for name in ("video", "question", "questions")])
+    return json_digest([row.get(name) for name in ("video", "question", "questions", *PART)])
 
 
 def answer_file(
@@ -175,8 +175,8 @@ def _is_gone(row: Any, again: set[Any]) -> bool:
 
 
 def _jobs(source: Path, left_out: set[Any]) -> Iterator[list[Row]]:
-    """Rows in a row about one video, which a worker encodes and prefills once."""
+    """Rows in a row about one part of a video, which a worker encodes and prefills once."""
     rows = read_rows(source, left_out)
-    for _, group in itertools.groupby(rows, key=lambda row: row.get("video")):
+    for _, group in itertools.groupby(rows, key=lambda row: [row.get(x) for x in ("video", *PART)]):
         while job := [*itertools.islice(group, _MOST)]:
             yield job

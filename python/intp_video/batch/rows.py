@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ..video import Part
+
 Row = dict[str, Any]
+
+PART = ("start", "end", "fps")
+"""Names of a row that say which part of its video is shown, and how densely."""
 
 _CHOICE = "expected 'question', some text, or 'questions', a list of texts"
 
@@ -22,6 +28,20 @@ def video_of(row: Row, folder: str | os.PathLike | None) -> str:
         raise ValueError(f"expected 'video', a path, got {video!r}")
     path = str(os.fspath(video))  # an array has strings of its own
     return path if folder is None else os.path.join(folder, path)
+
+
+def part_of(row: Row, fps: float | None) -> Part:
+    """The part of the video that it asks about, at ``fps`` unless it has one of its own.
+
+    Raises:
+        TypeError, ValueError: see :meth:`Part.check`.
+    """
+    told = {name: row.get(name) for name in PART}
+    part = Part(**{name: None if x is None or x != x else x for name, x in told.items()})  # NaN
+    if part.fps is None:
+        part = replace(part, fps=fps)
+    part.check("batch")
+    return part
 
 
 def questions_of(row: Row) -> list[str]:

@@ -8,6 +8,7 @@ from transformers import GenerationConfig
 
 from ..checkpoint import Checkpoint
 from ..model_source import weight_files
+from ..quantized import quantizer
 from ..records.digests import configs_digest, json_digest, weight_files_digest
 from ..sampling import round_up_to_groups
 from .answerer import VideoAnswerer
@@ -36,7 +37,9 @@ def checked_settings(answerer: VideoAnswerer) -> dict[str, Any]:
         "tokenizer": json_digest([tokenizer.get_vocab(), tokenizer.chat_template]),
         "preprocessing": json_digest(repr(preparer.processing)),
         "dtype": answerer.dtype,
+        "load_in": answerer.load_in and f"{answerer.load_in} by {quantizer(answerer.load_in)}",
         "frames": frames,
+        "fps": answerer.fps,
         "max_new_tokens": answerer.max_new_tokens,
         "backend": answerer.backend,
         "sampling": answerer.sampling,

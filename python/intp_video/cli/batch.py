@@ -14,8 +14,9 @@ from .ask import METHOD, device_of
 from .console import add_talk_arguments, check_writable, print_json, say, whole_number
 from .interrupts import interrupts
 from .model_arguments import (
-    add_model_arguments,
+    add_loading_arguments,
     add_option_arguments,
+    add_rate_argument,
     chosen_options,
     model_directory,
     quiet_transformers,
@@ -30,6 +31,7 @@ a question or several, and whatever else you like, which comes out as it went in
 
   {"id": "a-1", "video": "a.mp4", "question": "What happens?"}
   {"id": "b", "video": "b.mp4", "questions": ["Who is there?", "What comes last?"]}
+  {"id": "c", "video": "a.mp4", "question": "And then?", "start": 60, "end": 90, "fps": 2}
 
 OUT gets the same rows with "prediction": one answer, or a list of them; "error": null, or why
 there is no answer; "note": null, or what was lost of a damaged video. They come in the order in
@@ -91,10 +93,8 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--sampling", choices=SAMPLINGS, default=SAMPLINGS[0], help="see ask (default: centers)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, ... (default: the GPUs if there are)"
-    )
-    add_model_arguments(parser)
+    add_rate_argument(parser)
+    add_loading_arguments(parser, "the GPUs if there are")
     add_talk_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         args.frames,
         dtype=None if args.dtype == "auto" else args.dtype,
+        load_in=args.load_in,
+        fps=args.fps,
         folder=source.parent.resolve(),
         max_new_tokens=args.max_new_tokens,
         backend=args.backend,

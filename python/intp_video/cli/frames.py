@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..sampling import round_up_to_groups
+from ..sampling import repeat_to_groups, round_up_to_groups
 from ..video import BACKENDS, Clip, check_video_file, read_video
 from .console import (
     Stages,
@@ -17,7 +17,13 @@ from .console import (
     whole_number,
     write_atomically,
 )
-from .model_arguments import add_option_arguments, model_directory, quiet_transformers
+from .model_arguments import (
+    add_option_arguments,
+    add_part_arguments,
+    model_directory,
+    part_of,
+    quiet_transformers,
+)
 from .progress import Progress
 
 __all__ = ["add_arguments", "run"]
@@ -72,6 +78,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         metavar="DIR_OR_ID",
         help="whose groups and crop (default: Video-LLaVA's)",
     )
+    add_part_arguments(parser)
     add_option_arguments(parser, "grouping")
     parser.add_argument(
         "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
@@ -90,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     from ..contact_sheet import MAX_SHEET_FRAMES, contact_sheet
 
     check_video_file(args.video)
+    part = part_of(args)
     out = args.out or _default_name(args.video)
     picture = _format_of(out)
     check_writable(out)
@@ -99,11 +107,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--frames: a picture holds at most {MAX_SHEET_FRAMES} frames")
     stages = Stages(Progress(args.quiet))
     with stages.stage("decode") as stage:
-        clip = read_video(args.video, frames, args.backend)
-        stage.detail = f"{frames} frames of {clip.duration:.1f} s, with {clip.backend}"
+        clip = read_video(args.video, frames, args.backend, **part)
+        asked = len(clip) if args.fps is not None else args.frames
+        clip = clip.take(repeat_to_groups(len(clip), per_group))
+        stage.detail = f"{len(clip)} frames of {clip.extent}, with {clip.backend}"
     for note in clip.notes:
         say(f"note: {note}", quiet=args.quiet)
-    say_rounding(args.frames, frames, per_group, quiet=args.quiet)
+    say_rounding(asked, len(clip), per_group, quiet=args.quiet)
     seen = seen_of(*clip.frames.shape[1:3])
     with stages.stage("draw") as stage:
         image = contact_sheet(clip, per_group, args.grouping, seen)
@@ -170,6 +180,7 @@ def _as_json(clip: Clip, per_group: int, grouping: str, seen: Box, out: str) -> 
         "backend": clip.backend,
         "fps": clip.fps,
         "duration_seconds": clip.duration,
+        "shown_seconds": {"start": clip.start, "end": clip.end},
         "size": {"width": clip.frames.shape[2], "height": clip.frames.shape[1]},
         "seen": dict(zip(("left", "top", "right", "bottom"), seen, strict=True)),
         "grouping": grouping,

@@ -7,20 +7,61 @@ from typing import Any
 
 from ..errors import ModelError
 from ..model_source import check_folder
-from ..options import Options, number
+from ..options import DTYPES, LOAD_IN, Options, number
 from ..shipped import SMALL_MODEL
+from ..video import Part
 from .console import whole_number
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
-        choices=DTYPES,
+        choices=("auto", *DTYPES),
         default="auto",
         help="of weights and cache (default: auto, what the checkpoint was saved in)",
     )
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser, devices: str) -> None:
+    """``--device``, ``--dtype`` and ``--load-in``; ``devices`` says what the default device is."""
+    parser.add_argument(
+        "--device", default="auto", help=f"cpu, cuda, cuda:1, ... (default: {devices})"
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--load-in",
+        choices=LOAD_IN,
+        help="pack the weights into fewer bits, by bitsandbytes or optimum-quanto, whichever is "
+        "installed",
+    )
+
+
+def add_part_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--start``, ``--end`` and ``--fps``, as :func:`read_video` takes them."""
+    for name, told in (("start", "from its first frame"), ("end", "to the end of its last")):
+        parser.add_argument(
+            f"--{name}",
+            type=float,
+            metavar="SECONDS",
+            help=f"of the part of the video that is shown (default: {told})",
+        )
+    add_rate_argument(parser)
+
+
+def add_rate_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fps",
+        type=float,
+        metavar="RATE",
+        help="frames to show of each second; --frames is then the most",
+    )
+
+
+def part_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of :func:`add_part_arguments`, checked."""
+    part = Part(args.start, args.end, args.fps)
+    part.check(args.command)
+    return dataclasses.asdict(part)
 
 
 def model_directory(name: str) -> str:
