@@ -218,3 +218,46 @@ def test_memory_is_that_of_one_video(answerer):
     assert held() == before
     answerer(row("broken.mp4"))
     assert held() < before
+
+
+def test_rows_about_parts_of_a_video(answerer, videos, watched):
+    """Each part of a.mp4, which has 3 seconds, is a video of its own."""
+    model, preparer = intp_video.load(intp_video.SMALL_MODEL)
+    reading = {"start": 0.5, "end": 1.5, "fps": 8}
+    expected = intp_video.ask(
+        model, preparer, videos / "a.mp4", QUESTIONS[0], max_new_tokens=4, **reading
+    )
+    said = [answerer(row(**more)) for more in ({}, reading, reading, {"start": 1})]
+    assert [one["error"] for one in said] == [None] * 4
+    assert watched == ["a.mp4"] * 3
+    assert said[1]["prediction"] == expected.text and said[1]["end"] == 1.5
+    columns = answerer(
+        {"video": ["a.mp4"] * 2, "question": [QUESTIONS[0]] * 2, "start": [0.5, np.nan]}
+    )
+    assert columns["error"] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"end": 99}, "end: expected at most 3 s, where the video ends, got 99"),
+        ({"start": 1, "end": 1}, "batch: end: expected more than start, 1 s, got 1"),
+        ({"fps": "2"}, "batch: fps: expected a number, got str"),
+    ],
+)
+def test_a_part_that_is_none_costs_its_row(answerer, more, message):
+    assert message in answerer(row(**more))["error"]
+
+
+def test_a_rate_for_all_rows(videos):
+    made = VideoAnswerer(
+        intp_video.SMALL_MODEL, 16, device="cpu", folder=videos, max_new_tokens=2, fps=4
+    )
+    made(row())
+    assert len(made._shown.video._clip) == 12
+    made(row(fps=100))
+    assert len(made._shown.video._clip) == 16
+    assert "100 frames a second would be 300: 16 were taken" in made._shown.note
+    made.close()
+    with pytest.raises(ValueError, match="VideoAnswerer: fps: expected more than 0"):
+        VideoAnswerer(intp_video.SMALL_MODEL, fps=0)
