@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .preparation import Preparer, prepare
     from .session import Session
     from .shipped import SMALL_MODEL
+    from .streaming import AnswerStream
     from .video import Clip, read_video
+    from .viewer import Viewer
     from .watching import WatchedVideo
 
 # Imported when asked for: torch and transformers take seconds, and not every command needs them.
@@ -35,7 +37,9 @@ _HOMES = {
     "preparation": ("Preparer", "prepare"),
     "session": ("Session",),
     "shipped": ("SMALL_MODEL",),
+    "streaming": ("AnswerStream",),
     "video": ("Clip", "read_video"),
+    "viewer": ("Viewer",),
     "watching": ("WatchedVideo",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -43,6 +47,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "SMALL_MODEL",
     "Answer",
+    "AnswerStream",
     "Checkpoint",
     "Clip",
     "Handle",
@@ -53,6 +58,7 @@ __all__ = [
     "Preparer",
     "Session",
     "VideoError",
+    "Viewer",
     "WatchedVideo",
     "ask",
     "extend",

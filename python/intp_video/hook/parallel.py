@@ -16,7 +16,7 @@ def check_heads(layer: Any) -> None:
     Raises:
         ModelError: a rank has no whole number of them.
     """
-    weight = getattr(getattr(layer, "k_proj", None), "weight", None)
+    weight: Any = getattr(getattr(layer, "k_proj", None), "weight", None)
     head_dim = getattr(layer, "head_dim", None)
     if head_dim is None or not hasattr(weight, "to_local"):
         return
