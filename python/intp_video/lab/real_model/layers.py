@@ -89,7 +89,7 @@ def quanto_layer(bits: int, axis_key: int) -> Any:
 def layer_of(scheme: Scheme) -> Any:
     """An empty layer; ``nbytes`` are those in use."""
     if scheme.quanto:
-        return quanto_layer(scheme.bits, -1 if scheme.backend == "quanto_channel" else 0)
+        return quanto_layer(int(scheme.bits), -1 if scheme.backend == "quanto_channel" else 0)
     return KVCacheLayer(scheme)
 
 
