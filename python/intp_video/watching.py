@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from .answering import ask
+from .attention_mass import AttentionMass
 from .cached_video import answer, empty_cache, layers_that_forget, prefill
 from .errors import ModelError
 from .growing import GrowingVideo
@@ -37,10 +40,11 @@ class WatchedVideo(Viewer):
         preparer: see :func:`intp_video.load`.
         clip: the video.
         frames: that RoPE is stretched for; None: those of the clip.
-        **options: of :func:`intp_video.extend`: rope, factor, window, ...
+        **options: of :func:`intp_video.extend`: rope, factor, window, on_encode, ...
 
     Attributes:
         shares_prefill: whether questions share one encode and one prefill.
+        shows_attention: whether :meth:`watch_attention` can be used.
 
     Raises:
         ModelError, TypeError, ValueError: see :func:`prepare`, :func:`extend`. The model is then as
@@ -65,10 +69,12 @@ class WatchedVideo(Viewer):
         self.shares_prefill = (
             not layers_that_forget(self._cache) and options.get("rope") != "dynamic_ntk"
         )
+        self.shows_attention = False
         if self.shares_prefill:
             size = preparer.frame_size(clip)
             sized: dict[str, Any] = {} if size is None else {"frame_size": size}
             self._handle = extend(model, self._frames, **sized, **options)
+            self.shows_attention = not self._handle.options.packed
             try:
                 self._watch()
             except BaseException:
@@ -118,6 +124,40 @@ class WatchedVideo(Viewer):
         return answer(
             self._handle, self._cache, self._video, question, max_new_tokens, history, on_text
         )
+
+    @contextmanager
+    def watch_attention(self) -> Iterator[AttentionMass]:
+        """Which frames the answers look at that are given within the block. It costs about as much
+        as attention in eager PyTorch.
+
+        Raises:
+            ModelError: it is closed; or questions do not share a prefill, or keys are packed or
+                not rotated, so that there is nothing to look at.
+        """
+        if self._closed:
+            raise ModelError("WatchedVideo.watch_attention: the video is closed already")
+        if self._handle is None or not self.shows_attention:
+            raise ModelError(
+                "WatchedVideo.watch_attention: expected questions that share a prefill, "
+                'kv_bits=16 and kv_rotate="on_write": other keys are not there to be multiplied'
+            )
+        mass = self._attention_mass()
+        self._handle.on_attention = mass.add
+        try:
+            yield mass
+        finally:
+            self._handle.on_attention = None
+
+    def _attention_mass(self) -> AttentionMass:
+        """For the frames as they are shown; two that share their tokens are one place."""
+        assert self._video.units is not None
+        units, shown = self._video.units, self._video.shown()
+        together = family_for(self._model.config).frames_per_unit(self._model.config)
+        visual = (shown == self._preparer.video_token_id).nonzero()[:, 0]
+        steps = torch.arange(0, units.frames, together)
+        per_step = torch.tensor(units.tokens).repeat_interleave(units.frames_per_unit // together)
+        per_step = per_step * together // units.frames_per_unit
+        return AttentionMass(visual, steps.repeat_interleave(per_step[: len(steps)]), units.frames)
 
     @torch.no_grad()
     def _watch(self) -> None:

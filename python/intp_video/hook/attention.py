@@ -77,6 +77,8 @@ def intp_attention(
         query = now.prepare_queries(query)
         if not now.own_layers:
             key, value = now.prepare_keys(key, value)
+        if decoder.on_attention is not None:
+            decoder.on_attention(query, key, scaling)
         output = _attend(now, query, key, value, attention_mask, scaling, sliding_window)
     return now.restore_rows(output).transpose(1, 2).contiguous(), None
 

@@ -218,6 +218,18 @@ class Handle:
     def on_encode(self, function: Callable[[int, int], None] | None) -> None:
         self._encoder.on_encode = function
 
+    @property
+    def on_attention(self) -> Callable[[torch.Tensor, torch.Tensor, float], None] | None:
+        """Called by each layer that keeps its keys unpacked, with query ``[B, Hq, S, D]`` and key
+        ``[B, Hkv, K, D]``, both rotated and in the order of time, and their scaling; may be set."""
+        return self._decoder.on_attention
+
+    @on_attention.setter
+    def on_attention(
+        self, function: Callable[[torch.Tensor, torch.Tensor, float], None] | None
+    ) -> None:
+        self._decoder.on_attention = function
+
     # ---- what can be done with it ----
 
     def restore(self) -> None:

@@ -10,6 +10,7 @@ renames one of them drops ours silently. So each part leaves a trace in the curr
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -44,6 +45,7 @@ class DecoderState:
         layers: the attention modules, in the order in which a pass calls them.
         angles: how often a pass asks for angles: once, or once for each type of layers.
         encoded: videos that the grouped encoder has encoded so far.
+        on_attention: called with query, key and scaling of each layer that keeps its keys unpacked.
     """
 
     window: int | None
@@ -53,6 +55,7 @@ class DecoderState:
     layers: list[Any]
     angles: int = 1
     encoded: int = 0
+    on_attention: Callable[[torch.Tensor, torch.Tensor, float], None] | None = None
     said: set[str] = field(default_factory=set)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
