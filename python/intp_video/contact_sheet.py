@@ -18,7 +18,7 @@ from .grouping import encoder_order
 from .lettering import legible
 from .video import Clip
 
-__all__ = ["MAX_SHEET_FRAMES", "contact_sheet"]
+__all__ = ["MAX_SHEET_FRAMES", "clock_decimals", "clock_time", "contact_sheet", "group_colors"]
 
 MAX_SHEET_FRAMES = 512
 
@@ -90,12 +90,12 @@ class _Sheet:
             groups=groups,
             grouping=grouping,
             group_of=group_of,
-            colors=_colors(m),
+            colors=group_colors(m),
             columns=columns,
             cell=cell,
             thumbnail=(max(1, round(width * scale)), max(1, round(height * scale))),
             width=max(columns * cell, 1240) + 2 * _MARGIN,
-            decimals=1 if clip.covered / count >= 0.1 else 2,
+            decimals=clock_decimals(clip),
             seen=seen or (0, 0, width, height),
         )
 
@@ -152,7 +152,7 @@ class _Sheet:
         x += (self.cell - width) // 2
         size = 15 if self.cell >= 150 else 12
         self._text(x - 3, y + 16, f"f{frame}", size, _INK, anchor="ls")
-        seconds = _clock(self.clip.timestamps[frame], self.decimals)
+        seconds = clock_time(self.clip.timestamps[frame], self.decimals)
         self._text(x + width + 3, y + 16, seconds, size, _GREY, anchor="rs")
         self.pen.rectangle([x - 4, y + 22, x + width + 3, y + 29 + height], fill=color)
         self.image.paste(self._thumbnail(frame), (x, y + 26))
@@ -292,7 +292,7 @@ def _columns(count: int, period: int) -> int:
     return min(count, 12)
 
 
-def _colors(count: int) -> list[tuple[int, int, int]]:
+def group_colors(count: int) -> list[tuple[int, int, int]]:
     """Hues around the circle; neighbors also differ in lightness when there are many."""
     colors = []
     for i in range(count):
@@ -328,7 +328,12 @@ def _curve(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[f
     return points
 
 
-def _clock(seconds: float, decimals: int) -> str:
+def clock_decimals(clip: Clip) -> int:
+    """Decimals of seconds that tell the frames of a clip apart."""
+    return 1 if clip.covered / len(clip) >= 0.1 else 2
+
+
+def clock_time(seconds: float, decimals: int) -> str:
     """7.34 -> "0:07.3", 3723.5 -> "1:02:03"."""
     if seconds >= 3600:
         minutes, whole = divmod(round(seconds), 60)

@@ -70,13 +70,6 @@ class Plan:
         return asdict(self)
 
     def __str__(self) -> str:
-        def size(count: int) -> str:
-            value, unit = float(count), "B"
-            for larger in ("KiB", "MiB", "GiB"):
-                if value >= 1024:
-                    value, unit = value / 1024, larger
-            return f"{value:.1f} {unit}"
-
         kept = self.dtype if self.kv_bits == 16 else f"{self.kv_bits} bits, everything counted"
         rows = (
             ("model", self.model_type),
@@ -85,9 +78,9 @@ class Plan:
             ("context", f"{self.total_tokens:,} tokens"),
             ("positions", f"{self.positions:,}; trained on {self.trained_context:,}"),
             ("RoPE factor", f"{self.factor:.3f}"),
-            ("weights", f"{size(self.weight_bytes)} ({self.dtype})"),
-            ("KV cache", f"{size(self.kv_bytes)} ({kept}, batch 1)"),
-            ("peak (estimate)", size(self.peak_bytes)),
+            ("weights", f"{told_bytes(self.weight_bytes)} ({self.dtype})"),
+            ("KV cache", f"{told_bytes(self.kv_bytes)} ({kept}, batch 1)"),
+            ("peak (estimate)", told_bytes(self.peak_bytes)),
         )
         return "\n".join(f"{name:<16} {value}" for name, value in rows)
 
@@ -172,6 +165,15 @@ def plan(
         dtype=str(dtype).removeprefix("torch."),
         kv_bits=kv_bits,
     )
+
+
+def told_bytes(count: int) -> str:
+    """As people read it: 3355443 -> "3.2 MiB"."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if value >= 1024:
+            value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}"
 
 
 def packed_bytes(bits: float, heads: int, head_dim: int, tokens: int, dtype: torch.dtype) -> int:
