@@ -329,7 +329,7 @@ def torch_requirement() -> list[str]:
 setup(
     version=FACTS["version"],
     packages=[*find_packages(include=["intp_ext*"]), *find_packages("python")],
-    package_data={"": ["py.typed", "*.pyi"], "intp_video": ["small_model/*"]},
+    package_data={"": ["py.typed", "*.pyi"], "intp_video": ["small_model/*", "app/page.*s"]},
     ext_modules=[Extension("intp_ext._info", [])],
     cmdclass={"build": Build, "build_ext": BuildExtensions},
     setup_requires=torch_requirement(),

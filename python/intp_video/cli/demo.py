@@ -14,7 +14,7 @@ from .model_arguments import (
 )
 from .progress import Progress
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "demo_world", "run"]
 
 FRAMES = (8, 32, 64)
 
@@ -67,15 +67,14 @@ def run(args: argparse.Namespace) -> int:
         from ..lab.evaluation import Arm, is_right
         from ..lab.evaluation.question_file import SHAPES_FRAMES, VideoQuestion
         from ..lab.evaluation.run import ask_all
-        from ..lab.shapes import held_out_world, write_world
+        from ..lab.shapes import write_world
         from ..sampling import sample_indices
         from ..shipped import SMALL_MODEL
         from ..video import read_video
 
         quiet_transformers()
         device, directory = device_of(args.device), args.model or SMALL_MODEL
-        seed = _first_with_four() if args.seed is None else args.seed
-        world, questions = held_out_world(seed, 1 / 32)
+        world, questions = demo_world(args.seed)
         checkpoint = Checkpoint(directory)
         preparer = checkpoint.preparer()
         checkpoint.check_weights()
@@ -155,10 +154,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _first_with_four() -> int:
+def demo_world(seed: int | None = None) -> tuple[Any, Any]:
+    """A held-out world and its questions: the one of a seed, or the first with four shapes."""
     from ..lab.shapes import HELD_OUT_SEEDS, held_out_world
 
-    return next(s for s in HELD_OUT_SEEDS if held_out_world(s, 1 / 32)[0].count[0] == 4)
+    for number in HELD_OUT_SEEDS if seed is None else (seed,):
+        world, questions = held_out_world(number, 1 / 32)
+        if seed is not None or world.count[0] == 4:
+            return world, questions
+    raise AssertionError("no held-out world has four shapes")
 
 
 def _picture(out: Path, arm: Any) -> str:

@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import ask, batch, chat, convert, demo, eval, frames, info, plan, random_model
+from . import app, ask, batch, chat, convert, demo, eval, frames, info, plan, random_model
 from .streams import prepare_streams
 
 __all__ = ["main"]
 
-COMMANDS = (ask, chat, batch, demo, eval, plan, frames, info, convert, random_model)
+COMMANDS = (ask, chat, batch, app, demo, eval, plan, frames, info, convert, random_model)
 
 _EPILOG = """\
 exit codes: 0 done; 1 an error in this program (with a traceback: please report it);
