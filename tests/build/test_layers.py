@@ -35,6 +35,10 @@ def test_nothing_imports_the_command_line():
     assert [s for s in PRODUCT if inside(s.of, cli) and not inside(s.by, cli)] == []
 
 
+def test_only_the_page_knows_gradio():
+    assert {step.by for step in PRODUCT if inside(step.of, "gradio")} == {"intp_video.app.page"}
+
+
 @pytest.mark.parametrize("imports", [OPERATORS, PRODUCT], ids=["intp_ext", "intp_video"])
 def test_no_circles(imports):
     assert circle_in(imports) == []

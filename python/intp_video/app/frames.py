@@ -41,7 +41,7 @@ def frames_html(shown: Shown) -> str:
     """A ruler of all frames, and the frames."""
     clip, per_group = shown.clip, shown.plan.frames_per_group
     groups = shown.plan.groups
-    told = f"{len(clip)} frames of {clip.duration:.1f} s"
+    told = f"{len(clip)} frames of {clip.extent}"
     if shown.groups_are_real:
         told += f", {groups} {'group' if groups == 1 else 'groups'} of {per_group}"
     notes = "".join(f"<p class='iv-note'>{escape(note)}</p>" for note in clip.notes)
