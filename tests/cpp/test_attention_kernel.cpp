@@ -3,13 +3,11 @@
 
 #include "attention/cpu/kernel.cpp"
 
-#include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #include "check.h"
+#include "numbers.h"
 
 using namespace intp;
 using namespace intp::cpu;
@@ -27,22 +25,6 @@ struct Problem {
   int64_t narrower = 0;  // by so many channels is v than k
   float softcap = 0.0f;
   float sink = -INFINITY;
-};
-
-// Small numbers that every type holds exactly.
-float number(uint64_t index) {
-  return static_cast<float>(static_cast<int64_t>(index * 2654435761u >> 7 & 63) - 32) / 16;
-}
-
-template <class T>
-std::vector<T> numbers(int64_t size, uint64_t seed) {
-  std::vector<T> values(size);
-  for (int64_t i = 0; i < size; ++i) store_one(&values[i], number(i + seed));
-  return values;
-}
-
-struct Freed {
-  void operator()(float* x) const { std::free(x); }
 };
 
 template <class T>
@@ -102,9 +84,7 @@ void check_problem(const Problem& problem, FloatType type, double tolerance, boo
   p.first_key = first_keys.data();
   p.scale = scale;
   const AttentionPlan plan = plan_attention(p, kTarget, 1);
-  const int64_t bytes = round_up(4 * plan.scratch_elements, 64);
-  const std::unique_ptr<float, Freed> scratch(static_cast<float*>(std::aligned_alloc(64, bytes)));
-  std::fill_n(scratch.get(), bytes / 4, NAN);
+  const auto scratch = aligned<float>(plan.scratch_elements);
   for (int64_t task = 0; task < plan.tasks; ++task) {
     if (plan.decode) {
       kernel::attend_keys(p, plan, task, scratch.get());
