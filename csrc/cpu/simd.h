@@ -12,6 +12,12 @@
 #elif defined(__AVX2__)
 #include "cpu/simd/avx2.h"
 #define INTP_SIMD Avx2
+#elif defined(INTP_NEON) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+#include "cpu/simd/neon_bf16.h"
+#define INTP_SIMD NeonBf16
+#elif defined(INTP_NEON)
+#include "cpu/simd/neon.h"
+#define INTP_SIMD Neon
 #else
 #include "cpu/simd/portable.h"
 #define INTP_SIMD Portable
@@ -117,8 +123,15 @@ inline Floats max(Floats a, Floats b) { return Simd::max(a, b); }
 inline float lane_sum(Floats v) { return Simd::lane_sum(v); }
 inline float lane_max(Floats v) { return Simd::lane_max(v); }
 
-// Lane l: lane index[l] of the table, modulo their number.
-inline Shorts permute(Shorts table, Shorts index) { return Simd::permute(table, index); }
+// Sixteen shorts, entry(i) each. Lane l of what is looked up: number index[l] modulo 16.
+using Table = Simd::Table;
+template <class Entry>
+inline Table table_of(Entry entry) {
+  uint16_t entries[16];
+  for (int i = 0; i < 16; ++i) entries[i] = entry(i);
+  return Simd::table_of(entries);
+}
+inline Shorts look_up(const Table& table, Shorts index) { return Simd::look_up(table, index); }
 
 // What a product sums over: `load` a vector of B, `spread` one element of A, `multiply_add` both.
 inline Floats spread(const Float32* a) { return broadcast(a->bits); }
@@ -136,6 +149,13 @@ inline Words load_pairs_part(const BFloat16* x, int64_t count) {
 }
 inline Words spread(const BFloat16Pair* a) { return a->bits - Words{}; }
 inline Floats multiply_add(Words a, Words b, Floats sum) { return Simd::dot_pairs(a, b, sum); }
+
+// kFactors elements of A that lie side by side, and the product of one of them.
+constexpr int kFactors = Simd::kFactors;
+template <int kAt, class Factors, class Vector, class Target = Simd>
+inline Floats multiply_add_at(Factors a, Vector b, Floats sum) {
+  return Target::template multiply_add_at<kAt>(a, b, sum);
+}
 
 // 2 * kWidth floats to kWidth pairs; with kDotsPairs subnormals become zero.
 template <class Target = Simd>

@@ -7,6 +7,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace intp::cpu {
@@ -37,6 +40,12 @@ bool is_supported(Target target) {
       return avx512 && __builtin_cpu_supports("avx512bf16");
   }
   return false;
+}
+
+#elif defined(__aarch64__)
+
+bool is_supported(Target target) {
+  return target != Target::neon_bf16 || (getauxval(AT_HWCAP2) & HWCAP2_BF16);
 }
 
 #else

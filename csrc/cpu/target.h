@@ -7,15 +7,21 @@
 
 namespace intp::cpu {
 
-// Ascending. EACH(name, floats in a vector, are there products of bfloat16 pairs, ...)
+// Ascending. EACH(name, floats in a vector, vectors in registers, are there products of bfloat16
+// pairs, ...)
 #if defined(__x86_64__)
-#define INTP_CPU_TARGETS(EACH, ...)     \
-  EACH(portable, 4, false, __VA_ARGS__) \
-  EACH(avx2, 8, false, __VA_ARGS__)     \
-  EACH(avx512, 16, false, __VA_ARGS__)  \
-  EACH(avx512_bf16, 16, true, __VA_ARGS__)
+#define INTP_CPU_TARGETS(EACH, ...)         \
+  EACH(portable, 4, 16, false, __VA_ARGS__) \
+  EACH(avx2, 8, 16, false, __VA_ARGS__)     \
+  EACH(avx512, 16, 32, false, __VA_ARGS__)  \
+  EACH(avx512_bf16, 16, 32, true, __VA_ARGS__)
+#elif defined(__aarch64__)
+#define INTP_CPU_TARGETS(EACH, ...)         \
+  EACH(portable, 4, 16, false, __VA_ARGS__) \
+  EACH(neon, 4, 32, false, __VA_ARGS__)     \
+  EACH(neon_bf16, 4, 32, true, __VA_ARGS__)
 #else
-#define INTP_CPU_TARGETS(EACH, ...) EACH(portable, 4, false, __VA_ARGS__)
+#define INTP_CPU_TARGETS(EACH, ...) EACH(portable, 4, 16, false, __VA_ARGS__)
 #endif
 
 #define INTP_CPU_TARGET_ENUMERATOR(NAME, ...) NAME,
@@ -26,10 +32,12 @@ struct TargetFacts {
   Target target;
   const char* name;
   int width;        // floats in a vector
+  int registers;    // vectors that kernels count on
   bool dots_pairs;  // products of bfloat16 pairs
 };
 
-#define INTP_CPU_TARGET_FACTS(NAME, WIDTH, PAIRS, ...) {Target::NAME, #NAME, WIDTH, PAIRS},
+#define INTP_CPU_TARGET_FACTS(NAME, WIDTH, REGISTERS, PAIRS, ...) \
+  {Target::NAME, #NAME, WIDTH, REGISTERS, PAIRS},
 constexpr TargetFacts kTargets[] = {INTP_CPU_TARGETS(INTP_CPU_TARGET_FACTS, )};
 #undef INTP_CPU_TARGET_FACTS
 
@@ -52,10 +60,10 @@ Target target();
     return portable::NAME;                                              \
   }                                                                     \
   }
-#define INTP_DECLARE_KERNEL_OF(TARGET, WIDTH, PAIRS, RETURN, NAME, ...) \
-  namespace TARGET {                                                    \
-  RETURN NAME(__VA_ARGS__);                                             \
+#define INTP_DECLARE_KERNEL_OF(TARGET, WIDTH, REGISTERS, PAIRS, RETURN, NAME, ...) \
+  namespace TARGET {                                                               \
+  RETURN NAME(__VA_ARGS__);                                                        \
   }
-#define INTP_RETURN_KERNEL_OF(TARGET, WIDTH, PAIRS, NAME) \
-  case Target::TARGET:                                    \
+#define INTP_RETURN_KERNEL_OF(TARGET, WIDTH, REGISTERS, PAIRS, NAME) \
+  case Target::TARGET:                                               \
     return TARGET::NAME;

@@ -26,7 +26,8 @@ ALLOWED = {
 }
 FAMILIES = ("token_order", "rearrange", "rope", "attention", "kv_append")
 
-INSTRUCTION_SETS = re.compile(r"#.*\b__(AVX|SSE|FMA|F16C|ARM|aarch64)\w*")
+INSTRUCTION_SETS = re.compile(r"#.*\b(__(AVX|SSE|FMA|F16C|ARM)|INTP_NEON)\w*")
+MACHINES = re.compile(r"#.*\b__(x86_64|aarch64)__")
 
 
 def sources(root: Path) -> Iterator[str]:
@@ -123,8 +124,12 @@ def test_one_header_includes_those_of_torch():
 
 
 def test_instruction_sets_are_asked_for_in_one_place():
-    asking = {name for name in sources(CSRC) if INSTRUCTION_SETS.search((CSRC / name).read_text())}
-    assert all(name == "cpu/simd.h" or folder(name) == "cpu/simd" for name in asking), asking
+    def asking(what: re.Pattern) -> set[str]:
+        outside = {name for name in sources(CSRC) if folder(name) != "cpu/simd"}
+        return {name for name in outside if what.search((CSRC / name).read_text())}
+
+    assert asking(INSTRUCTION_SETS) == {"cpu/simd.h"}
+    assert asking(MACHINES) == {"cpu/target.h", "cpu/target.cpp"}  # which of them there are
 
 
 def test_the_names_inside_a_family_are_the_same(found):

@@ -81,13 +81,29 @@ void check_pairs() {
   CHECK(sum[0] == 0.5f + 2 * 0 + 3 * 1 && sum[1] == 0.5f + 2 * 2 + 3 * 3);  // (2, 3) . (2, 3)
 }
 
+// By one of the elements that lie side by side, whatever their number.
+template <class A, class B>
+void check_factors(const A* a, const B* b) {
+  if constexpr (kFactors > 1) {
+    const auto factors = load(a);
+    const auto row = load(b);
+    const Floats sum = broadcast(0.5f);
+    const Floats first = multiply_add_at<0>(factors, row, sum);
+    const Floats last = multiply_add_at<kFactors - 1>(factors, row, sum);
+    const Floats as_first = multiply_add(spread(a), row, sum);
+    const Floats as_last = multiply_add(spread(a + kFactors - 1), row, sum);
+    for (int i = 0; i < kWidth; ++i) CHECK(first[i] == as_first[i] && last[i] == as_last[i]);
+  }
+}
+
 void check_bytes() {
   uint8_t bytes[2 * kWidth], low[kWidth];
   for (int i = 0; i < 2 * kWidth; ++i) bytes[i] = static_cast<uint8_t>(200 + i);
   const Shorts wide = widen_bytes(bytes);
   for (int i = 0; i < 2 * kWidth; ++i) CHECK(wide[i] == 200 + i);
-  const Shorts permuted = permute(wide, wide >> 1);
-  for (int i = 0; i < 2 * kWidth; ++i) CHECK(permuted[i] == wide[wide[i] / 2 % (2 * kWidth)]);
+  const Table table = table_of([](int i) { return static_cast<uint16_t>(1000 * i + 7); });
+  const Shorts found = look_up(table, wide * uint16_t{771});
+  for (int i = 0; i < 2 * kWidth; ++i) CHECK(found[i] == 1000 * (wide[i] * 771 % 16) + 7);
   Words words;
   for (int i = 0; i < kWidth; ++i) words[i] = 0x12345600u + i;
   store_bytes(low, words);
@@ -104,4 +120,10 @@ int main() {
   check_tanh();
   check_pairs();
   check_bytes();
+  const Float32 floats[] = {{3}, {-1}, {4}, {-2}};
+  check_factors(floats, floats);
+  if constexpr (kDotsPairs) {
+    const BFloat16Pair pairs[] = {{0x3f804000}, {0xbf804040}, {0x40804000}, {0xc0003f80}};
+    check_factors(pairs, pairs);
+  }
 }

@@ -98,15 +98,20 @@ struct Values<BFloat16, true> {
 
   template <class Load>
   Words pair(int64_t k, int64_t c, Load load_channels) const {
-    const Words first = load_channels(data + 2 * k * stride + c);  // bfloat16 in the high halves
-    if (2 * k + 1 == keys) return first >> 16;
-    return first >> 16 | load_channels(data + (2 * k + 1) * stride + c);
+    const Words first = load_channels(data + 2 * k * stride + c);  // bfloat16 in the low halves
+    if (2 * k + 1 == keys) return first;
+    return first | load_channels(data + (2 * k + 1) * stride + c) << 16;
   }
   Words whole(int64_t k, int64_t c) const {
-    return pair(k, c, [](const BFloat16* x) { return bit_cast<Words>(load(x)); });
+    return pair(k, c, [](const BFloat16* x) {
+      Halves halves;
+      memcpy(&halves, x, sizeof halves);
+      return widen(halves);
+    });
   }
   Words part(int64_t k, int64_t c, int64_t channels) const {
-    return pair(k, c, [&](const BFloat16* x) { return bit_cast<Words>(load_part(x, channels)); });
+    return pair(k, c,
+                [&](const BFloat16* x) { return bit_cast<Words>(load_part(x, channels)) >> 16; });
   }
 };
 

@@ -13,7 +13,9 @@
 namespace intp::cpu {
 namespace {
 
-constexpr AttentionTiles kTiles = attention_tiles(kWidth);
+constexpr TargetFacts kFacts = facts(Target::INTP_CPU_TARGET);
+constexpr bool kManyRegisters = kFacts.registers == 32;
+constexpr AttentionTiles kTiles = attention_tiles(kFacts);
 constexpr int kRows = kTiles.micro_rows;
 constexpr int kColumns = kTiles.micro_columns;
 constexpr float kLog2E = 1.4426950408889634f;

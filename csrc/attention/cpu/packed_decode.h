@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t kRunPages = 4;
 constexpr int64_t kRun = kRunPages * kPageTokens;  // keys whose scores become weights together
-constexpr int kRowsAtOnce = kWidth == 16 ? 7 : 3;  // that share the unpacking of a code
+// Rows that share the unpacking of a code; only AVX-512 multiplies by what it spreads from memory.
+constexpr int kRowsAtOnce = !kManyRegisters ? 3 : kWidth == 16 ? 7 : 4;
 
 // f(std::integral_constant) for 1 <= n <= kMost.
 template <int kMost, class F>
@@ -273,10 +274,10 @@ class PackedDecode {
         }
       }
       for (int64_t cell = begin / kCellLanes; cell < end / kCellLanes;) {
-        const int64_t columns = least(end / kCellLanes - cell, kWidth == 16 ? 4 : 2);
+        const int64_t columns = least(end / kCellLanes - cell, kManyRegisters ? 4 : 2);
         for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
           with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
-            with_count<kWidth == 16 ? 4 : 2>(columns, [&](auto m) {
+            with_count<kManyRegisters ? 4 : 2>(columns, [&](auto m) {
               sum_page<ValueCodes, kValueBits, decltype(n)::value, decltype(m)::value>(
                   value_codes_, codes, ahead, static_cast<int>(dim_), static_cast<int>(cell),
                   folded_weights_ + row * kElements, kElements, partial_.sums + row * dim_, dim_);

@@ -35,8 +35,8 @@ inline uint16_t bfloat16_bits(float x) {
   return static_cast<uint16_t>(bit_cast<uint32_t>(x) >> 16);
 }
 
-// A table of 32 bfloat16 unpacks 32 codes in one permutation: its index is the low 5 bits of a
-// lane, of which a code uses the last ones. 8 bits are two codes of 4: 16 * high - 128, and low.
+// A table of 16 bfloat16 unpacks a vector of codes: its index is the low 4 bits of a lane, of which
+// a code uses the last ones. 8 bits are two codes of 4: 16 * high - 128, and low.
 template <int kBits>
 struct Codes<BFloat16, kBits, true> {
   using Element = BFloat16Pair;
@@ -46,18 +46,15 @@ struct Codes<BFloat16, kBits, true> {
     Words codes, high;  // high: of 8 bits
   };
   using Factor = Words;
-  Shorts table, high_table;
+  const Table table = table_of([](int i) {
+    const int code = i & ((1 << kCode) - 1);
+    return bfloat16_bits(kBits == 8 ? code : code - kCenter<kBits>);
+  });
+  const Table high_table = table_of([](int i) { return bfloat16_bits(16.0f * i - 128.0f); });
 
-  Codes() {
-    for (int i = 0; i < 2 * kWidth; ++i) {
-      const int code = i & ((1 << kCode) - 1);
-      table[i] = bfloat16_bits(kBits == 8 ? code : code - kCenter<kBits>);
-      high_table[i] = bfloat16_bits(16.0f * code - 128.0f);
-    }
-  }
   static Slot unpack(const Codes& tables, Shorts cell, int slot) {
-    Slot found{bit_cast<Words>(permute(tables.table, cell >> slot * kBits)), Words{}};
-    if constexpr (kBits == 8) found.high = bit_cast<Words>(permute(tables.high_table, cell >> 4));
+    Slot found{bit_cast<Words>(look_up(tables.table, cell >> slot * kBits)), Words{}};
+    if constexpr (kBits == 8) found.high = bit_cast<Words>(look_up(tables.high_table, cell >> 4));
     return found;
   }
   static Factor spread(const Element* a) { return cpu::spread(a); }
@@ -81,7 +78,7 @@ void score_page(const C& codes, const uint8_t* page, const uint8_t* ahead, int64
                 const typename C::Element* a, int64_t lda, float* scores, int64_t ld_scores) {
   constexpr int kSlots = cell_slots(kBits), kCells = key_columns(kBits);
   // all accumulators of a row of cells where there are registers for them
-  constexpr int kColumns = kWidth == 16 ? kCells : 1;
+  constexpr int kColumns = kManyRegisters ? kCells : 1;
   constexpr int kShared = shared_rows(kBits);
   const int dim = static_cast<int>(head_dim);
   for (int column = 0; column < kCells; column += kColumns) {

@@ -11,7 +11,7 @@
 
 namespace intp {
 
-// Tile sizes of a target whose vectors hold `width` floats.
+// Tile sizes of a target.
 struct AttentionTiles {
   int64_t micro_rows;  // rows x vectors of sums that fill the registers
   int64_t micro_columns;
@@ -27,13 +27,13 @@ struct AttentionTiles {
   int64_t decode_task_rows;  // most rows of a decode task, of all its heads
 };
 
-INTP_HD constexpr AttentionTiles attention_tiles(int64_t width) {
+INTP_HD constexpr AttentionTiles attention_tiles(const cpu::TargetFacts& target) {
   AttentionTiles t{};
   // 6 x 4 of 32 registers hold sums, 4 a row of the panel; with 16 registers it is 6 x 2 and 2. A
   // row of the panel serves 6 fused multiply-adds per load, enough to hide the loads.
   t.micro_rows = 6;
-  t.micro_columns = width == 16 ? 4 : 2;
-  t.panel = t.micro_columns * width;
+  t.micro_columns = target.registers == 32 ? 4 : 2;
+  t.panel = t.micro_columns * target.width;
   // Scores of a tile: 24 KiB, still in the L1 cache when they become weights; wide enough that
   // running maxima and rescaling cost little.
   t.rows = 2 * t.micro_rows;
@@ -146,7 +146,7 @@ INTP_HD AttentionPlan plan_attention(const AttentionParams& p, cpu::Target targe
   const int64_t rows = attention_rows(p), kv_heads = p.batch * p.kv_heads;
   plan.width = cpu::facts(target).width;
   const int64_t workers = cpu::workers(threads, attention_bytes(p, plan.width));
-  plan.tiles = attention_tiles(plan.width);
+  plan.tiles = attention_tiles(cpu::facts(target));
   const AttentionTiles& t = plan.tiles;
   plan.pairs = attention_uses_pairs(p.type, target);
   plan.decode = decode_choice(p, t) == DecodeChoice::kFewRows;

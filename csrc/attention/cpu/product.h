@@ -3,11 +3,32 @@
 // The matrix products of attention: sums[rows, columns] (+)= a[rows, depth] b[depth, columns].
 
 #include <cstdint>
+#include <utility>
 
 #include "cpu/simd.h"
 
 namespace intp::cpu {
 namespace {
+
+// As many steps of the sum over `depth` as a vector has elements of A.
+template <int kRows, int kColumns, class A, class B, int... kStep>
+inline void add_steps(const A* a, int64_t lda, const B* b, int64_t ldb,
+                      Floats (&sum)[kRows][kColumns], std::integer_sequence<int, kStep...>) {
+  decltype(load(a)) factors[kRows];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) factors[i] = load(a + i * lda);
+  const auto add_step = [&](auto step) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) {
+      const auto row = load(b + step() * ldb + j * kWidth);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        sum[i][j] = multiply_add_at<step()>(factors[i], row, sum[i][j]);
+      }
+    }
+  };
+  (add_step(std::integral_constant<int, kStep>()), ...);
+}
 
 //              b   [depth, kColumns vectors], rows ldb apart
 //   a [kRows, depth]     kRows x kColumns vectors of sums in registers
@@ -20,7 +41,13 @@ inline void multiply_block(int64_t depth, const A* a, int64_t lda, const B* b, i
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) sum[i][j] = Floats{};
   }
-  for (int64_t k = 0; k < depth; ++k) {
+  int64_t k = 0;
+  if constexpr (kFactors > 1) {
+    for (; k + kFactors <= depth; k += kFactors) {
+      add_steps(a + k, lda, b + k * ldb, ldb, sum, std::make_integer_sequence<int, kFactors>());
+    }
+  }
+  for (; k < depth; ++k) {
     decltype(load(b)) row[kColumns];
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) row[j] = load(b + k * ldb + j * kWidth);

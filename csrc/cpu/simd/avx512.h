@@ -71,7 +71,13 @@ struct Avx512 : Portable {
   static float lane_sum(Floats v) { return _mm512_reduce_add_ps(bit_cast<__m512>(v)); }
   static float lane_max(Floats v) { return _mm512_reduce_max_ps(bit_cast<__m512>(v)); }
 
-  static Shorts permute(Shorts table, Shorts index) {
+  using Table = Shorts;  // twice
+  static Table table_of(const uint16_t (&entries)[16]) {
+    Shorts table;
+    for (int i = 0; i < 32; ++i) table[i] = entries[i % 16];
+    return table;
+  }
+  static Shorts look_up(const Table& table, Shorts index) {
     return bit_cast<Shorts>(
         _mm512_permutexvar_epi16(bit_cast<__m512i>(index), bit_cast<__m512i>(table)));
   }

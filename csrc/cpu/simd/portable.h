@@ -26,6 +26,7 @@ typedef uint16_t Shorts __attribute__((vector_size(4 * kWidth)));  // two a word
 struct Portable {
   static constexpr bool kDotsPairs = false;      // is there an instruction for dot_pairs?
   static constexpr bool kScalesByPower = false;  // and for p * 2^y?
+  static constexpr int kFactors = 1;             // lanes that products can take a factor from
 
   // --- conversions ---
 
@@ -124,9 +125,17 @@ struct Portable {
     return largest;
   }
 
-  static Shorts permute(Shorts table, Shorts index) {
+  struct Table {
+    uint16_t entries[16];
+  };
+  static Table table_of(const uint16_t (&entries)[16]) {
+    Table table;
+    memcpy(table.entries, entries, sizeof entries);
+    return table;
+  }
+  static Shorts look_up(const Table& table, Shorts index) {
     Shorts v;
-    for (int i = 0; i < 2 * kWidth; ++i) v[i] = table[index[i] % (2 * kWidth)];
+    for (int i = 0; i < 2 * kWidth; ++i) v[i] = table.entries[index[i] % 16];
     return v;
   }
 
