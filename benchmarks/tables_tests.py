@@ -9,6 +9,13 @@ from tables_common import CPU, load, paragraph, table
 RELEASES = "docs/transformers_matrix"
 SHARED_MEMORY = "docs/shared_memory"
 INSTRUCTIONS = "docs/cuda_instructions"
+CPU_INSTRUCTIONS = "docs/cpu_instructions"
+LOOPS = {
+    "prefill": "prefill",
+    "decode_keys": "decode, keys",
+    "decode_values": "decode, values",
+    "packed_keys": "decode, keys of 4 bits",
+}
 
 
 def releases() -> str:
@@ -54,6 +61,24 @@ def cuda_instructions_compiler() -> str:
     return f"{found['architecture']}, nvcc {found['nvcc']}"
 
 
+def cpu_instructions() -> str:
+    """For each instruction that multiplies and adds, in all, and what it multiplies."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in load(CPU_INSTRUCTIONS)["loops"]:
+        products = row["products"]
+        cell = f"{row['instructions'] / products:.2f} ({row['multiply_adds'] // products})"
+        cells.setdefault((LOOPS[row["loop"]], row["type"]), {})[row["level"]] = cell
+    levels = list(next(iter(cells.values())))
+    rows = [(*key, *(by_level[level] for level in levels)) for key, by_level in cells.items()]
+    return table(("loop", "type", *(f"`{level}`" for level in levels)), rows)
+
+
+def cpu_instructions_compiler() -> str:
+    found = load(CPU_INSTRUCTIONS)["gcc"]
+    versions = sorted(set(found.values()))
+    return f"GCC {' and '.join(versions)}"
+
+
 def real_decoder() -> str:
     found = load(f"{CPU}/real_decoder")
     exact, rounded = found["results"]
@@ -74,5 +99,7 @@ BLOCKS = {
     "shared-memory": shared_memory,
     "cuda-instructions": cuda_instructions,
     "cuda-instructions-compiler": cuda_instructions_compiler,
+    "cpu-instructions": cpu_instructions,
+    "cpu-instructions-compiler": cpu_instructions_compiler,
     "real-decoder": real_decoder,
 }
