@@ -29,6 +29,7 @@ namespace {
 using Simd = INTP_SIMD;
 
 constexpr bool kDotsPairs = Simd::kDotsPairs;
+constexpr bool kDotsShorts = Simd::kDotsShorts;
 
 // --- lanes of other widths ---
 
@@ -155,6 +156,13 @@ constexpr int kFactors = Simd::kFactors;
 template <int kAt, class Factors, class Vector, class Target = Simd>
 inline Floats multiply_add_at(Factors a, Vector b, Floats sum) {
   return Target::template multiply_add_at<kAt>(a, b, sum);
+}
+
+// Of pairs of signed 16-bit integers: sum + a.first * b.first + a.second * b.second. Every target
+// has it; it pays where kDotsShorts.
+inline Words dot_shorts(Words a, Words b, Words sum) { return Simd::dot_shorts(a, b, sum); }
+inline Floats integers_to_floats(Words v) {
+  return __builtin_convertvector(bit_cast<Integers>(v), Floats);
 }
 
 // 2 * kWidth floats to kWidth pairs; with kDotsPairs subnormals become zero.

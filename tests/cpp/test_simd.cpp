@@ -96,6 +96,21 @@ void check_factors(const A* a, const B* b) {
   }
 }
 
+void check_shorts() {
+  Words a, b;
+  for (int i = 0; i < kWidth; ++i) {
+    a[i] = static_cast<uint16_t>(-32767 + i) | static_cast<uint32_t>(i + 5) << 16;
+    b[i] = 255u | static_cast<uint32_t>(static_cast<uint16_t>(-3 - i)) << 16;
+  }
+  const Words sum = dot_shorts(a, b, Words{} + 7);
+  const Floats floats = integers_to_floats(sum);
+  for (int i = 0; i < kWidth; ++i) {
+    const int32_t expected = 7 + (-32767 + i) * 255 + (i + 5) * (-3 - i);
+    CHECK(static_cast<int32_t>(sum[i]) == expected);
+    CHECK(floats[i] == static_cast<float>(expected));
+  }
+}
+
 void check_bytes() {
   uint8_t bytes[2 * kWidth], low[kWidth];
   for (int i = 0; i < 2 * kWidth; ++i) bytes[i] = static_cast<uint8_t>(200 + i);
@@ -119,6 +134,7 @@ int main() {
   check_exp2<true>(1.1e-4);
   check_tanh();
   check_pairs();
+  check_shorts();
   check_bytes();
   const Float32 floats[] = {{3}, {-1}, {4}, {-2}};
   check_factors(floats, floats);

@@ -25,6 +25,32 @@ constexpr int64_t kStep = kTiles.decode_step;
 constexpr int64_t kAhead = 3;  // pieces of keys or values that are on their way from memory
 constexpr int64_t kTaskRows = kTiles.decode_task_rows;
 
+constexpr int kScoredRows = 4;  // at most, that share the loading of a key
+
+// f(std::integral_constant) for 1 <= n <= kMost.
+template <int kMost, class F>
+inline void with_count(int64_t n, F f) {
+  if constexpr (kMost > 1) {
+    if (n < kMost) return with_count<kMost - 1>(n, f);
+  }
+  f(std::integral_constant<int, kMost>());
+}
+
+// f(first row, std::integral_constant<number>) for rows in runs of about the same length.
+template <int kMost, class F>
+inline void with_rows(int64_t rows, F f) {
+  const int64_t run = divide_up(rows, divide_up(rows, kMost));
+  for (int64_t row = 0; row < rows; row += run) {
+    with_count<kMost>(least(run, rows - row), [&](auto n) { f(row, n); });
+  }
+}
+
+// The largest of n, n / 2, ..., 1 that is at most `most`.
+constexpr int half_until(int n, int most) {
+  while (n > 1 && n > most) n /= 2;
+  return n;
+}
+
 // A query: `depth` is its number of vectors, the last of which may hold `last` channels only.
 template <class T, bool kPairs = kUsesPairs<T>>
 struct QueryRow {
@@ -38,6 +64,36 @@ struct QueryRow {
   static Floats key(const T* k) { return load(k); }
   static Floats part_of_key(const T* k, int64_t channels) { return load_part(k, channels); }
 };
+
+// Even and odd channels apart: a word of two bfloat16 becomes two floats by one instruction each.
+template <>
+struct QueryRow<BFloat16, false> {
+  static constexpr int64_t kChannels = 2 * kWidth;
+  struct Channels {
+    Floats even, odd;
+  };
+  Channels vectors[kTiles.decode_dim / kChannels];
+
+  void set(const BFloat16* x, int64_t head_dim, float sign) {
+    float row[kTiles.decode_dim];
+    const int64_t padded = round_up(head_dim, kChannels);
+    convert_row(x, head_dim, sign, row, padded);
+    for (int64_t c = 0; c < padded; c += 2) {
+      Channels& at = vectors[c / kChannels];
+      at.even[c % kChannels / 2] = row[c];
+      at.odd[c % kChannels / 2] = row[c + 1];
+    }
+  }
+  static Words key(const BFloat16* k) { return load(reinterpret_cast<const BFloat16Pair*>(k)); }
+  static Words part_of_key(const BFloat16* k, int64_t channels) {
+    return load_pairs_part(k, channels);
+  }
+};
+
+inline Floats multiply_add(const QueryRow<BFloat16, false>::Channels& a, Words key, Floats sum) {
+  const Floats even = bit_cast<Floats>(key << 16), odd = bit_cast<Floats>(key & 0xffff0000);
+  return fma(a.odd, odd, fma(a.even, even, sum));
+}
 
 template <>
 struct QueryRow<BFloat16, true> {
@@ -55,28 +111,42 @@ struct QueryRow<BFloat16, true> {
   }
 };
 
-// Of one query and kWidth keys.
-template <class T>
-inline Floats score_keys(const QueryRow<T>& query, const T* const (&keys)[kWidth],
-                         int64_t head_dim) {
+// scores[row][0 .. kWidth - 1] of kRows queries and kWidth keys. A key is loaded once for all rows,
+// and as many keys at once as there are registers for their sums.
+template <int kRows, class T>
+inline void score_keys(const QueryRow<T>* queries, const T* const (&keys)[kWidth], int64_t head_dim,
+                       float* scores, int64_t ld_scores) {
   constexpr int64_t kChannels = QueryRow<T>::kChannels;
-  Floats sums[kWidth] = {};
-  int64_t c = 0;
-  for (; c + kChannels <= head_dim; c += kChannels) {
-    const auto factor = query.vectors[c / kChannels];
+  constexpr int kKeys = half_until(kWidth, (kWidth == 16 ? 28 : 14) / kRows);
+  Floats sums[kRows][kWidth];
+  for (int first = 0; first < kWidth; first += kKeys) {
+    Floats sum[kRows][kKeys] = {};
+    const auto add = [&](int64_t c, auto load_key) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kWidth; ++i) {
-      sums[i] = multiply_add(factor, QueryRow<T>::key(keys[i] + c), sums[i]);
+      for (int i = 0; i < kKeys; ++i) {
+        const auto key = load_key(keys[first + i] + c);
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; ++row) {
+          sum[row][i] = multiply_add(queries[row].vectors[c / kChannels], key, sum[row][i]);
+        }
+      }
+    };
+    int64_t c = 0;
+    for (; c + kChannels <= head_dim; c += kChannels) {
+      add(c, [](const T* k) { return QueryRow<T>::key(k); });
+    }
+    if (c < head_dim) {
+      add(c, [&](const T* k) { return QueryRow<T>::part_of_key(k, head_dim - c); });
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kKeys; ++i) sums[row][first + i] = sum[row][i];
     }
   }
-  if (c < head_dim) {
-    const auto factor = query.vectors[c / kChannels];
-#pragma GCC unroll 16
-    for (int i = 0; i < kWidth; ++i) {
-      sums[i] = multiply_add(factor, QueryRow<T>::part_of_key(keys[i] + c, head_dim - c), sums[i]);
-    }
+  for (int row = 0; row < kRows; ++row) {
+    store_floats(scores + row * ld_scores, lane_sums(sums[row]));
   }
-  return lane_sums(sums);
 }
 
 // v of some keys as the products read it: element k is key k, or the pair of keys 2 k, 2 k + 1.
@@ -271,9 +341,11 @@ class Decode {
         for (int i = 0; i < kWidth; ++i) {
           at[i] = head_.key(keys.begin + least(j + i, count - 1)) + h * p_.k.stride_h;
         }
-        for (int64_t row = h * rows_; row < (h + 1) * rows_; ++row) {
-          store_floats(scores_ + row * kStep + j, score_keys(queries_[row], at, p_.head_dim));
-        }
+        with_rows<kScoredRows>(rows_, [&](int64_t row, auto n) {
+          row += h * rows_;
+          score_keys<decltype(n)::value>(queries_ + row, at, p_.head_dim, scores_ + row * kStep + j,
+                                         kStep);
+        });
       }
     }
     for (int64_t h = 0; h < heads_; ++h) {

@@ -15,17 +15,9 @@ namespace {
 
 constexpr int64_t kRunPages = 4;
 constexpr int64_t kRun = kRunPages * kPageTokens;  // keys whose scores become weights together
-// Rows that share the unpacking of a code; only AVX-512 multiplies by what it spreads from memory.
-constexpr int kRowsAtOnce = !kManyRegisters ? 3 : kWidth == 16 ? 7 : 4;
 
-// f(std::integral_constant) for 1 <= n <= kMost.
-template <int kMost, class F>
-inline void with_count(int64_t n, F f) {
-  if constexpr (kMost > 1) {
-    if (n < kMost) return with_count<kMost - 1>(n, f);
-  }
-  f(std::integral_constant<int, kMost>());
-}
+// That share the rotation of a key; only AVX-512 multiplies by what it spreads from memory.
+constexpr int kRotatedRows = !kManyRegisters ? 3 : kWidth == 16 ? 7 : 4;
 
 // As score_page, over keys rotated by the sines. a: [kRows, D] = q scale, and b = q center.
 //
@@ -186,23 +178,16 @@ class PackedDecode {
     const T* qparams = key_qparams<T>(keys_.cache, index_, page);
     if (qparams != qparams_) {
       qparams_ = qparams;
-      load_qparams(qparams, dim_, kCenter<kKeyBits>, key_scale_, key_center_);
+      const float zero = keys_.frequencies == 0 ? KeyCodes::kZero : kCenter<kKeyBits>;
+      load_qparams(qparams, dim_, zero, key_scale_, key_center_);
       if (keys_.frequencies == 0) fold_key_scales();
     }
     if (keys_.frequencies > 0) return score_rotated(page, codes, scores);
-    for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
-      with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
-        score_page<KeyCodes, kKeyBits, decltype(n)::value>(
-            key_codes_, codes, ahead, dim_, folded_ + row * dim_ / 2 * kPair, dim_ / 2 * kPair,
-            scores + row * kRun, kRun);
-      });
-    }
-    for (int64_t row = 0; row < rows_; ++row) {
-      for (int64_t t = 0; t < kPageTokens; t += kWidth) {
-        float* at = scores + row * kRun + t;
-        store_floats(at, load_floats(at) + broadcast(constants_[row]));
-      }
-    }
+    with_rows<KeyCodes::kRowsAtOnce>(rows_, [&](int64_t row, auto n) {
+      score_page<KeyCodes, kKeyBits, decltype(n)::value>(
+          key_codes_, codes, row == 0 ? ahead : nullptr, dim_, folded_ + row * dim_ / 2 * kPair,
+          dim_ / 2 * kPair, key_terms_ + row, scores + row * kRun, kRun);
+    });
   }
 
   // q scale as elements, and q . center
@@ -216,10 +201,10 @@ class PackedDecode {
         store_floats(row_scaled + c, x * load_floats(key_scale_ + c));
         constant = fma(x, load_floats(key_center_ + c), constant);
       }
-      constants_[row] = lane_sum(constant);
       for (int64_t c = dim_; c % (2 * kWidth); ++c) row_scaled[c] = 0.0f;
       Element padded[kTiles.decode_dim];
-      KeyCodes::convert(row_scaled, round_up(dim_, 2 * kWidth), padded);
+      const float unit = KeyCodes::convert(row_scaled, round_up(dim_, 2 * kWidth), padded);
+      key_terms_[row] = {unit, lane_sum(constant)};
       const int64_t elements = dim_ / 2 * kPair;
       memcpy(folded_ + row * elements, padded, elements * sizeof(Element));
     }
@@ -230,13 +215,11 @@ class PackedDecode {
     for (int64_t row = 0; row < rows_; ++row) {
       rotate_back(keys_, sines_.origins(), queries_ + row * dim_, dim_, rotated_ + row * dim_);
     }
-    for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
-      with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
-        score_rotated_page<kKeyBits, decltype(n)::value>(sines_, keys_.frequencies, codes, dim_,
-                                                         rotated_ + row * dim_, key_scale_,
-                                                         key_center_, scores + row * kRun, kRun);
-      });
-    }
+    with_rows<kRotatedRows>(rows_, [&](int64_t row, auto n) {
+      score_rotated_page<kKeyBits, decltype(n)::value>(sines_, keys_.frequencies, codes, dim_,
+                                                       rotated_ + row * dim_, key_scale_,
+                                                       key_center_, scores + row * kRun, kRun);
+    });
   }
 
   // sums += weights [rows, 64] values [64, D], a group of channels at a time
@@ -254,10 +237,11 @@ class PackedDecode {
     const int64_t groups = value_groups(dim_, cache.value_group);
     for (int64_t g = 0; g < groups; ++g) {
       float scale[kPageTokens], center[kPageTokens];
-      load_qparams(value_qparams<T>(cache, index_, page, g), kPageTokens, kCenter<kValueBits>,
-                   scale, center);
+      load_qparams(value_qparams<T>(cache, index_, page, g), kPageTokens, ValueCodes::kZero, scale,
+                   center);
       const int64_t begin = g * cache.value_group, end = least(begin + cache.value_group, dim_);
       constexpr int64_t kElements = kPageTokens / 2 * kPair;
+      ProductTerms terms[kTiles.decode_rows];
       for (int64_t row = 0; row < rows_; ++row) {
         float scaled[kPageTokens];
         Floats constant{};
@@ -266,26 +250,21 @@ class PackedDecode {
           store_floats(scaled + t, weight * load_floats(scale + t));
           constant = fma(weight, load_floats(center + t), constant);
         }
-        ValueCodes::convert(scaled, kPageTokens, folded_weights_ + row * kElements);
-        const Floats shared = broadcast(lane_sum(constant));
-        for (int64_t c = begin; c < end; c += kWidth) {
-          float* at = partial_.sums + row * dim_ + c;
-          store_floats(at, load_floats(at) + shared);
-        }
+        const float unit =
+            ValueCodes::convert(scaled, kPageTokens, folded_weights_ + row * kElements);
+        terms[row] = {unit, lane_sum(constant)};
       }
-      for (int64_t cell = begin / kCellLanes; cell < end / kCellLanes;) {
-        const int64_t columns = least(end / kCellLanes - cell, kManyRegisters ? 4 : 2);
-        for (int64_t row = 0; row < rows_; row += kRowsAtOnce) {
-          with_count<kRowsAtOnce>(rows_ - row, [&](auto n) {
-            with_count<kManyRegisters ? 4 : 2>(columns, [&](auto m) {
-              sum_page<ValueCodes, kValueBits, decltype(n)::value, decltype(m)::value>(
-                  value_codes_, codes, ahead, static_cast<int>(dim_), static_cast<int>(cell),
-                  folded_weights_ + row * kElements, kElements, partial_.sums + row * dim_, dim_);
-            });
+      with_rows<ValueCodes::kRowsAtOnce>(rows_, [&](int64_t row, auto n) {
+        constexpr int kMost = ValueCodes::columns(decltype(n)::value);
+        for (int64_t cell = begin / kCellLanes; cell < end / kCellLanes; cell += kMost) {
+          with_count<kMost>(end / kCellLanes - cell, [&](auto m) {
+            sum_page<ValueCodes, kValueBits, decltype(n)::value, decltype(m)::value>(
+                value_codes_, codes, row == 0 ? ahead : nullptr, static_cast<int>(dim_),
+                static_cast<int>(cell), folded_weights_ + row * kElements, kElements, terms + row,
+                partial_.sums + row * dim_, dim_);
           });
         }
-        cell += columns;
-      }
+      });
     }
   }
 
@@ -305,7 +284,7 @@ class PackedDecode {
   alignas(64) Element folded_[kTiles.decode_rows * kTiles.decode_dim];
   alignas(64) Element folded_weights_[kTiles.decode_rows * kPageTokens];
   alignas(64) float scores_[kTiles.decode_rows * kRun];
-  float constants_[kTiles.decode_rows];
+  ProductTerms key_terms_[kTiles.decode_rows];
 };
 
 }  // namespace

@@ -9,6 +9,8 @@ namespace intp::cpu {
 namespace {
 
 struct Avx2 : Portable {
+  static constexpr bool kDotsShorts = true;
+
   // GCC would split __builtin_convertvector into halves of a register
   static Words widen(Halves v) {
     return bit_cast<Words>(_mm256_cvtepu16_epi32(bit_cast<__m128i>(v)));
@@ -48,6 +50,24 @@ struct Avx2 : Portable {
   }
   static Floats max(Floats a, Floats b) {
     return bit_cast<Floats>(_mm256_max_ps(bit_cast<__m256>(a), bit_cast<__m256>(b)));
+  }
+  static float lane_sum(Floats v) {
+    const __m256 x = bit_cast<__m256>(v);
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+  }
+  static float lane_max(Floats v) {
+    const __m256 x = bit_cast<__m256>(v);
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+  }
+
+  static Words dot_shorts(Words a, Words b, Words sum) {
+    sum += bit_cast<Words>(_mm256_madd_epi16(bit_cast<__m256i>(a), bit_cast<__m256i>(b)));
+    asm("" : "+x"(sum));  // GCC makes trees of long sums, more than the registers hold
+    return sum;
   }
 };
 

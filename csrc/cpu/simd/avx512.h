@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512 : Portable {
   static constexpr bool kScalesByPower = true;
+  static constexpr bool kDotsShorts = true;
 
   static Words widen(Halves v) {
     return bit_cast<Words>(_mm512_cvtepu16_epi32(bit_cast<__m256i>(v)));
@@ -67,6 +68,11 @@ struct Avx512 : Portable {
   }
   static Floats max(Floats a, Floats b) {
     return bit_cast<Floats>(_mm512_max_ps(bit_cast<__m512>(a), bit_cast<__m512>(b)));
+  }
+  static Words dot_shorts(Words a, Words b, Words sum) {
+    sum += bit_cast<Words>(_mm512_madd_epi16(bit_cast<__m512i>(a), bit_cast<__m512i>(b)));
+    asm("" : "+v"(sum));  // GCC makes trees of long sums, more than the registers hold
+    return sum;
   }
   static float lane_sum(Floats v) { return _mm512_reduce_add_ps(bit_cast<__m512>(v)); }
   static float lane_max(Floats v) { return _mm512_reduce_max_ps(bit_cast<__m512>(v)); }

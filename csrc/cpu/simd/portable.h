@@ -20,11 +20,13 @@ constexpr int kWidth = INTP_SIMD_WIDTH;  // lanes
 
 typedef float Floats __attribute__((vector_size(4 * kWidth)));
 typedef uint32_t Words __attribute__((vector_size(4 * kWidth)));
+typedef int32_t Integers __attribute__((vector_size(4 * kWidth)));
 typedef uint16_t Halves __attribute__((vector_size(2 * kWidth)));
 typedef uint16_t Shorts __attribute__((vector_size(4 * kWidth)));  // two a word
 
 struct Portable {
   static constexpr bool kDotsPairs = false;      // is there an instruction for dot_pairs?
+  static constexpr bool kDotsShorts = false;     // for dot_shorts?
   static constexpr bool kScalesByPower = false;  // and for p * 2^y?
   static constexpr int kFactors = 1;             // lanes that products can take a factor from
 
@@ -143,6 +145,12 @@ struct Portable {
     const auto low = [](Words v) { return bit_cast<Floats>(v << 16); };
     const auto high = [](Words v) { return bit_cast<Floats>(v & 0xffff0000); };
     return fma(high(a), high(b), fma(low(a), low(b), sum));
+  }
+
+  static Words dot_shorts(Words a, Words b, Words sum) {
+    const auto low = [](Words v) { return bit_cast<Integers>(v << 16) >> 16; };
+    const auto high = [](Words v) { return bit_cast<Integers>(v) >> 16; };
+    return sum + bit_cast<Words>(low(a) * low(b) + high(a) * high(b));
   }
 };
 
