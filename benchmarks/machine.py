@@ -48,6 +48,7 @@ def describe(device: torch.device) -> dict:
         "intp_ext": {
             key: build[key] for key in ("version", "commit", "cpu_level", "compiler", "nvcc")
         },
+        "forced_cpu_level": os.environ.get("INTP_EXT_CPU"),
         "commit": commit(),
         "command": command(sys.argv),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,5 +1,5 @@
 // The limits of this processor, with the vectors that the kernels use: what one thread can multiply
-// in registers, and read. Compiled by machine.py with -march=native.
+// in registers, and read. Compiled by processor.py with their flags.
 
 #include <cstdint>
 

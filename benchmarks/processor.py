@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import tempfile
@@ -14,13 +15,22 @@ from pathlib import Path
 
 import torch
 
+import intp_ext
+
 HERE = Path(__file__).resolve().parent
 REPEATS, ROUNDS = 11, 10_000_000
 
 
+def level_flags(level: str) -> list[str]:
+    """The compiler flags of an instruction set that the kernels are compiled for."""
+    targets = json.loads((HERE.parent / "csrc/build_facts.json").read_text())["cpu_targets"]
+    names = [target["name"] for target in targets]
+    return " ".join(target["flags"] for target in targets[: names.index(level) + 1]).split()
+
+
 @cache
 def library() -> ctypes.CDLL:
-    """peaks.cpp, compiled for this processor by CXX or g++.
+    """peaks.cpp, compiled by CXX or g++ for the instruction set that the kernels run on.
 
     Raises:
         subprocess.CalledProcessError: the compiler failed.
@@ -28,7 +38,8 @@ def library() -> ctypes.CDLL:
     compiler = os.environ.get("CXX", "g++").split()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "peaks.so"
-        flags = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC"]
+        level = level_flags(intp_ext.build_info()["cpu_level"])
+        flags = ["-std=c++17", "-O3", *level, "-shared", "-fPIC"]
         command = [*compiler, *flags, f"-I{HERE.parent / 'csrc'}", str(HERE / "peaks.cpp")]
         subprocess.run([*command, "-o", str(path)], check=True)
         found = ctypes.CDLL(str(path))
