@@ -45,7 +45,7 @@ LOOP void prefill(int64_t depth, const ElementOf<T>* a, int64_t lda, const Eleme
 template <class T>
 LOOP void decode_keys(const QueryRow<T>& query, const T* const (&keys)[kWidth], int64_t head_dim,
                       float* scores) {
-  store_floats(scores, score_keys(query, keys, head_dim));
+  score_keys<1>(&query, keys, head_dim, scores, 0);
 }
 template <class T>
 LOOP void decode_values(int64_t depth, const ElementOf<T>* weights, const Values<T>& values,
@@ -54,8 +54,9 @@ LOOP void decode_values(int64_t depth, const ElementOf<T>* weights, const Values
 }
 template <class T>
 LOOP void packed_keys(const Codes<T, 4>& codes, const uint8_t* page, const uint8_t* ahead,
-                      int64_t head_dim, const typename Codes<T, 4>::Element* a, float* scores) {
-  score_page<Codes<T, 4>, 4, 1>(codes, page, ahead, head_dim, a, 0, scores, 0);
+                      int64_t head_dim, const typename Codes<T, 4>::Element* a,
+                      const ProductTerms* terms, float* scores) {
+  score_page<Codes<T, 4>, 4, 1>(codes, page, ahead, head_dim, a, 0, terms, scores, 0);
 }
 
 #define INSTANCES(T)                                                                              \\
@@ -63,7 +64,7 @@ LOOP void packed_keys(const Codes<T, 4>& codes, const uint8_t* page, const uint8
   template void decode_keys<T>(const QueryRow<T>&, const T* const (&)[kWidth], int64_t, float*);  \\
   template void decode_values<T>(int64_t, const ElementOf<T>*, const Values<T>&, float*);         \\
   template void packed_keys<T>(const Codes<T, 4>&, const uint8_t*, const uint8_t*, int64_t,       \\
-                               const Codes<T, 4>::Element*, float*);
+                               const Codes<T, 4>::Element*, const ProductTerms*, float*);
 INSTANCES(Float32)
 INSTANCES(BFloat16)
 """
