@@ -73,6 +73,7 @@ def answer(
     max_new_tokens: int,
     history: History = (),
     on_text: Emit | None = None,
+    **more: Any,
 ) -> str:
     """The greedy answer to a question behind a cached video; both are forgotten again.
 
@@ -84,10 +85,11 @@ def answer(
         max_new_tokens: the most tokens of the answer.
         history: turns about the same video before this one.
         on_text: called with pieces of the answer as they are decoded.
+        **more: arguments of ``model.generate``.
     """
     prompt = video.prompt(question, history)[0]
     inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
-    more: dict[str, Any] = {handle.cache_argument: cache}
+    more[handle.cache_argument] = cache
     if on_text is not None:
         more["streamer"] = TextPieces(video.preparer, on_text)
     positions = functools.partial(video.positions, question, history=history)

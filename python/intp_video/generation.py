@@ -7,7 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessor,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 
 def generate(
@@ -50,6 +55,28 @@ class _Count(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.on_token(input_ids.shape[1] - self.prompt_tokens)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class Scoring(LogitsProcessor):
+    """Makes generation write given tokens, and adds up how likely they were.
+
+    Attributes:
+        log_likelihood: of the tokens that were written so far, in nats.
+        is_greedy: whether each of them was the likeliest.
+    """
+
+    def __init__(self, ids: torch.Tensor) -> None:
+        self._left = ids.tolist()
+        self.log_likelihood = 0.0
+        self.is_greedy = True
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        wanted = self._left.pop(0)
+        self.log_likelihood += scores[0].float().log_softmax(-1)[wanted].item()
+        self.is_greedy &= int(scores[0].argmax()) == wanted
+        forced = torch.full_like(scores, -torch.inf)
+        forced[0, wanted] = 0
+        return forced
 
 
 class StageClock:

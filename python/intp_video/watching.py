@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import LogitsProcessorList, PreTrainedModel
 
 from .answering import ask
 from .attention_mass import AttentionMass
 from .cached_video import answer, empty_cache, layers_that_forget, prefill
 from .errors import ModelError
+from .generation import Scoring, generate
 from .growing import GrowingVideo
 from .hook import Handle, extend
 from .models import family_for
@@ -71,9 +72,7 @@ class WatchedVideo(Viewer):
         )
         self.shows_attention = False
         if self.shares_prefill:
-            size = preparer.frame_size(clip)
-            sized: dict[str, Any] = {} if size is None else {"frame_size": size}
-            self._handle = extend(model, self._frames, **sized, **options)
+            self._handle = self._extended()
             self.shows_attention = not self._handle.options.packed
             try:
                 self._watch()
@@ -158,6 +157,41 @@ class WatchedVideo(Viewer):
         per_step = torch.tensor(units.tokens).repeat_interleave(units.frames_per_unit // together)
         per_step = per_step * together // units.frames_per_unit
         return AttentionMass(visual, steps.repeat_interleave(per_step[: len(steps)]), units.frames)
+
+    @torch.no_grad()
+    def score(self, question: str, answer_text: str) -> tuple[float, bool, int]:
+        """How likely an answer to a question about the video is.
+
+        Returns:
+            The log-likelihood of its tokens in nats, whether they are the greedy ones, and how many
+            they are. The end of the answer is none of them.
+
+        Raises:
+            TypeError, ValueError: a bad question, see :meth:`Preparer.check_question`, or an answer
+                without tokens.
+            ModelError: it is closed.
+        """
+        self._check_ready("score")
+        question = self._preparer.check_question(question, "WatchedVideo.score")
+        ids = self._preparer.tokenizer(
+            answer_text.strip(), add_special_tokens=False, return_tensors="pt"
+        )["input_ids"][0]
+        if not len(ids):
+            raise ValueError(f"WatchedVideo.score: answer: expected text, got {answer_text!r}")
+        scoring = Scoring(ids)
+        more: dict[str, Any] = {"logits_processor": LogitsProcessorList([scoring])}
+        if self._handle is not None:
+            answer(self._handle, self._cache, self._video, question, len(ids), **more)
+        else:
+            with self._extended():
+                inputs = self._preparer(self._clip, question)
+                generate(self._model, inputs, len(ids), **more)
+        return scoring.log_likelihood, scoring.is_greedy, len(ids)
+
+    def _extended(self) -> Handle:
+        size = self._preparer.frame_size(self._clip)
+        sized: dict[str, Any] = {} if size is None else {"frame_size": size}
+        return extend(self._model, self._frames, **sized, **self._options)
 
     @torch.no_grad()
     def _watch(self) -> None:

@@ -66,6 +66,18 @@ def test_a_bad_video_is_refused_or_wrong(asker, videos, caplog, monkeypatch):
     assert "counted as wrong" in caplog.text and "broken.mp4" in caplog.text
 
 
+def test_the_greedy_answer_scores_best(asker, videos):
+    """The small model says whole words, so text and tokens are one to one."""
+    questions = [asked(videos / "b.mp4"), asked(videos / "a.mp4")]
+    scores = asker.score([(q, text) for q in questions for text in ("yes", "no")])
+    for said, (yes, no) in zip(asker.ask(questions), (scores[:2], scores[2:]), strict=True):
+        assert said in ("yes", "no")
+        assert (yes[0] > no[0]) == (said == "yes")
+        assert (yes[1], no[1]) == (said == "yes", said == "no")
+    with pytest.raises(VideoError, match="cannot read video"):
+        asker.score([(asked(videos / "broken.mp4"), "yes")])
+
+
 def test_what_is_wrong_with_the_arguments_is_said_before_a_question():
     with pytest.raises(ValueError, match="bad_videos: expected one of refuse, wrong, got 'skip'"):
         Asker(str(intp_video.SMALL_MODEL), bad_videos="skip")

@@ -38,6 +38,23 @@ def test_a_question(tmp_path, simple):
     model.clean()
 
 
+def test_losses_of_answers(tmp_path):
+    """``--force_simple`` with a task of multiple choice: the smallest is the best."""
+    video = str(write_video(tmp_path / "a.mp4", 10))
+    model = get_model("intp_video", force_simple=True)(intp_video.SMALL_MODEL, frames=8)
+    model.task_dict = {"task": {"test": [{"video": video}]}}
+
+    def request(*wanted):
+        arguments = (QUESTION, *wanted, lambda document: [document["video"]], 0, "task", "test")
+        return types.SimpleNamespace(args=arguments)
+
+    said = model.generate_until([request({})])[0]
+    losses = dict(
+        zip(("yes", "no"), model.loglikelihood([request(" yes"), request(" no")]), strict=True)
+    )
+    assert min(losses, key=losses.get) == said and losses[said][1] and losses[said][0] > 0
+
+
 def test_a_batch_is_one():
     with pytest.raises(ValueError, match="batch_size: expected 1, got 4"):
         get_model("intp_video")(str(intp_video.SMALL_MODEL), batch_size=4)

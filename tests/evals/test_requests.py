@@ -44,6 +44,19 @@ def test_several_texts_are_lines():
     assert chat_question(chat(lambda _: messages), DOCUMENTS).question == "Why?\nA. Because"
 
 
+@pytest.mark.parametrize(
+    "video",
+    [
+        {**VIDEO, "start_time": 1.5, "end_time": 4},
+        {"type": "video", "url": {"path": "a.mp4", "video_start": 1.5, "video_end": 4}},
+    ],
+)
+def test_a_part_of_a_video(video):
+    found = chat_question(chat(lambda _: turn(video, TEXT)), DOCUMENTS)
+    assert (found.video, found.start, found.end) == ("a.mp4", 1.5, 4)
+    assert found.row == {"video": "a.mp4", "question": "Why?", "start": 1.5, "end": 4}
+
+
 def test_a_task_need_not_say_how_to_generate():
     assert chat_question(chat(to_messages, {}), DOCUMENTS) == Asked("a.mp4", "Why?", 64, ())
     one = {"until": "ASSISTANT:", "top_p": None, "num_beams": 1}
@@ -57,8 +70,11 @@ def test_a_task_need_not_say_how_to_generate():
         (turn(VIDEO, VIDEO, TEXT), "expected one video, got 2"),
         (turn(VIDEO, TEXT, {"type": "image", "url": "a.png"}), "a video and text, got image"),
         (turn(VIDEO, TEXT, {"type": "audio", "url": "a.wav"}), "a video and text, got audio"),
-        (turn({**VIDEO, "start_time": 1.0}, TEXT), "got a part of one"),
-        (turn({"type": "video", "url": {"video_end": 3}}, TEXT), "a whole video, got dict"),
+        (
+            turn({"type": "video", "url": {"video_end": 3}}, TEXT),
+            "the path of a video, got NoneType",
+        ),
+        (turn({"type": "video", "url": 3}, TEXT), "path of a video, got int"),
         ([{"role": "system", "content": [TEXT]}, *turn(VIDEO)], "those of system, user"),
         ([], "expected one message, of the user"),
     ],

@@ -7,13 +7,16 @@ from unittest.mock import patch
 
 import intp_video
 import pytest
+import torch
 from hf.processing_cases import QUESTION
 from hf.test_prepare_families import load, make_clip
 from hf.test_session_families import family  # noqa: F401  a fixture
 from hf.tiny_families import FAMILIES
 from intp_video import ModelError
+from intp_video.generation import Scoring, generate
 from intp_video.models import family_for
 from intp_video.watching import WatchedVideo
+from transformers import LogitsProcessorList
 
 QUESTIONS = (QUESTION, "Why?", "When did it happen, and where?", QUESTION)
 FORGETTING = ("qwen3_5", "qwen3_5_moe", "gemma4", "exaone4_5")  # recurrent or sliding layers
@@ -118,3 +121,57 @@ def test_a_closed_video_says_so():
     for call in (lambda: video.ask("Why?"), video.close):
         with pytest.raises(ModelError, match="closed already"):
             call()
+
+
+def scored_in_one_pass(model, preparer, clip, ids):
+    """What :class:`Scoring` says without a cache of the video."""
+    size = preparer.frame_size(clip)
+    scoring = Scoring(ids)
+    with intp_video.extend(model, len(clip), **({} if size is None else {"frame_size": size})):
+        inputs = preparer(clip, QUESTION)
+        greedy = generate(model, inputs, len(ids))
+        generate(model, inputs, len(ids), logits_processor=LogitsProcessorList([scoring]))
+        best = Scoring(greedy)
+        generate(model, inputs, len(greedy), logits_processor=LogitsProcessorList([best]))
+    assert best.is_greedy
+    return scoring.log_likelihood, scoring.is_greedy, len(ids)
+
+
+def test_a_score_is_that_of_one_pass(family):  # noqa: F811
+    model, preparer = load(family)
+    clip, text = make_clip(16), "When did it"
+    ids = preparer.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+    expected = scored_in_one_pass(model, preparer, clip, ids)
+    with WatchedVideo(model, preparer, clip) as video:
+        said = video.ask(QUESTION, max_new_tokens=4)
+        for written in (text, f" {text}\n"):
+            total, *more = video.score(QUESTION, written)
+            assert total == pytest.approx(expected[0], rel=1e-3)
+            assert tuple(more) == expected[1:]
+        assert video.ask(QUESTION, max_new_tokens=4) == said  # nothing is left behind
+
+
+def test_what_has_no_score():
+    model, preparer = named("llava_next_video")
+    with WatchedVideo(model, preparer, make_clip(16)) as video:
+        with pytest.raises(ValueError, match="expected text, got ' '"):
+            video.score(QUESTION, " ")
+        video.close()
+        with pytest.raises(ModelError, match="closed already"):
+            video.score(QUESTION, "Why")
+
+
+def test_a_score_is_the_sum_of_log_probabilities():
+    model, preparer = named("llava_next_video")
+    clip, text = make_clip(16), "Why"
+    inputs = preparer(clip, QUESTION)
+    ids = preparer.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    whole = {**inputs, "input_ids": torch.cat((inputs["input_ids"], ids), dim=1)}
+    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+    with torch.no_grad(), intp_video.extend(model, 16):
+        logits = model(**whole).logits[0, -ids.shape[1] - 1 : -1].float()
+    expected = logits.log_softmax(-1).gather(1, ids[0][:, None]).sum().item()
+    with WatchedVideo(model, preparer, clip) as video:
+        total, greedy, count = video.score(QUESTION, text)
+    assert total == pytest.approx(expected, rel=1e-4) and count == ids.shape[1]
+    assert greedy == bool((logits.argmax(-1) == ids[0]).all())

@@ -148,6 +148,18 @@ class VideoAnswerer:
             return self._answer(dict(batch))
         return to_columns(batch, [self._answer(row) for row in rows_of(batch)])
 
+    def score(self, row: Row, answer: str) -> tuple[float, bool, int]:
+        """How likely an answer to a row's one question is, see :meth:`WatchedVideo.score`.
+
+        Raises:
+            VideoError, ModelError, TypeError, ValueError: what would be the ``error`` of a row, or
+                see :meth:`load`.
+        """
+        self.load()
+        path = video_of(row, self.folder)
+        shown = self._show(path, part_of(row, self.fps))
+        return shown.video.score(row["question"], answer)
+
     def close(self) -> None:
         """Forget the last video and the model; the next call loads it again."""
         self._forget()

@@ -11,6 +11,7 @@ from ..batch.answerer import VideoAnswerer
 from ..options import Options, number
 
 _BOOLS = {"true": True, "false": False}
+_REALS = ("factor", "fps")
 _OPTIONS = {field.name: field for field in dataclasses.fields(Options)}
 # what a task says of each question, and where its videos lie, is not said once for all
 _ANSWERER = set(inspect.signature(VideoAnswerer).parameters) - {
@@ -42,15 +43,13 @@ def typed(given: Mapping[str, Any]) -> dict[str, Any]:
 def _typed(name: str, value: Any) -> Any:
     if name not in NAMES:
         raise TypeError(f"{name}: expected one of {', '.join(NAMES)}")
-    field = _OPTIONS.get(name)
-    if field is None:
-        return None if value is None or value == "None" else str(value)
-    if isinstance(field.default, str):
-        return str(value)
-    if field.default is None and (value is None or value == "None"):
+    default = _OPTIONS[name].default if name in _OPTIONS else None
+    if default is None and (value is None or value == "None"):
         return None
+    if isinstance(default, str) or (name not in _OPTIONS and name != "fps"):
+        return str(value)
     text = str(value).strip()
-    if isinstance(field.default, bool):
+    if isinstance(default, bool):
         if text.lower() not in _BOOLS:
             raise ValueError(f"{name}: expected true or false, got {value!r}")
         return _BOOLS[text.lower()]
@@ -59,4 +58,4 @@ def _typed(name: str, value: Any) -> Any:
     except ValueError:
         raise ValueError(f"{name}: expected a number, got {value!r}") from None
     # 16.0, as some harnesses write 16
-    return int(found) if name != "factor" and float(found).is_integer() else found
+    return int(found) if name not in _REALS and float(found).is_integer() else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,30 @@ class Asked:
         question: in words.
         max_new_tokens: the most tokens of the answer.
         until: texts before which the answer ends.
+        start, end: seconds of the part of the video that is shown; None: of the whole.
     """
 
     video: str
     question: str
     max_new_tokens: int = 64
     until: tuple[str, ...] = ()
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As :class:`VideoAnswerer` takes it."""
+        return {
+            "video": self.video,
+            "question": self.question,
+            "start": self.start,
+            "end": self.end,
+        }
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Questions of one place share a prefill."""
+        return self.video, self.start or 0, math.inf if self.end is None else self.end
 
 
 class Asker:
@@ -68,11 +87,25 @@ class Asker:
         """
         said = [""] * len(questions)
         # a stable sort keeps the order of the questions about one video
-        for number in sorted(range(len(questions)), key=lambda n: questions[n].video):
+        for number in sorted(range(len(questions)), key=lambda n: questions[n].place):
             said[number] = self._answer(questions[number])
             if on_answer is not None:
                 on_answer(said[number])
         return said
+
+    def score(self, asked: Sequence[tuple[Asked, str]]) -> list[tuple[float, bool, int]]:
+        """How likely answers are, in the order of the questions: see :meth:`WatchedVideo.score`.
+
+        A likelihood has no value that is wrong, so a bad video is refused whatever ``bad_videos``.
+
+        Raises:
+            VideoError, TypeError, ValueError: a question cannot be asked.
+        """
+        found = [(0.0, False, 0)] * len(asked)
+        for number in sorted(range(len(asked)), key=lambda n: asked[n][0].place):
+            question, answer = asked[number]
+            found[number] = self.answerer.score(question.row, answer)
+        return found
 
     def close(self) -> None:
         """Forget the model."""
@@ -80,7 +113,7 @@ class Asker:
 
     def _answer(self, asked: Asked) -> str:
         self.answerer.max_new_tokens = asked.max_new_tokens
-        row: Mapping[str, Any] = self.answerer({"video": asked.video, "question": asked.question})
+        row: Mapping[str, Any] = self.answerer(asked.row)
         if row["error"] is not None:
             reason = f"{asked.video}: {asked.question!r}: {row['error']}"
             if self.bad_videos == "refuse":

@@ -71,14 +71,18 @@ class IntpVideo(lmms):
         return every
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        """Refused: lmms-eval itself has no such requests for chat models.
+        """The mean loss of each answer's tokens, and whether they are the greedy ones.
+
+        A loss and no likelihood, as lmms-eval takes the smallest for the best. It asks this of
+        classes with ``is_simple`` alone: with ``--force_simple``.
 
         Raises:
-            NotImplementedError: always.
+            VideoError, ValueError: see :meth:`generate_until`.
         """
-        raise NotImplementedError(
-            "intp_video: likelihoods are not given; take the task that generates an answer"
-        )
+        asked = [
+            (simple_question(request.args, self.task_dict), request.args[1]) for request in requests
+        ]
+        return [(-total / count, greedy) for total, greedy, count in self._asker.score(asked)]
 
     def clean(self) -> None:
         self._asker.close()

@@ -86,7 +86,7 @@ def _asked(
     request: ChatRequest | SimpleRequest, messages: Any, generation: Mapping[str, Any]
 ) -> Asked:
     try:
-        video, question = asked_in(messages)
-        return Asked(video, question, *limits(generation))
+        max_new_tokens, until = limits(generation)
+        return Asked(**asked_in(messages), max_new_tokens=max_new_tokens, until=until)
     except ValueError as error:
         raise ValueError(f"{request.task}, document {request.doc_id}: {error}") from None
