@@ -71,12 +71,12 @@ def theirs(folder: Path, frames: int) -> tuple[str, dict[str, float], dict[str, 
     accuracies = {
         name.removesuffix(",none"): value
         for name, value in results["results"]["shapes"].items()
-        if re.fullmatch(r"accuracy(_\w+)?,none", name)
+        if re.fullmatch(r"accuracy(_(?!stderr)[a-z]+)?,none", name)
     }
     data = (folder / "tasks/shapes.jsonl").read_text().splitlines()
     ids = [json.loads(line)["id"] for line in data]
     samples = next((folder / "lmms").rglob("*_samples_shapes.jsonl")).read_text().splitlines()
-    said = {ids[s["doc_id"]]: s["filtered_resps"][0] for s in map(json.loads, samples)}
+    said = {ids[s["doc_id"]]: s["filtered_resps"] for s in map(json.loads, samples)}
     return table, accuracies, said
 
 
@@ -92,8 +92,11 @@ def main() -> int:
         table, their_accuracy, their_answers = theirs(folder, args.frames)
         our_accuracy, our_answers = ours(folder, args.frames)
     different = [i for i in our_answers if our_answers[i] != their_answers.get(i)]
-    same = their_accuracy == our_accuracy and not different
+    same = not different and {n: round(v, 12) for n, v in their_accuracy.items()} == {
+        n: round(v, 12) for n, v in our_accuracy.items()
+    }
     text = (
+        "# The shapes task through lmms-eval\n\n"
         f"`python tests/evals/run_lmms_eval.py --videos {args.videos} --frames {args.frames}`\n\n"
         f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}; the package's small model "
         f"on the CPU; {args.videos} held-out videos.\n\nWhat lmms-eval's own command prints:\n\n"
