@@ -126,7 +126,8 @@ def load(
 
     Args:
         directory: with config.json, weights, tokenizer and preprocessor values.
-        dtype, device, load_in, **parallel: of the weights, see :meth:`Checkpoint.model`.
+        dtype, device, load_in: of the weights, see :meth:`Checkpoint.model`.
+        **parallel: ``device_map``, ``tp_plan`` and the like, see there.
 
     Raises:
         ModelError: something is missing or broken there, or the model type is not known.
