@@ -207,6 +207,38 @@ def shapes(folder: str = CPU) -> str:
     return table(("shape", "", "encoding, s", "prefill, s", "ms a token"), rows)
 
 
+def token_parts() -> str:
+    """Where the time of a token goes, beside the limit and what torch's linear layers leave."""
+    rows = []
+    for result in load(f"{CPU}/token")["results"]:
+        for arm, figures in result["arms"].items():
+            times = [figures["s"], *figures["parts_s"].values()]
+            least = (
+                f"{1000 * figures[name]:.1f} ({figures[name] / figures['s']:.0%})"
+                for name in ("limit_s", "reach_s")
+            )
+            cells = (*(f"{1000 * seconds:.1f}" for seconds in times), *least)
+            rows.append((result["dtype"], arm, *cells))
+    head = "ms a token", "", "all", "linear layers", "attention", "cache", "the rest", "limit"
+    return table((*head, "reach"), rows)
+
+
+def linears_alone() -> str:
+    """How fast torch's linear layers read their weights for one row."""
+    results = load(f"{CPU}/token")["results"]
+
+    def rate(result: dict, name: str) -> str:
+        return f"{result['weight_bytes'] / result[name] / 1e9:.0f}"
+
+    rates = (
+        f"{rate(result, 'linears_alone_s')} GB/s in {result['dtype']} "
+        f"({rate(result, 'linears_one_thread_s')} on one thread)"
+        for result in results
+    )
+    peak = max(result["peak_read_gb_per_s"] for result in results)
+    return f"{' and '.join(rates)}, of {peak:.0f} that two threads can read"
+
+
 def proof() -> str:
     found = load(f"{CPU}/proof")
     cost = f"{found['us']:.0f} microseconds for a pass through {found['layers']} layers"
@@ -249,6 +281,8 @@ BLOCKS = {
     "prefill-by-route": routes,
     "question-left-out": left_out,
     "question-by-shape": shapes,
+    "token-parts": token_parts,
+    "linears-alone": linears_alone,
     "proof-of-a-pass": proof,
     "small-calls": small_calls,
     "import": importing,
