@@ -52,6 +52,8 @@ class Records:
 
     def summarize(self, share: Callable[[Scheme], float]) -> None:
         """Add ``summary`` to the report, see :func:`summarize`."""
+        read, about = {record["text"] for record in self.report["records"]}, self.report["about"]
+        about["texts"] = [text for text in about["texts"] if text["name"] in read]
         self.report["summary"] = summarize(self.report["records"], share)
         self.write()
 
