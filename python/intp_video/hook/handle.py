@@ -73,7 +73,7 @@ class Handle:
         self._text = family.text_model(model)
         if self._text.dtype not in KERNEL_DTYPES:
             raise ModelError(
-                f"the kernels take {', '.join(DTYPES)}, got a model in {self._text.dtype}"
+                f"the kernels take {', '.join(DTYPES[:-1])} and {DTYPES[-1]}, got a model in {self._text.dtype}"
             )
         layers = _attention_layers(self._text)
         check_heads(layers[0])
