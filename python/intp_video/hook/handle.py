@@ -72,8 +72,9 @@ class Handle:
         self._outer = family.multimodal_module(model)
         self._text = family.text_model(model)
         if self._text.dtype not in KERNEL_DTYPES:
+            *most, last = DTYPES
             raise ModelError(
-                f"the kernels take {', '.join(DTYPES[:-1])} and {DTYPES[-1]}, got a model in {self._text.dtype}"
+                f"the kernels take {', '.join(most)} and {last}, got a model in {self._text.dtype}"
             )
         layers = _attention_layers(self._text)
         check_heads(layers[0])
