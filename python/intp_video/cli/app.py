@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from ..sampling import SAMPLINGS, round_up_to_groups
 from ..shipped import SMALL_MODEL
-from ..video import BACKENDS
 from .ask import METHOD, device_of
-from .console import Stages, add_talk_arguments, print_json, say, whole_number
+from .console import Stages, add_talk_arguments, print_json, say
 from .interrupts import interrupts
 from .model_arguments import (
+    add_answer_limits,
     add_model_arguments,
     add_option_arguments,
     chosen_options,
@@ -68,16 +68,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     add_option_arguments(parser, "frames")
     add_option_arguments(parser.add_argument_group("method"), *METHOD)
-    parser.add_argument(
-        "--max-new-tokens",
-        type=whole_number,
-        default=64,
-        metavar="T",
-        help="length of an answer at most, in tokens (default: 64)",
-    )
-    parser.add_argument(
-        "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
-    )
+    add_answer_limits(parser)
     parser.add_argument(
         "--sampling", choices=SAMPLINGS, default=SAMPLINGS[0], help="see ask (default: centers)"
     )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..sampling import SAMPLINGS, round_up_to_groups
-from ..video import BACKENDS, Clip, check_video_file, read_video
-from .console import Stage, Stages, add_talk_arguments, print_json, say, say_rounding, whole_number
+from ..video import Clip, check_video_file, read_video
+from .console import Stage, Stages, add_talk_arguments, print_json, say, say_rounding
 from .model_arguments import (
+    add_answer_limits,
     add_loading_arguments,
     add_option_arguments,
     add_part_arguments,
@@ -95,16 +96,7 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     add_option_arguments(parser, "frames")
     add_part_arguments(parser)
     add_option_arguments(parser.add_argument_group("method"), *METHOD)
-    parser.add_argument(
-        "--max-new-tokens",
-        type=whole_number,
-        default=64,
-        metavar="T",
-        help="length of an answer at most, in tokens (default: 64)",
-    )
-    parser.add_argument(
-        "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
-    )
+    add_answer_limits(parser)
     parser.add_argument(
         "--sampling",
         choices=SAMPLINGS,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..sampling import SAMPLINGS
-from ..video import BACKENDS
 from .ask import METHOD, device_of
 from .console import add_talk_arguments, check_writable, print_json, say, whole_number
 from .interrupts import interrupts
 from .model_arguments import (
+    add_answer_limits,
     add_loading_arguments,
     add_option_arguments,
     add_rate_argument,
@@ -80,16 +80,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     )
     add_option_arguments(parser, "frames")
     add_option_arguments(parser.add_argument_group("method"), *METHOD)
-    parser.add_argument(
-        "--max-new-tokens",
-        type=whole_number,
-        default=64,
-        metavar="T",
-        help="length of an answer at most, in tokens (default: 64)",
-    )
-    parser.add_argument(
-        "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
-    )
+    add_answer_limits(parser)
     parser.add_argument(
         "--sampling", choices=SAMPLINGS, default=SAMPLINGS[0], help="see ask (default: centers)"
     )

@@ -9,7 +9,7 @@ from ..errors import ModelError
 from ..model_source import check_folder
 from ..options import DTYPES, LOAD_IN, Options, number
 from ..shipped import SMALL_MODEL
-from ..video import Part
+from ..video import BACKENDS, Part
 from .console import whole_number
 
 
@@ -73,6 +73,20 @@ def model_directory(name: str) -> str:
     except ModelError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return name
+
+
+def add_answer_limits(parser: argparse.ArgumentParser) -> None:
+    """How long an answer may be, and what decodes its video."""
+    parser.add_argument(
+        "--max-new-tokens",
+        type=whole_number,
+        default=64,
+        metavar="T",
+        help="length of an answer at most, in tokens (default: 64)",
+    )
+    parser.add_argument(
+        "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"
+    )
 
 
 def add_option_arguments(parser: argparse._ActionsContainer, *names: str) -> None:
