@@ -16,3 +16,9 @@ def cached_windows(text_config: Any) -> list[int | None]:
     layers = DynamicCache(config=text_config).layers
     layers = [layer for layer in layers if type(layer).__name__ != "DummyLayer"]
     return [getattr(layer, "sliding_window", None) for layer in layers]
+
+
+def recurrent_layers(text_config: Any) -> frozenset[int]:
+    """The layers that keep a state of one size in place of keys and values."""
+    kinds = getattr(text_config, "layer_types", None) or ()
+    return frozenset(place for place, kind in enumerate(kinds) if kind == "linear_attention")

@@ -11,7 +11,7 @@ from torch import nn
 
 import intp_ext
 
-from .decoder_layers import cached_windows
+from .decoder_layers import cached_windows, recurrent_layers
 from .model_source import load_config
 from .models import empty_model, family_for
 from .models.family import ASSUMED_SIDE
@@ -43,7 +43,8 @@ class Plan:
         weight_bytes: all parameters in ``dtype``.
         kv_bytes: keys and values of every layer for all tokens, in ``dtype``, or packed to fewer
             ``kv_bits``, with scales, zeros, positions and the tokens that stay exact; of a layer
-            with a sliding window, for its last tokens, in ``dtype``.
+            with a sliding window, for its last tokens, in ``dtype``. Without the states of
+            recurrent layers, whose size does not follow the tokens.
         kv_bits: as given.
         peak_bytes: weights, KV cache, pixels, features and the widest activations of one layer;
             tensors alone, without the process around them.
@@ -133,8 +134,10 @@ def plan(
     trained = text.max_position_embeddings
     reserve = text_reserve(in_training, trained)
     total, positions = layout.tokens + reserve, layout.positions + reserve
-    kv = 0
+    kv, recurrent = 0, recurrent_layers(text)
     for place, window in enumerate(cached_windows(text)):
+        if place in recurrent:
+            continue
         kv_heads, head_dim = family.cached_heads(config, place)
         if window is not None:  # it keeps what the next token sees
             kv += 2 * kv_heads * head_dim * min(total, window - 1) * dtype.itemsize

@@ -5,6 +5,7 @@ from __future__ import annotations
 import intp_video
 import pytest
 import torch
+from hf.tiny_families import FAMILIES
 from hf.tiny_model import TOKENS_PER_FRAME, cache_of, make_inputs, make_model
 from intp_video.planning import text_reserve
 from transformers import CLIPVisionConfig, LlamaConfig, Qwen2Config, VideoLlavaConfig
@@ -40,6 +41,15 @@ def test_the_cache_is_as_large_as_planned(model):
     with torch.no_grad(), intp_video.extend(model, frames):
         cache = cache_of(model(**inputs))
     assert sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) == plan.kv_bytes
+
+
+@pytest.mark.parametrize("bits", [16, 4])
+def test_recurrent_layers_have_no_keys(bits):
+    config = next(family for family in FAMILIES if family.name == "qwen3_5").make_model().config
+    layers = config.text_config.num_hidden_layers
+    half = intp_video.plan(config, 32, kv_bits=bits).kv_bytes
+    config.text_config.layer_types = ["full_attention"] * layers
+    assert half > 0 and 2 * half == intp_video.plan(config, 32, kv_bits=bits).kv_bytes
 
 
 @pytest.mark.parametrize("bits", [16, 4])

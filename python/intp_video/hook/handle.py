@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from .. import compat
-from ..decoder_layers import cached_windows
+from ..decoder_layers import cached_windows, recurrent_layers
 from ..errors import ModelError
 from ..models import VideoFamily
 from ..models.family import ASSUMED_SIDE
@@ -390,12 +390,11 @@ def _check_sliding(name: str, windows: list[int | None], options: Options) -> No
 
 def _attention_layers(text: PreTrainedModel) -> list[Any]:
     """Those that attend; a layer that its config says has linear attention is left as it is."""
-    kinds = getattr(text.config, "layer_types", None) or []
-    linear = {index for index, kind in enumerate(kinds) if kind == "linear_attention"}
+    recurrent = recurrent_layers(text.config)
     layers = [
         getattr(layer, "self_attn", None)
         for index, layer in enumerate(getattr(text, "layers", []))
-        if index not in linear
+        if index not in recurrent
     ]
     if not layers or None in layers or not hasattr(text, "rotary_emb"):
         raise ModelError(
