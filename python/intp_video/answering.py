@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from .generation import StageClock, generate
 from .hook import check_extension, extend
-from .preparation import Preparer
+from .preparation import Preparer, check_preparer
 from .processing.prompt import History
 from .sampling import check_frames, round_up_to_groups
 from .streaming import AnswerStream, Emit, TextPieces
@@ -113,6 +113,7 @@ def ask(
             :func:`extend`.
     """
     # report a bad question or bad options before minutes of decoding
+    check_preparer(preparer, "ask")
     preparer.check_question(question, "ask")
     check_frames(max_new_tokens, function="ask", name="max_new_tokens")
     Part(start, end, fps).check("ask", video)

@@ -173,6 +173,19 @@ class Preparer:
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **made.tensors, **more}
 
 
+def check_preparer(preparer: Any, function: str) -> None:
+    """
+    Raises:
+        TypeError: it is none: a directory or a Hugging Face processor, say.
+    """
+    if not isinstance(preparer, Preparer):
+        raise TypeError(
+            f"{function}: preparer: expected a Preparer, from intp_video.load(directory), "
+            f"Preparer.from_pretrained(directory) or Preparer.from_processor(processor, config), "
+            f"got {type(preparer).__name__}"
+        )
+
+
 def prepare(
     processor_or_directory: Any,
     video: str | Path | Clip,

@@ -16,7 +16,7 @@ from .hook import extend
 from .hook.cache import kv_cache_bytes
 from .models import family_for
 from .planning import text_reserve
-from .preparation import Preparer
+from .preparation import Preparer, check_preparer
 from .processing.grid import GridProcessing
 from .processing.prompt import History
 from .sampling import repeat_to_groups, round_up_to_groups
@@ -85,6 +85,7 @@ class Session(Viewer):
         kv_bits: float = 16,
         **options: Any,
     ) -> None:
+        check_preparer(preparer, "Session")
         if rope == "dynamic_ntk":
             raise ValueError(
                 'Session: rope: expected "none", "linear", "ntk" or "yarn", got "dynamic_ntk"; '

@@ -17,7 +17,7 @@ from .generation import Scoring, generate
 from .growing import GrowingVideo
 from .hook import Handle, extend
 from .models import family_for
-from .preparation import Preparer
+from .preparation import Preparer, check_preparer
 from .processing.prompt import History
 from .streaming import Emit
 from .video import Clip
@@ -60,6 +60,7 @@ class WatchedVideo(Viewer):
         frames: int | None = None,
         **options: Any,
     ) -> None:
+        check_preparer(preparer, "WatchedVideo")
         super().__init__(preparer)
         self._model, self._clip = model, clip
         self._frames = len(clip) if frames is None else frames

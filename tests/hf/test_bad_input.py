@@ -61,6 +61,15 @@ def test_not_a_transformers_model():
         intp_video.extend(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize(
+    ("function", "others"),
+    [("ask", ("video.mp4", "Why?")), ("Session", ()), ("WatchedVideo", ("video.mp4",))],
+)
+def test_a_directory_for_a_preparer(model, function, others):
+    with pytest.raises(TypeError, match=f"^{function}: preparer: expected a Preparer.*got str$"):
+        getattr(intp_video, function)(model, "directory", *others)
+
+
 def test_a_model_without_video_tower(model):
     model.model.video_tower = None
     with pytest.raises(ModelError, match="no video tower"):
