@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -63,18 +64,25 @@ class AnswerStream(Generic[T], Iterator[str]):
     """The pieces of an answer, decoded in a thread of their own from the first ``next`` on.
 
     Read it to its end, or close it: until then the model is in use. As a context manager it closes
-    itself, and an interrupt while it waits for a piece closes it too.
+    itself, and so it does where a loop over it ends early, by ``break`` or an exception, and
+    nothing else refers to it; an interrupt while it waits for a piece closes it too.
 
     Args:
         work: called with a function that takes pieces; returns what :attr:`result` is.
+        on_whole: called with that once its last piece has been read.
     """
 
-    def __init__(self, work: Callable[[Emit], T]) -> None:
-        self._work = work
+    def __init__(
+        self, work: Callable[[Emit], T], on_whole: Callable[[T], object] | None = None
+    ) -> None:
         self._said: SimpleQueue[str | _Over] = SimpleQueue()
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        arguments = work, self._said, self._closing
+        self._thread = threading.Thread(target=_run, args=arguments, daemon=True)
+        self._on_whole = on_whole
         self._over: _Over | None = None
+        # nobody will read on; at the end of Python too, which would cut a thread in a kernel short
+        weakref.finalize(self, _stop, self._thread, self._closing)
 
     def __enter__(self) -> AnswerStream[T]:
         return self
@@ -82,15 +90,10 @@ class AnswerStream(Generic[T], Iterator[str]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self._closing.set()  # nobody will read on
-
     def __next__(self) -> str:
         if self._over is not None:
             raise StopIteration
-        if self._thread is None:
-            arguments = self._work, self._said, self._closing
-            self._thread = threading.Thread(target=_run, args=arguments, daemon=True)
+        if self._thread.ident is None:
             self._thread.start()
         try:
             said = self._said.get()
@@ -99,18 +102,26 @@ class AnswerStream(Generic[T], Iterator[str]):
             raise
         if not isinstance(said, _Over):
             return said
-        self._over = said
+        self._over = self._over or said
         self._thread.join()
+        if self._over is not said:  # closed meanwhile
+            raise StopIteration
         if said.error is not None:
             raise said.error
+        if self._on_whole is not None:
+            self._on_whole(said.result)
         raise StopIteration
 
     def close(self) -> None:
-        """Stop at the next token; the model is free when this returns."""
-        self._closing.set()
+        """Stop at the next token; the model is free when this returns, unless a callback of the
+        work itself calls it."""
         self._over = self._over or _Over()
-        if self._thread is not None:
-            self._thread.join()
+        _stop(self._thread, self._closing)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads on, though work may be under way still."""
+        return self._closing.is_set()
 
     @property
     def result(self) -> T:
@@ -135,6 +146,12 @@ class _Over:
 
 class _ClosedError(Exception):
     """Ends a pass whose answer nobody reads."""
+
+
+def _stop(thread: threading.Thread, closing: threading.Event) -> None:
+    closing.set()
+    if thread.ident is not None and thread is not threading.current_thread():
+        thread.join()
 
 
 def _run(work: Callable[[Emit], Any], said: SimpleQueue, closing: threading.Event) -> None:

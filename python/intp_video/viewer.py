@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ class Viewer(ABC):
         self._preparer = preparer
         self._turns: list[tuple[str, str]] = []
         self._busy = threading.Lock()
-        self._stream: AnswerStream[str] | None = None
+        self._known: list[weakref.ref[AnswerStream[str]]] = []
 
     @property
     def turns(self) -> tuple[tuple[str, str], ...]:
@@ -69,7 +70,7 @@ class Viewer(ABC):
             with self._alone("ask"):
                 return self._answer(question, (), max_new_tokens, emit)
 
-        return self._started(work) if stream else work(None)
+        return self._stream(work) if stream else work(None)
 
     @overload
     def chat(
@@ -83,7 +84,7 @@ class Viewer(ABC):
         self, question: str, *, max_new_tokens: int = 64, stream: bool = False
     ) -> str | AnswerStream[str]:
         """The next turn of a conversation: the model sees the turns before, and this one is kept
-        once its answer is whole.
+        once its answer is whole; of a stream, once that has been read to its end.
 
         Args, Raises: see :meth:`ask`.
         """
@@ -91,11 +92,16 @@ class Viewer(ABC):
 
         def work(emit: Emit | None) -> str:
             with self._alone("chat"):
-                answer = self._answer(question, self.turns, max_new_tokens, emit)
-            self._turns.append((question, answer))
-            return answer
+                return self._answer(question, self.turns, max_new_tokens, emit)
 
-        return self._started(work) if stream else work(None)
+        def keep(answer: str) -> None:
+            self._turns.append((question, answer))
+
+        if stream:
+            return self._stream(work, keep)
+        answer = work(None)
+        keep(answer)
+        return answer
 
     # ---- what it is, and does ----
 
@@ -111,7 +117,8 @@ class Viewer(ABC):
 
     @contextmanager
     def _alone(self, method: str) -> Iterator[None]:
-        """Nothing else reads or writes the cache meanwhile."""
+        """Nothing else reads or writes the cache meanwhile. What nobody reads on ends before."""
+        self._stop_streaming(closed_alone=True)
         if not self._busy.acquire(blocking=False):
             raise ModelError(
                 f"{type(self).__name__}.{method}: an answer is still being decoded; read it to its "
@@ -122,13 +129,21 @@ class Viewer(ABC):
         finally:
             self._busy.release()
 
-    def _stop_streaming(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
+    def _stop_streaming(self, *, closed_alone: bool = False) -> None:
+        for stream in self._streams():
+            if stream.closed or not closed_alone:
+                stream.close()
 
-    def _started(self, work: Callable[[Emit], str]) -> AnswerStream[str]:
-        self._stream = AnswerStream(work)
-        return self._stream
+    def _streams(self) -> list[AnswerStream[str]]:
+        """Those that somebody still has; others have ended."""
+        return [stream for known in self._known if (stream := known()) is not None]
+
+    def _stream(
+        self, work: Callable[[Emit], str], on_whole: Callable[[str], object] | None = None
+    ) -> AnswerStream[str]:
+        stream = AnswerStream(work, on_whole)
+        self._known = [weakref.ref(known) for known in (*self._streams(), stream)]
+        return stream
 
     def _check_asked(self, question: str, max_new_tokens: int, method: str) -> str:
         caller = f"{type(self).__name__}.{method}"

@@ -71,6 +71,11 @@ def test_a_turn_that_fails_or_is_closed_is_not_kept():
         stream.close()
         assert video.turns == ((QUESTION, first),)
         stream = video.chat("Why?", stream=True, **LENGTH)
+        next(stream)
+        stream._thread.join()  # whole, and nobody has read that
+        stream.close()
+        assert video.turns == ((QUESTION, first),)
+        stream = video.chat("Why?", stream=True, **LENGTH)
         assert video.turns[1:] == ()
         assert "".join(stream) == stream.result
         assert video.turns[1:] == (("Why?", stream.result),)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+import sys
 import threading
+from contextlib import nullcontext
 from unittest.mock import patch
 
 import intp_video
@@ -71,6 +75,55 @@ def test_a_stream_that_is_left_frees_the_model(loaded, leave):
             _ = stream.result
 
 
+@pytest.mark.parametrize("error", [None, KeyError("mine"), KeyboardInterrupt()])
+def test_a_loop_that_ends_early_frees_the_model(loaded, error):
+    model, preparer = loaded
+    clip, long = make_clip(16), {"stream": True, "max_new_tokens": 5000}
+
+    for who in ("model", "video"):
+        with WatchedVideo(model, preparer, clip) if who == "video" else nullcontext() as video:
+            ask = functools.partial(intp_video.ask, model, preparer, clip)
+            if video is not None:
+                ask = video.ask
+            with nullcontext() if error is None else pytest.raises(type(error)):
+                for _ in ask(QUESTION, **long):
+                    if error is None:
+                        break
+                    raise error
+            assert ask(QUESTION, **LENGTH)
+        intp_video.extend(model).restore()
+
+
+def test_python_ends_with_a_stream_that_is_read():
+    program = """
+import itertools, sys, torch
+from intp_video.streaming import AnswerStream
+def work(emit):
+    for _ in itertools.count():
+        emit(str(torch.rand(300, 300).inverse().sum()))
+stream = AnswerStream(work)
+next(stream)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_work_itself_may_close_its_stream(loaded):
+    model, preparer = loaded
+    stream = intp_video.ask(
+        model,
+        preparer,
+        make_clip(16),
+        QUESTION,
+        stream=True,
+        max_new_tokens=5000,
+        on_token=lambda count: stream.close() if count == 3 else None,
+    )
+    assert len(list(stream)) <= 3
+    stream.close()
+    intp_video.extend(model).restore()
+
+
 def test_an_interrupt_while_it_waits_frees_the_model(loaded):
     model, preparer = loaded
     stream = intp_video.ask(
@@ -118,7 +171,11 @@ def test_a_watched_video(loaded):
                 method(QUESTION)
         left.close()
         assert video.ask(QUESTION, **LENGTH) == whole
-        next(video.ask(QUESTION, stream=True, max_new_tokens=5000))  # ended by close()
+        others = [video.ask(QUESTION, stream=True, max_new_tokens=5000) for _ in range(3)]
+        next(others[1])
+        with pytest.raises(ModelError, match="an answer is still being decoded"):
+            next(others[2])
+    assert not others[1]._thread.is_alive() and list(others[1]) == []  # ended by close()
     intp_video.extend(model).restore()
 
 
@@ -179,6 +236,23 @@ def test_a_tokenizer_that_cleans_up_changes_no_word_that_was_said():
     words = Words(b"I do", b" n", b"'t", b" ,", b" so")
     words.clean_up_tokenization_spaces = True
     assert pieces_of(words)[-1] == " so"
+
+
+def test_it_is_whole_once_its_last_piece_was_read():
+    whole = []
+
+    def work(emit):
+        for piece in "abc":
+            emit(piece)
+        return "abc"
+
+    left, read = (AnswerStream(work, whole.append) for _ in range(2))
+    next(left)
+    left._thread.join()
+    left.close()
+    assert list(left) == [] and whole == []
+    assert list(read) == ["a", "b", "c"] and whole == ["abc"]
+    assert list(read) == [] and whole == ["abc"]
 
 
 def test_pieces_come_while_the_work_goes_on():

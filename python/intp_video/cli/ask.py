@@ -310,10 +310,11 @@ class Printer:
             print(flush=True)
 
     def read(self, stream: "AnswerStream[str]") -> str:
-        """Print all of a stream; its text."""
-        for piece in stream:
-            if self.streams:
-                self(piece)
+        """Print all of a stream, which ends with whatever interrupts that; its text."""
+        with stream:
+            for piece in stream:
+                if self.streams:
+                    self(piece)
         self.finish()
         if self._shown and not self.streams:
             print(stream.result, flush=True)
