@@ -102,6 +102,10 @@ def test_a_rounded_clock_moves_no_frame_by_more_than_one(rate, digits):
         ({"start": 60, "end": 70}, r"start: expected less than 6 s"),
         ({"start": 1, "end": 7}, r"end: expected at most 6 s, where the video ends, got 7"),
         ({"fps": 0.05}, r"fps: expected at least 0\.0833, for one frame of 6 s, got 0\.05"),
+        (
+            {"fps": 1e308},
+            r"fps: expected at most 100,000 frames of 6 s, got 1,000,000,000,000",
+        ),
         ({"fps": 1e6}, r"fps: expected at most 100,000 frames of 6 s, got 6,000,000"),
     ],
 )
@@ -120,6 +124,7 @@ def test_what_a_video_does_not_have(video, reading, message):
         ({"end": 0}, ValueError, "end: expected more than start, 0 s, got 0"),
         ({"start": 3, "end": 2}, ValueError, "end: expected more than start, 3 s, got 2"),
         ({"start": 3, "end": 3}, ValueError, "end: expected more than start, 3 s, got 3"),
+        ({"end": 10**400}, ValueError, "end: expected a finite number >= 0, got 1000"),
         ({"fps": 0}, ValueError, "fps: expected more than 0, got 0"),
         ({"fps": True}, TypeError, "fps: expected a number, got bool"),
         ({"start": "1:30"}, TypeError, "start: expected a number, got str"),

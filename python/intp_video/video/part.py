@@ -14,6 +14,7 @@ from .clip import Clip
 __all__ = ["Part"]
 
 _BEYOND = 0.1  # seconds: many files tell the length of their last frame wrongly
+_COUNTLESS = 1e15  # frames, of which nobody needs to know the exact number
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Part:
         if self.fps is None:
             assert most is not None
             return most, None
-        count = math.floor(seconds * self.fps + 0.5) if seconds else 1  # a single picture
+        wanted = min(seconds * self.fps, _COUNTLESS) if seconds else 1  # a single picture
+        count = math.floor(wanted + 0.5)
         if count == 0:
             raise VideoError(
                 f"{path}: fps: expected at least {0.5 / seconds:.3g}, for one frame of "
@@ -109,5 +111,9 @@ def _check_seconds(value: Any, function: str, name: str) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{function}: {name}: expected a number, got {type(value).__name__}")
-    if not 0 <= float(value) < math.inf:
+    try:
+        number = float(value)
+    except OverflowError:  # an int
+        number = math.inf
+    if not 0 <= number < math.inf:
         raise ValueError(f"{function}: {name}: expected a finite number >= 0, got {value}")
