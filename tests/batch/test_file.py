@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from intp_video.batch.file import answer_file
@@ -162,6 +163,22 @@ def test_the_questions_are_not_written_over(run, write_rows, tmp_path):
     os.symlink(source, tmp_path / "out.jsonl")
     with pytest.raises(ValueError, match="is the file of the questions"):
         run(source)
+
+
+@pytest.mark.parametrize("what", ["/dev/full", "/dev/stdout", "pipe"])
+def test_a_file_that_cannot_be_read_again_is_refused(scripted, write_rows, tmp_path, what):
+    path = tmp_path / what
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "/dev/stdout":
+        ours, theirs = os.pipe()
+        path = Path(f"/dev/fd/{theirs}")
+    for source, out in ((write_rows(row(1)), path), (path, tmp_path / "out.jsonl")):
+        with pytest.raises(ValueError, match="expected a regular file, which can be read again"):
+            answer_file(source, out, [Work(scripted)], SETTINGS)
+    if what == "/dev/stdout":
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_one_run_at_a_time(run, write_rows, tmp_path):

@@ -36,8 +36,10 @@ def check_rows(source: Path) -> dict[Any, str]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a line is no row, or has the id of another; the message has its number.
+        ValueError: it is no regular file; or a line is no row, or has the id of another, and the
+            message has its number.
     """
+    _check_kind(source)
     found: dict[Any, str] = {}
     for number, row in _numbered(source):
         if row["id"] in found:
@@ -53,6 +55,15 @@ def read_rows(source: Path, left_out: set[Any]) -> Iterator[Row]:
     for _, row in _numbered(source):
         if row["id"] not in left_out:
             yield row
+
+
+def _check_kind(path: Path) -> None:
+    """A pipe gives its lines once, a device no end of them."""
+    if path.exists() and not path.is_file():
+        raise ValueError(
+            f"batch: {path}: expected a regular file, which can be read again: both files are read "
+            "more than once"
+        )
 
 
 def _numbered(source: Path) -> Iterator[tuple[int, Row]]:
@@ -111,11 +122,12 @@ def answer_file(
         What there is in the end; fewer done than rows if it was stopped.
 
     Raises:
-        ValueError: a line of ``source`` is no row.
+        ValueError: a line of ``source`` is no row, or one of the two is no regular file.
         ModelError: ``out`` holds the answers of another run, or to other questions under the same
             ids, or another run is writing to it; or no row can be answered.
         OSError: a file cannot be read or written.
     """
+    _check_kind(out)
     asked = check_rows(source)
     if out.exists() and os.path.samefile(source, out):
         raise ValueError(f"batch: {out} is the file of the questions; give another file")
