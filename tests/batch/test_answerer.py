@@ -138,6 +138,9 @@ def test_what_is_wrong_with_the_model_is_raised(answerer, videos, tmp_path, monk
         VideoAnswerer(tmp_path / "nothing")(row())
     with pytest.raises(ValueError, match=r"dtype: expected one of float32, .*, got 'int8'"):
         VideoAnswerer(intp_video.SMALL_MODEL, dtype="int8")
+    for wrong in ({"backend": "ffmpeg"}, {"sampling": None}, {"max_new_tokens": 0}):
+        with pytest.raises(ValueError, match=rf"VideoAnswerer: {next(iter(wrong))}"):
+            VideoAnswerer(intp_video.SMALL_MODEL, **wrong)
     with pytest.raises(ValueError, match="rope: expected one of"):
         VideoAnswerer(intp_video.SMALL_MODEL, rope="wrong")(row())
 

@@ -92,6 +92,26 @@ def test_an_answer_that_is_not_greedy_is_refused(generation):
         chat_question(chat(to_messages, generation), DOCUMENTS)
 
 
+@pytest.mark.parametrize(
+    "generation",
+    [
+        *({"max_new_tokens": wrong} for wrong in (0, -1, 1.5, float("inf"), "many", True, [8])),
+        *({"until": wrong} for wrong in (5, [5], {"\n": 1})),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(generation):
+    name = next(iter(generation))
+    with pytest.raises(ValueError, match=f"task, document 0: generation_kwargs: {name}: expected"):
+        chat_question(chat(to_messages, generation), DOCUMENTS)
+
+
+def test_a_limit_may_be_written_as_text():
+    generation = {"max_new_tokens": "16", "until": ["\n", None, ""]}
+    assert chat_question(chat(to_messages, generation), DOCUMENTS) == Asked(
+        "a.mp4", "Why?", 16, ("\n",)
+    )
+
+
 def test_rounds():
     told = []
 

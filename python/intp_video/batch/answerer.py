@@ -18,8 +18,8 @@ from ..errors import ModelError
 from ..options import DTYPES, LOAD_IN
 from ..preparation import Preparer
 from ..reasons import in_one_line
-from ..sampling import round_up_to_groups
-from ..video import Part, read_video
+from ..sampling import check_frames, round_up_to_groups
+from ..video import Part, check_reading, read_video
 from ..watching import WatchedVideo
 from .rows import (
     Row,
@@ -60,7 +60,8 @@ class VideoAnswerer:
         **options: of :func:`intp_video.extend`: rope, window, kv_bits, ...
 
     Raises:
-        TypeError, ValueError: a dtype or ``load_in`` of another name, or a bad ``fps``.
+        TypeError, ValueError: a dtype, ``load_in``, ``backend`` or ``sampling`` of another name, or
+            a bad ``fps`` or ``max_new_tokens``.
 
     Example::
 
@@ -94,6 +95,8 @@ class VideoAnswerer:
                 f"VideoAnswerer: load_in: expected one of {', '.join(LOAD_IN)}, got {load_in!r}"
             )
         Part(fps=fps).check("VideoAnswerer")
+        check_reading(backend, sampling, "VideoAnswerer")
+        check_frames(max_new_tokens, function="VideoAnswerer", name="max_new_tokens")
         self.model, self.frames, self.fps = str(model), frames, fps
         self.device, self.dtype, self.folder = device, dtype, folder
         self.load_in = load_in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -27,11 +28,23 @@ def limits(wanted: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
             "generation_kwargs: expected a greedy answer (do_sample=False, temperature=0, "
             f"num_beams=1), got {chosen}"
         )
-    tokens = wanted.get("max_new_tokens")
     until = wanted.get("until") or ()
-    if not isinstance(until, str | list | tuple):
+    texts = (until,) if isinstance(until, str) else until
+    if not isinstance(texts, list | tuple) or not all(
+        x is None or isinstance(x, str) for x in texts
+    ):
         raise ValueError(f"generation_kwargs: until: expected texts, got {until!r}")
-    return (
-        DEFAULT_MAX_NEW_TOKENS if tokens is None else int(tokens),
-        (until,) if isinstance(until, str) else tuple(until),
+    return _tokens(wanted.get("max_new_tokens")), tuple(text for text in texts if text)
+
+
+def _tokens(wanted: Any) -> int:
+    if wanted is None:
+        return DEFAULT_MAX_NEW_TOKENS
+    if not isinstance(wanted, bool):
+        with suppress(ValueError, TypeError, OverflowError):
+            tokens = int(wanted)
+            if tokens >= 1 and float(wanted) == tokens:
+                return tokens
+    raise ValueError(
+        f"generation_kwargs: max_new_tokens: expected a whole number, at least 1, got {wanted!r}"
     )

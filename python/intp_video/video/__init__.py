@@ -3,7 +3,7 @@
 from .backend import BACKENDS, BackendStatus, backend_status
 from .clip import Clip
 from .part import Part
-from .reader import check_video_file, read_video
+from .reader import check_reading, check_video_file, read_video
 
 __all__ = [
     "BACKENDS",
@@ -11,6 +11,7 @@ __all__ = [
     "Clip",
     "Part",
     "backend_status",
+    "check_reading",
     "check_video_file",
     "read_video",
 ]

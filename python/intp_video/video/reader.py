@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from .clip import Clip
 from .diagnose import looks_like_text, missing_bytes
 from .part import Part
 
-__all__ = ["check_video_file", "read_video"]
+__all__ = ["check_reading", "check_video_file", "read_video"]
 
 _MOST = 6  # times or ranges that one note names
 
@@ -92,12 +93,7 @@ def read_video(
     threads = default_threads()
     if num_threads is not None:
         threads = check_frames(num_threads, function="read_video", name="num_threads")
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(
-            f"read_video: backend must be auto, {', '.join(BACKENDS)}, got {backend!r}"
-        )
-    if sampling not in SAMPLINGS:
-        raise ValueError(f"read_video: sampling must be {' or '.join(SAMPLINGS)}, got {sampling!r}")
+    check_reading(backend, sampling, "read_video")
     check_video_file(path)
 
     best: Clip | None = None
@@ -288,6 +284,20 @@ def _check_path(path: str | os.PathLike) -> str:
     if not isinstance(path, str):
         raise TypeError(f"read_video: path must be a str or Path, got {type(path).__name__}")
     return path
+
+
+def check_reading(backend: Any, sampling: Any, function: str) -> None:
+    """Say what is wrong with how a video is to be read, before one is opened.
+
+    Raises:
+        ValueError: no such decoder, or no such way to sample.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(
+            f"{function}: backend must be auto, {', '.join(BACKENDS)}, got {backend!r}"
+        )
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"{function}: sampling must be {' or '.join(SAMPLINGS)}, got {sampling!r}")
 
 
 def check_video_file(path: str) -> None:
