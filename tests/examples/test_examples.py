@@ -45,6 +45,15 @@ def test_a_video_of_the_readers_own(tmp_path):
     assert all(line.partition(": ")[2] for line in answers)
 
 
+def test_answers_as_they_come():
+    questions = ["Which shape came first?", "Which shape came last?", "Was there a bar?"]
+    first, answer, tokens, *turns = run("streaming.py")
+    assert (first, answer) == (f"> {questions[0]}", "bar")
+    assert re.fullmatch(r"\(\d+ tokens in \d+\.\d\d s\)", tokens)
+    assert turns[::2] == [f"> {question}" for question in questions[1:]]
+    assert turns[1::2] == ["square", "yes"]
+
+
 def test_a_family_of_your_own_is_extended():
     said = dict(re.split(r": +", line) for line in run("custom_family.py"))
     assert said["extended, rope none"] == said["stock"] != said["window, 4-bit, YaRN"]
