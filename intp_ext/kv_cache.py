@@ -10,6 +10,7 @@ import torch
 
 from . import _checks, reference_kv
 from ._autograd import mark_written
+from ._ops import ops
 from .kv_memory import BUFFERS, PAGE, PAGES, ROWS, SINKS, Format, Memory
 from .rope import Rope
 
@@ -293,7 +294,7 @@ class KVCache:
         kept = None if positions is None else self._with_positions(positions, k, begin, end)
         write = rope if self.rotate == "on_write" else None
         sections = None if write is None or write.sections is None else list(write.sections)
-        torch.ops.intp_ext.kv_append(
+        ops.kv_append(
             k,
             v,
             None if write is None else positions,
@@ -575,9 +576,7 @@ class KVCache:
         assert memory.place is not None
         place = memory.place.clone()
         self._memory = Memory(self._format, buffers, kept, bounds, first, None, place)
-        torch.ops.intp_ext.kv_cache_append(
-            k, v, positions, order, kv_bounds, *self.graph_arguments()
-        )
+        ops.kv_cache_append(k, v, positions, order, kv_bounds, *self.graph_arguments())
 
     # ---- inside ----
 

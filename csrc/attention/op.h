@@ -224,7 +224,7 @@ Tensor kv_attention(Tensor q, Tensor k_tail, Tensor v_tail, Tensor k_codes, Tens
 }  // namespace intp
 
 #define INTP_REGISTER_ATTENTION(DEVICE, RUN)                                 \
-  STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {                           \
+  STABLE_TORCH_LIBRARY_IMPL(TORCH_EXTENSION_NAME, DEVICE, m) {               \
     m.impl("attention_core", TORCH_BOX(&intp::attention_core<RUN>));         \
     m.impl("attention_core_no_grad", TORCH_BOX(&intp::attention_core<RUN>)); \
     m.impl("attention_core.out", TORCH_BOX(&intp::attention_core_out<RUN>)); \

@@ -122,7 +122,7 @@ void kv_append(Tensor k, Tensor v, std::optional<Tensor> positions, std::optiona
 
 }  // namespace intp
 
-#define INTP_REGISTER_APPEND(DEVICE, RUN)                  \
-  STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {         \
-    m.impl("kv_append", TORCH_BOX(&intp::kv_append<RUN>)); \
+#define INTP_REGISTER_APPEND(DEVICE, RUN)                      \
+  STABLE_TORCH_LIBRARY_IMPL(TORCH_EXTENSION_NAME, DEVICE, m) { \
+    m.impl("kv_append", TORCH_BOX(&intp::kv_append<RUN>));     \
   }

@@ -62,7 +62,7 @@ Tensor rearrange(Tensor features, Tensor order) {
 }  // namespace intp
 
 #define INTP_REGISTER_REARRANGE(DEVICE, RUN)                       \
-  STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {                 \
+  STABLE_TORCH_LIBRARY_IMPL(TORCH_EXTENSION_NAME, DEVICE, m) {     \
     m.impl("rearrange", TORCH_BOX(&intp::rearrange<RUN>));         \
     m.impl("rearrange.out", TORCH_BOX(&intp::rearrange_out<RUN>)); \
   }

@@ -167,7 +167,7 @@ void apply_rope_single_out(Tensor x, INTP_ROPE_PARAMETERS, Tensor out) {
 }  // namespace intp
 
 #define INTP_REGISTER_ROPE(DEVICE, RUN)                                            \
-  STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {                                 \
+  STABLE_TORCH_LIBRARY_IMPL(TORCH_EXTENSION_NAME, DEVICE, m) {                     \
     m.impl("apply_rope", TORCH_BOX(&intp::apply_rope<RUN>));                       \
     m.impl("apply_rope.out", TORCH_BOX(&intp::apply_rope_out<RUN>));               \
     m.impl("apply_rope.single", TORCH_BOX(&intp::apply_rope_single<RUN>));         \

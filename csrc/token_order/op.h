@@ -35,6 +35,6 @@ void token_order(int64_t groups, int64_t frames_per_group, int64_t tokens_per_fr
 }  // namespace intp
 
 #define INTP_REGISTER_TOKEN_ORDER(DEVICE, RUN)                 \
-  STABLE_TORCH_LIBRARY_IMPL(intp_ext, DEVICE, m) {             \
+  STABLE_TORCH_LIBRARY_IMPL(TORCH_EXTENSION_NAME, DEVICE, m) { \
     m.impl("token_order", TORCH_BOX(&intp::token_order<RUN>)); \
   }

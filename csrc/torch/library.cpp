@@ -13,7 +13,7 @@
 //
 // Shapes: B batch, Hq query heads, Hkv key heads, S tokens, D head_dim, F = D_rot/2
 // frequencies; q [B, Hq, S, D], k and v [B, Hkv, S, D].
-STABLE_TORCH_LIBRARY(intp_ext, m) {
+STABLE_TORCH_LIBRARY(TORCH_EXTENSION_NAME, m) {
   // int32 [S]: the storage row of the token at each time position
   m.def(
       "token_order(int groups, int frames_per_group, int tokens_per_frame, bool interleaved, *, "

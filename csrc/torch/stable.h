@@ -9,6 +9,12 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+// The library that the operators are registered in. A build that may be loaded beside this one
+// has a name of its own.
+#ifndef TORCH_EXTENSION_NAME
+#define TORCH_EXTENSION_NAME intp_ext
+#endif
+
 namespace intp {
 
 using torch::headeronly::ScalarType;

@@ -8,6 +8,7 @@ import torch
 
 from .. import _checks
 from .._autograd import mark_written, needs_autograd
+from .._ops import add_op_namespace_prefix, ops
 from ..rope import Rope
 from .rearrange import scatter_rows
 
@@ -71,10 +72,10 @@ def apply_rope(
     if out is not None:
         _check_out(where, (q, k), length, out)
     args = _arguments(positions, rope, order)
-    op = torch.ops.intp_ext.apply_rope
+    op = ops.apply_rope
     if q is not None and k is not None:
         if out is None:
-            op = op if needs_autograd(q, k) else torch.ops.intp_ext.apply_rope_no_grad
+            op = op if needs_autograd(q, k) else ops.apply_rope_no_grad
             return op(q, k, *args)
         op.out(q, k, *args, out_q=out[0], out_k=out[1])
         mark_written(*out)
@@ -95,7 +96,6 @@ def rotate(
 
     It checks only what keeps the kernel inside its memory.
     """
-    ops = torch.ops.intp_ext
     op = ops.apply_rope if needs_autograd(x) else ops.apply_rope_no_grad
     turned: torch.Tensor = op.single(x, *_arguments(positions, rope, order))
     return turned
@@ -140,8 +140,8 @@ def _like(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
     return x.new_empty(batch, heads, length, dim)
 
 
-@torch.library.register_fake("intp_ext::apply_rope")
-@torch.library.register_fake("intp_ext::apply_rope_no_grad")
+@torch.library.register_fake(add_op_namespace_prefix("apply_rope"))
+@torch.library.register_fake(add_op_namespace_prefix("apply_rope_no_grad"))
 def _fake(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -155,13 +155,13 @@ def _fake(
     return _like(q, order), _like(k, order)
 
 
-@torch.library.register_fake("intp_ext::apply_rope.out")
+@torch.library.register_fake(add_op_namespace_prefix("apply_rope.out"))
 def _fake_out(*args: object, out_q: torch.Tensor, out_k: torch.Tensor) -> None:
     return None
 
 
-@torch.library.register_fake("intp_ext::apply_rope.single")
-@torch.library.register_fake("intp_ext::apply_rope_no_grad.single")
+@torch.library.register_fake(add_op_namespace_prefix("apply_rope.single"))
+@torch.library.register_fake(add_op_namespace_prefix("apply_rope_no_grad.single"))
 def _fake_single(
     x: torch.Tensor,
     positions: torch.Tensor,
@@ -174,7 +174,7 @@ def _fake_single(
     return _like(x, order)
 
 
-@torch.library.register_fake("intp_ext::apply_rope.single_out")
+@torch.library.register_fake(add_op_namespace_prefix("apply_rope.single_out"))
 def _fake_single_out(*args: object, out: torch.Tensor) -> None:
     return None
 
@@ -190,7 +190,7 @@ def _turn_back(
     """The transpose of a turn is the turn by the opposite angle."""
     if grad is None:
         return None
-    turned: torch.Tensor = torch.ops.intp_ext.apply_rope.single(
+    turned: torch.Tensor = ops.apply_rope.single(
         grad if grad.stride(-1) == 1 else grad.contiguous(), -positions, inv_freq, *rope, None
     )
     return turned if order is None else scatter_rows(turned, order, rows, dim=2)
@@ -211,5 +211,5 @@ def _backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | Non
 
 for _overload in ("apply_rope", "apply_rope.single"):
     torch.library.register_autograd(
-        f"intp_ext::{_overload}", _backward, setup_context=_setup_context
+        add_op_namespace_prefix(_overload), _backward, setup_context=_setup_context
     )

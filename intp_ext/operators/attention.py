@@ -12,13 +12,13 @@ import torch
 
 from .. import _checks, reference
 from .._autograd import mark_written, needs_autograd
+from .._ops import add_op_namespace_prefix, ops
 from ..rope import Rope
 from ..window import Bounds, Window, check_bounds
 from .apply_rope import apply_rope
 from .rearrange import gather_tokens, inverse_order
 from .token_order import check_permutation
 
-OPS = torch.ops.intp_ext
 MOST_SCALE = 2.0**127  # times log2(e) it is a float32
 
 
@@ -111,7 +111,7 @@ def attention(
     scale = q.shape[3] ** -0.5 if scale is None else float(scale)
     if order is None and out is not None:
         arguments = core_arguments(bounds, scale, softcap, sinks)
-        torch.ops.intp_ext.attention_core.out(q, k, v, *arguments, out=out)
+        ops.attention_core.out(q, k, v, *arguments, out=out)
         mark_written(out)
         return out
     result = attend(q, k, v, bounds, scale, softcap, sinks)
@@ -133,7 +133,7 @@ def attend(
 
     It checks only what keeps the kernel inside its memory; ``sinks`` are contiguous float32.
     """
-    core = OPS.attention_core if needs_autograd(q, k, v, sinks) else OPS.attention_core_no_grad
+    core = ops.attention_core if needs_autograd(q, k, v, sinks) else ops.attention_core_no_grad
     result: torch.Tensor = core(q, k, v, *core_arguments(bounds, scale, softcap, sinks))
     return result
 
@@ -290,13 +290,13 @@ def result_like(q: torch.Tensor, v: torch.Tensor | None = None) -> torch.Tensor:
     return q.new_empty(batch, heads, rows, dim)
 
 
-@torch.library.register_fake("intp_ext::attention_core")
-@torch.library.register_fake("intp_ext::attention_core_no_grad")
+@torch.library.register_fake(add_op_namespace_prefix("attention_core"))
+@torch.library.register_fake(add_op_namespace_prefix("attention_core_no_grad"))
 def _fake(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q, v)
 
 
-@torch.library.register_fake("intp_ext::attention_core.out")
+@torch.library.register_fake(add_op_namespace_prefix("attention_core.out"))
 def _fake_out(*args: object, out: torch.Tensor) -> None:
     return None
 
@@ -329,4 +329,6 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     return (*of_states, *[None] * (len(ctx.needs_input_grad) - 4), of_sinks)
 
 
-torch.library.register_autograd("intp_ext::attention_core", _backward, setup_context=_setup_context)
+torch.library.register_autograd(
+    add_op_namespace_prefix("attention_core"), _backward, setup_context=_setup_context
+)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .._ops import add_op_namespace_prefix, ops
 from ..kv_cache import KVCache
 from ..rope import Rope
 from ..window import Bounds, Window
@@ -26,7 +27,7 @@ _CACHE = (
     "Tensor? inv_freq, float attention_scaling, int[]? sections, bool interleaved_sections, "
     "float bits, str rotate, int key_group, int value_group, int recent, int sink, int capacity"
 )
-_library = torch.library.Library("intp_ext", "FRAGMENT")
+_library = torch.library.Library(ops.name, "FRAGMENT")
 _library.define(
     "kv_cache_append(Tensor k, Tensor v, Tensor? at, Tensor? order, Tensor? kv_bounds, "
     + _CACHE.format("(a!)", "(b!)", "(c!)", "(d!)", "(e!)")
@@ -131,11 +132,11 @@ def _attention(
     )
 
 
-@torch.library.register_fake("intp_ext::kv_cache_append", lib=_library)
+@torch.library.register_fake(add_op_namespace_prefix("kv_cache_append"), lib=_library)
 def _append_fake(*args: object) -> None:
     return None
 
 
-@torch.library.register_fake("intp_ext::kv_cache_attention", lib=_library)
+@torch.library.register_fake(add_op_namespace_prefix("kv_cache_attention"), lib=_library)
 def _attention_fake(q: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import _checks
+from .._ops import add_op_namespace_prefix, ops
 from ..kv_cache import KVCache
 from ..kv_memory import SINKS
 from ..window import Bounds, Window, check_bounds, sizes_of
@@ -115,7 +116,7 @@ def attend_cached(
     if turn is not None and sink_positions is not None:
         k_sinks = rotate(k_sinks, sink_positions, turn)
     sections = None if turn is None or turn.sections is None else list(turn.sections)
-    return torch.ops.intp_ext.kv_attention(
+    return ops.kv_attention(
         q,
         k,
         v,
@@ -160,7 +161,7 @@ def _in_graph(
     seen = bounds if window is None else window
     first_key = None if seen is None else seen.first_key
     start, dense = (None, None) if window is None else (window.block_start, window.dense_from)
-    return torch.ops.intp_ext.kv_cache_attention(
+    return ops.kv_cache_attention(
         q,
         made,
         *sizes,
@@ -207,11 +208,11 @@ def _check(where: str, q: torch.Tensor, cache: KVCache) -> None:
     _checks.no_grad(where, "q", q)
 
 
-@torch.library.register_fake("intp_ext::kv_append")
+@torch.library.register_fake(add_op_namespace_prefix("kv_append"))
 def _append_fake(*args: object) -> None:
     return None
 
 
-@torch.library.register_fake("intp_ext::kv_attention")
+@torch.library.register_fake(add_op_namespace_prefix("kv_attention"))
 def _attention_fake(q: torch.Tensor, *args: object) -> torch.Tensor:
     return result_like(q)

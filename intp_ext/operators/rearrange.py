@@ -8,6 +8,7 @@ import torch
 
 from .. import _checks
 from .._autograd import mark_written, needs_autograd
+from .._ops import add_op_namespace_prefix, ops
 
 
 def rearrange(
@@ -40,15 +41,15 @@ def rearrange(
     _checks.unit_stride(where, "features", features)
     _checks.order(where, order, features.shape[0], "features", features)
     if out is None and needs_autograd(features):
-        return torch.ops.intp_ext.rearrange(features, order)
+        return ops.rearrange(features, order)
     shape = (features.shape[0], order.shape[-1], features.shape[2])
     if out is None:
         made = features.new_empty(shape)
-        torch.ops.intp_ext.rearrange.out(features, order, out=made)
+        ops.rearrange.out(features, order, out=made)
         return made
     _checks.out(where, "out", out, shape, features)
     _checks.out_without_grad(where, features, out)
-    torch.ops.intp_ext.rearrange.out(features, order, out=out)
+    ops.rearrange.out(features, order, out=out)
     mark_written(out)
     return out
 
@@ -81,13 +82,13 @@ def scatter_rows(grad: torch.Tensor, order: torch.Tensor, rows: int, dim: int) -
     return total.scatter_add(dim, index.expand(grad.shape), grad)
 
 
-@torch.library.register_fake("intp_ext::rearrange")
+@torch.library.register_fake(add_op_namespace_prefix("rearrange"))
 def _fake(features: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     batch, _, channels = features.shape
     return features.new_empty(batch, order.shape[-1], channels)
 
 
-@torch.library.register_fake("intp_ext::rearrange.out")
+@torch.library.register_fake(add_op_namespace_prefix("rearrange.out"))
 def _fake_out(*args: object, out: torch.Tensor) -> None:
     return None
 
@@ -103,4 +104,6 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
     return scatter_rows(grad, order, ctx.rows, dim=1), None
 
 
-torch.library.register_autograd("intp_ext::rearrange", _backward, setup_context=_setup_context)
+torch.library.register_autograd(
+    add_op_namespace_prefix("rearrange"), _backward, setup_context=_setup_context
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import _checks
+from .._ops import add_op_namespace_prefix, ops
 from ..reference import GROUPINGS
 
 
@@ -60,7 +61,7 @@ def token_order(
         raise ValueError(f"{where}: expected fewer than 2^31 tokens, got {length}")
     order = torch.empty(length, dtype=torch.int32, device=device)
     _checks.kernel_device(where, "device", order)
-    torch.ops.intp_ext.token_order(*counts, grouping == "interleaved", out=order)
+    ops.token_order(*counts, grouping == "interleaved", out=order)
     return order
 
 
@@ -111,6 +112,6 @@ def check_permutation(where: str, order: torch.Tensor) -> None:
         raise ValueError(f"{where}: order: expected a permutation of 0..{order.shape[-1] - 1}")
 
 
-@torch.library.register_fake("intp_ext::token_order")
+@torch.library.register_fake(add_op_namespace_prefix("token_order"))
 def _fake(*args: object, out: torch.Tensor) -> None:
     return None
