@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 # torch starts its threads with the first call that they share
 CALLS = """
-import os, sys, torch, intp_ext
+import json, os, sys, torch, intp_ext
 
 ROPE = intp_ext.rope_frequencies("none", 32)
 
@@ -44,27 +45,40 @@ def threads_of(call):
 
 torch.set_num_threads(2)
 torch.set_grad_enabled(False)
-small, large = (call_of(sys.argv[1], int(tokens)) for tokens in sys.argv[2:])
-before = len(os.listdir("/proc/self/task"))
-print(*(threads_of(call) - before for call in (small, large)))
+for name, *tokens in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    if os.fork() == 0:
+        calls = [call_of(name, count) for count in tokens]
+        before = len(os.listdir("/proc/self/task"))
+        print(name, *(threads_of(call) - before for call in calls), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, name
 """
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
-@pytest.mark.parametrize(
-    "call, small, large",
-    [
-        ("token_order", 4000, 9000),
-        ("rearrange", 1000, 9000),
-        ("apply_rope", 500, 1100),
-        ("append", 64, 1100),
-        ("attention", 24, 600),
-        ("decode", 64, 2000),
-        ("cached_attention", 50, 2000),
-    ],
-)
-def test_a_small_call_stays_on_its_thread(call, small, large):
-    """In a process of its own, where nothing has started a thread yet."""
-    script = [sys.executable, "-c", CALLS, call, str(small), str(large)]
+# a call, and how many tokens are small and large for it
+CASES = [
+    ("token_order", 4000, 9000),
+    ("rearrange", 1000, 9000),
+    ("apply_rope", 500, 1100),
+    ("append", 64, 1100),
+    ("attention", 24, 600),
+    ("decode", 64, 2000),
+    ("cached_attention", 50, 2000),
+]
+
+
+@pytest.fixture(scope="module")
+def started():
+    """How many threads a small and a large call start, each case in a process of its own, where
+    nothing has started a thread yet."""
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("needs /proc")
+    script = [sys.executable, "-c", CALLS, json.dumps(CASES)]
     result = subprocess.run(script, check=True, capture_output=True, text=True)
-    assert result.stdout.split() == ["0", "1"]
+    return {name: counts for name, *counts in map(str.split, result.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("call", [name for name, *_ in CASES])
+def test_a_small_call_stays_on_its_thread(started, call):
+    assert started[call] == ["0", "1"]
