@@ -30,8 +30,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from kernel_table import names
@@ -286,12 +287,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.check and recorded["nvcc"] != release:
         print(f"SKIPPED: counted with nvcc {recorded['nvcc']}, here is {release}")
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        found = [
-            asdict(count)
-            for source in SOURCES
-            for count in counts(listing(source, options.nvcc, options.nvdisasm, Path(folder)))
-        ]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        compile_one = partial(
+            listing, nvcc=options.nvcc, nvdisasm=options.nvdisasm, folder=Path(folder)
+        )
+        listings = pool.map(compile_one, SOURCES)
+        found = [asdict(count) for text in listings for count in counts(text)]
     if options.write:
         report = {"nvcc": release, "architecture": f"sm_{ARCHITECTURE}", "kernels": found}
         COUNTS.write_text(json.dumps(report, indent=1) + "\n")
