@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from workers import one_at_a_time
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -85,6 +86,9 @@ class Library:
 class Build:
     """Objects in ``directory``: all of them, or what differs from those of ``base``.
 
+    What is in the directory already is kept: several processes may ask for one build, and the first
+    makes it.
+
     Args:
         changed: new text of files, by path below csrc/.
         unit: the one file that is compiled anew, whatever else a change reaches; below csrc/, too.
@@ -104,6 +108,10 @@ class Build:
     def link(self, name: str) -> Path:
         """Compiles what is needed; raises ``RuntimeError`` with what g++ said."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(self.directory):
+            return self._link(name)
+
+    def _link(self, name: str) -> Path:
         for relative, text in self.changed.items():
             path = self.directory / relative
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +119,8 @@ class Build:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             self.objects = dict(pool.map(self._object, sources()))
         path = self.directory / f"{name}.so"
+        if path.exists():
+            return path
         torch_lib = Path(torch.__file__).parent / "lib"
         self._run(
             "-shared", *(SANITIZERS if self.sanitize else []), *map(str, self.objects.values()),
@@ -127,6 +137,8 @@ class Build:
         if source.is_relative_to(CSRC) and str(source.relative_to(CSRC)) in self.changed:
             text = self.directory / source.relative_to(CSRC)
         path = self.directory / "objects" / source.relative_to(ROOT).with_suffix(".o")
+        if path.exists():
+            return source, path
         path.parent.mkdir(parents=True, exist_ok=True)
         include = Path(torch.__file__).parent / "include"
         self._run(

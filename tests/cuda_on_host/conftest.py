@@ -2,6 +2,7 @@ import json
 
 import pytest
 from cuda_on_host import build
+from workers import shared_folder
 
 
 @pytest.fixture(scope="session")
@@ -9,7 +10,7 @@ def base(tmp_path_factory):
     """The build of the sources as they are."""
     if reason := build.reason_to_skip():
         pytest.skip(reason)
-    return build.Build(tmp_path_factory.mktemp("cuda_on_host"))
+    return build.Build(shared_folder(tmp_path_factory, "cuda_on_host"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A bug of each kind is caught by the comparison that the tests use."""
 
+import json
+
 import pytest
 from cuda_on_host import build, planting
 from cuda_on_host.planted_bugs import (
@@ -9,6 +11,7 @@ from cuda_on_host.planted_bugs import (
     Bug,
     of_each_kind,
 )
+from workers import one_at_a_time, shared_folder
 
 CONTROL = "as it is"
 RESULTS, ADDRESSES = of_each_kind(WRONG_RESULT), of_each_kind(WRONG_ADDRESS)
@@ -16,7 +19,8 @@ RESULTS, ADDRESSES = of_each_kind(WRONG_RESULT), of_each_kind(WRONG_ADDRESS)
 
 @pytest.fixture(scope="module")
 def planted(base, library, tmp_path_factory):
-    paths = planting.link(RESULTS, base, tmp_path_factory.mktemp("planted"), "intp_planted")
+    directory = shared_folder(tmp_path_factory, "planted")
+    paths = planting.link(RESULTS, base, directory, "intp_planted")
     return dict(zip(RESULTS, paths, strict=True))
 
 
@@ -35,12 +39,16 @@ def test_every_bug_can_still_be_planted(bug):
 @pytest.fixture(scope="module")
 def sanitized(base, library, tmp_path_factory):
     """What became of each of ADDRESSES, and of the sources as they are: (exit code, stderr)."""
-    directory = tmp_path_factory.mktemp("sanitized")
+    directory = shared_folder(tmp_path_factory, "sanitized")
     sane = build.Build(directory / "as_it_is", base, sanitize=True)
     libraries = {CONTROL: sane.link("intp_sanitized")}
     paths = planting.link(ADDRESSES, sane, directory, "intp_sanitized")
     libraries.update(zip((bug.name for bug in ADDRESSES), paths, strict=True))
-    return planting.run_sanitized(libraries)
+    found = directory / "found.json"
+    with one_at_a_time(directory):
+        if not found.exists():
+            found.write_text(json.dumps(planting.run_sanitized(libraries)))
+    return json.loads(found.read_text())
 
 
 def test_sanitized_as_it_is(sanitized):
