@@ -131,18 +131,18 @@ def frames_of(family: TinyFamily, ids: torch.Tensor, units: int) -> list[list[in
 
 def visible_by_definition(family, inputs, window: int, sink: int, frames: int) -> torch.Tensor:
     """bool ``[B, S, S]``, pair by pair; every video has ``frames`` frames."""
-    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
-    seen = torch.zeros(*ids.shape, ids.shape[1], dtype=torch.bool)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool().tolist()
+    seen = torch.zeros(*ids.shape, ids.shape[1], dtype=torch.bool).tolist()  # quicker to write to
     for b, shown in enumerate(frames_of(family, ids, family.units(frames))):
-        lo = int(mask[b].int().argmax())
+        lo = mask[b].index(True)
         for i in range(len(shown)):
             for j in range(lo, i + 1):
                 oldest = None if shown[i] is None else shown[i] - window + 1
                 # text between frames is part of the frame that it stands before
                 inside = oldest is None or oldest < 0
                 inside = inside or (shown[j] is not None and shown[j] >= oldest)
-                seen[b, i, j] = mask[b, j] and (inside or j - lo < sink)
-    return seen
+                seen[b][i][j] = mask[b][j] and (inside or j - lo < sink)
+    return torch.tensor(seen)
 
 
 @pytest.mark.parametrize("options", [{}, {"fused": False}, {"kv_bits": 8}], ids=str)
