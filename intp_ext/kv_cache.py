@@ -385,13 +385,19 @@ class KVCache:
         have been reordered.
 
         Raises:
-            ValueError: fewer tokens than at the mark, or another batch.
+            ValueError: fewer tokens than at the mark, another batch, or a group that was packed
+                since for more tokens than :meth:`mark` was told.
         """
         counts, k, v, bounds = mark
         shape, length = self.shape, counts[0]
         if length > self.length or (k is not None and (shape is None or k.shape[0] != shape[0])):
             raise ValueError(
                 f"KVCache.rewind: expected at least {length} tokens of the same batch, got {self}"
+            )
+        if k is None and length and self.packed != counts[1]:
+            raise ValueError(
+                f"KVCache.rewind: expected no more tokens than mark() was told, got {self.length} "
+                f"after {length}, for which a group was packed"
             )
         self._hold(
             self._buffers if k is None else self._memory.with_rows((k, v)),

@@ -142,6 +142,19 @@ def test_mark_copies_only_where_a_group_is_packed():
     assert packing_cache(4, recent=128).mark(1)[1] is None
 
 
+def test_a_mark_for_fewer_tokens_than_came_is_refused():
+    k, v = make_states(1, 1, 191, 32, torch.float32)
+    cache = fill(packing_cache(4, recent=128), k, v)
+    mark = cache.mark(0)
+    fill(cache, *make_states(1, 1, 1, 32, torch.float32))  # which packs a group
+    before = cache.state_dict()["tensors"]
+    with pytest.raises(
+        ValueError, match=r"no more tokens than mark\(\) was told, got 192 after 191"
+    ):
+        cache.rewind(mark)
+    assert all(torch.equal(x, before[name]) for name, x in cache.state_dict()["tensors"].items())
+
+
 @pytest.mark.parametrize("packed", [3, 0, 256])
 def test_a_state_with_other_pages_is_refused(packed):
     k, v = make_states(1, 1, 200, 32, torch.float32)
