@@ -104,6 +104,12 @@ def test_a_closed_stderr(video, tmp_path):
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
+def test_a_closed_stdin_is_an_empty_one(video, tmp_path):
+    small = ("--model", "small", "--frames", "8", "--quiet")
+    done = run_with("<&-", "chat", str(video), *small, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_all_streams_closed(video, tmp_path):
     assert run_with("<&- >&- 2>&-", "frames", str(video), cwd=tmp_path).returncode == 2
 
