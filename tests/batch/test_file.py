@@ -147,6 +147,8 @@ def test_another_question_under_the_same_id_is_refused(run, write_rows, other):
         ((row(1), "", row(1)), "line 3: id 1 stands in an earlier line"),
         ((row([1]),), r"line 1: id: expected text or a whole number, got \[1\]"),
         ((row(None),), "line 1: id: expected text or a whole number, got None"),
+        (('{"x": ' + "[" * 100 + "]" * 100 + "}",), "line 1: expected at most 100 lists"),
+        ((row(1), "[" * 9999), "line 2: expected at most 100 lists"),
         ((), "no row in it"),
     ],
 )

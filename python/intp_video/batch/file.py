@@ -20,6 +20,7 @@ from .rows import PART, Row
 from .worker import Work
 
 _MOST = 64  # rows about one video that one worker gets at once
+_DEEPEST = 100  # lists and objects in each other; pickle, which takes rows to workers, ends at 500
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ def _numbered(source: Path) -> Iterator[tuple[int, Row]]:
                 raise ValueError(f"{source}: expected UTF-8 text: {error}") from None
             except ValueError as error:
                 raise ValueError(f"{source}: line {number}: not JSON: {error}") from None
+            except RecursionError:
+                raise _too_deep(source, number) from None
+            if _is_deeper(row, _DEEPEST):
+                raise _too_deep(source, number)
             if not isinstance(row, dict):
                 told = type(row).__name__
                 raise ValueError(f"{source}: line {number}: expected an object, got {told}")
@@ -88,6 +93,18 @@ def _numbered(source: Path) -> Iterator[tuple[int, Row]]:
                     f"{row['id']!r}"
                 )
             yield number, row
+
+
+def _too_deep(source: Path, number: int) -> ValueError:
+    expected = f"expected at most {_DEEPEST} lists and objects in each other, got more"
+    return ValueError(f"{source}: line {number}: {expected}")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in inner)
 
 
 def _asked(row: Row) -> str:
