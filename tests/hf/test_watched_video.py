@@ -47,10 +47,10 @@ def encodings(model, error=None):
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_answers_are_those_of_ask(family, options):  # noqa: F811
     model, preparer = load(family)
-    clip, calls = make_clip(32), encodings(model)
+    clip, calls = make_clip(16), encodings(model)
     try:
         apart = {
-            q: intp_video.ask(model, preparer, clip, q, 32, max_new_tokens=6, **options).text
+            q: intp_video.ask(model, preparer, clip, q, 16, max_new_tokens=6, **options).text
             for q in dict.fromkeys(QUESTIONS)
         }
     except ValueError as refused:  # a window, or packed keys, beside layers that forget
