@@ -9,6 +9,7 @@ import time
 
 import intp_video
 import intp_video.cli.ask
+import psutil
 import pytest
 
 QUESTIONS = ("was there a bar?", "how many shapes were there?")
@@ -62,7 +63,7 @@ class Terminal:
         os.close(theirs)
         self.seen = ""
 
-    def wait_for(self, text, since=0, seconds=25):
+    def wait_for(self, text, since=0, seconds=120):
         """Until the text has come; where it ends."""
         end = time.monotonic() + seconds
         while text not in self.seen[since:]:
@@ -74,6 +75,13 @@ class Terminal:
 
     def type(self, text):
         os.write(self._ours, text.encode())
+
+    def wait_until_it_reads(self):
+        """Between a prompt and the read behind it, Python keeps an interrupt until a key is
+        pressed."""
+        process = psutil.Process(self.process.pid)
+        while self.process.poll() is None and process.status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
 
     def interrupt(self):
         self.process.send_signal(signal.SIGINT)
@@ -114,6 +122,7 @@ def test_ctrl_c_stops_an_answer_and_then_the_program(cli_process, video, expecte
     terminal.interrupt()
     at = terminal.wait_for("note: stopped; this turn is forgotten", at)
     at = terminal.wait_for("> ", at)
+    terminal.wait_until_it_reads()
     terminal.interrupt()
     terminal.wait_for("intp-video: interrupted", at)
     assert terminal.end() == 130
