@@ -43,7 +43,8 @@ def generate(folder: Path, repo_id: str, machine: str) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"folder: expected a new or an empty one, got {folder}")
     sections = {**torch_section(), **cuda_section(), **cpu_sections(folder, machine)}
-    shutil.copytree(LAYOUT, folder, dirs_exist_ok=True)
+    junk = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(LAYOUT, folder, ignore=junk, dirs_exist_ok=True)
     shutil.copy(ROOT / "LICENSE", folder)
     for module in python_modules():
         copy(PACKAGE / module, folder / PYTHON / module)
