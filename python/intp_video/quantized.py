@@ -41,6 +41,12 @@ def quantizer(load_in: str) -> str:
     return found
 
 
+def states_of(model: torch.nn.Module) -> list[Any]:
+    """What layers of packed weights keep beside parameters and buffers: with bitsandbytes in 8
+    bits, the weights themselves from the first call on."""
+    return [layer.state for layer in model.modules() if type(layer).__name__ == "Linear8bitLt"]
+
+
 def quantization(load_in: str, dtype: torch.dtype) -> Any:
     """What ``from_pretrained`` takes as ``quantization_config``; the library is logged once.
 

@@ -12,6 +12,7 @@ from intp_video import ModelError
 from intp_video.app.answers import exchange_html
 from intp_video.app.desk import Desk, stock_twin
 from intp_video.generation import generate
+from intp_video.video import Part
 
 QUESTION = "which shape came first?"
 
@@ -32,6 +33,15 @@ def test_both_answers_are_those_of_the_package(desk, projector, path, loaded):
     assert (said.extended.frames, said.stock.frames) == (32, 8)
     assert list(said.extended.seconds) == ["encode", "prefill", "read the question", "generate"]
     assert len(said.extended.looked) == 32 and 0 < sum(said.extended.looked) < 1
+
+
+def test_the_answer_about_a_part_is_that_of_the_package(desk, projector, path, loaded):
+    part = {"start": 2.0, "end": 7.0, "fps": 3.0}
+    said = ask(desk, projector.show(path, replace(CHOICE, part=Part(**part))), compare=False)[-1]
+    desk.close()
+    expected = intp_video.ask(*loaded, path, QUESTION, 32, max_new_tokens=8, **part)
+    assert (said.extended.text, said.extended.frames) == (expected.text, expected.frames)
+    assert expected.frames == 16
 
 
 def test_the_answer_comes_as_it_is_made(loaded, projector, path):

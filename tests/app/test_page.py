@@ -34,7 +34,8 @@ def after_all(steps):
 
 
 def chosen(**changes):
-    choice = {"frames": 32, "window": 0, "rope": "yarn", "kv_bits": 16} | changes
+    choice = {"frames": 32, "window": 0, "rope": "yarn", "kv_bits": 16}
+    choice |= {"start": "", "end": "", "fps": ""} | changes
     return choice.values()
 
 
@@ -72,6 +73,40 @@ def test_a_choice_that_cannot_be_leaves_the_page_as_it_was(show, path):
     shown = after_all(show(path, *chosen(), None, ()))[0]
     kept, said, message, *_ = after_all(show(path, *chosen(frames=4096), shown, ("before",)))
     assert kept is shown and said == ("before",) and "at most 512" in message
+
+
+def test_a_part_of_the_video_at_a_rate(show, path):
+    shown, _, message, _, _, strip, *_ = after_all(
+        show(path, *chosen(start="2", end="6.0", fps=" 4 "), None, ())
+    )
+    assert message == "" and "16 frames of 2.0 to 6.0 s of 8.0 s" in strip
+    assert shown.clip.timestamps[0] >= 2 and shown.clip.timestamps[-1] < 6
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"start": "-1"}, "app: start: expected a finite number &gt;= 0, got -1"),
+        ({"start": "nan"}, "app: start: expected a finite number &gt;= 0, got nan"),
+        ({"end": "0:30"}, "app: end: expected a number, got &#x27;0:30&#x27;"),
+        ({"start": "5", "end": "3"}, "end: expected more than start, 5 s, got 3"),
+        ({"start": "9"}, "shapes.mp4: start: expected less than 8 s, where the video ends, got 9"),
+        ({"end": "90"}, "shapes.mp4: end: expected at most 8 s, where the video ends, got 90"),
+        ({"fps": "0"}, "fps: expected more than 0, got 0"),
+        ({"fps": "0.01"}, "shapes.mp4: fps: expected at least 0.0625, for one frame of 8 s, got"),
+    ],
+)
+def test_a_part_that_cannot_be_leaves_the_page_as_it_was(show, path, part, told):
+    shown = after_all(show(path, *chosen(), None, ()))[0]
+    kept, said, message, *_ = after_all(show(path, *chosen(**part), shown, ("before",)))
+    assert kept is shown and said == ("before",) and told in message
+    assert after_all(show(path, *chosen(), kept, said))[2] == ""  # as before: nothing to say
+
+
+def test_a_field_that_is_left_as_it_was_reads_nothing(show, path):
+    shown = after_all(show(path, *chosen(), None, ()))[0]
+    (step,) = show(path, *chosen(), shown, ("before",))
+    assert step[:3] == (shown, ("before",), "")
 
 
 def test_what_nobody_foresaw_is_a_message_too(show, page, path, monkeypatch, caplog):

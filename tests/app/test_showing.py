@@ -10,6 +10,7 @@ from app.example import CHOICE
 from intp_video.app.answers import message_html
 from intp_video.app.frames import frames_html, plan_html
 from intp_video.grouping import encoder_order
+from intp_video.video import Part
 
 
 def test_frames_groups_and_plan(projector, path):
@@ -31,6 +32,18 @@ def test_the_same_frames_are_not_read_again(projector, path):
     assert after.clip is before.clip and after.thumbnails is before.thumbnails
     assert after.plan.kv_bytes < before.plan.kv_bytes and after.factor == 1
     assert projector.show(path, replace(CHOICE, frames=8), after).clip is not before.clip
+
+
+def test_a_part_at_a_rate(projector, path):
+    part = Part(start=2, end=5, fps=3)
+    shown = projector.show(path, replace(CHOICE, part=part))
+    expected = intp_video.read_video(path, 32, start=2, end=5, fps=3)
+    assert len(expected) == 9 and len(shown.clip) == 16  # whole groups, by repeating
+    assert set(shown.clip.indices.tolist()) == set(expected.indices.tolist())
+    assert len(shown.short) == 8 and (shown.short.start, shown.short.end) == (2, 5)
+    again = projector.show(path, replace(CHOICE, part=part, rope="none"), shown)
+    assert again.clip is shown.clip
+    assert projector.show(path, CHOICE, shown).clip is not shown.clip
 
 
 def test_what_is_drawn(projector, path):

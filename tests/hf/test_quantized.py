@@ -9,6 +9,7 @@ import pytest
 import torch
 from hf.test_prepare_families import make_clip
 from intp_video import ModelError, quantized
+from intp_video.app.desk import stock_twin
 from intp_video.batch import VideoAnswerer
 from intp_video.checkpoint import Checkpoint
 
@@ -54,6 +55,19 @@ def test_a_model_in_fewer_bits_answers(library, directory, load_in, caplog):
     assert torch.nn.functional.cosine_similarity(*logits, dim=0) > (
         0.8 if load_in == "4bit" else 0.99
     )
+
+
+@pytest.mark.parametrize("load_in", ["8bit", "4bit"])
+def test_the_page_asks_the_same_weights_as_they_are(library, directory, load_in):
+    model, preparer = intp_video.load(directory, load_in=load_in)
+    twin = stock_twin(model)
+    for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert mine is other
+    inputs = preparer(make_clip(8), QUESTION)
+    with torch.no_grad():
+        with intp_video.extend(model, 16):
+            asked = twin(**inputs).logits
+        assert torch.equal(asked, model(**inputs).logits)
 
 
 def test_nothing_that_packs_weights_is_installed(monkeypatch):

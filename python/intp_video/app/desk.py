@@ -16,6 +16,7 @@ from ..errors import ModelError
 from ..generation import StageClock, generate
 from ..hook import check_extension
 from ..preparation import Preparer
+from ..quantized import states_of
 from ..streaming import Emit, TextPieces
 from ..watching import WatchedVideo
 from .background import Background
@@ -200,5 +201,5 @@ def stock_twin(model: PreTrainedModel) -> PreTrainedModel:
     """
     if getattr(model, "_intp_handle", None) is not None:
         raise ModelError("app: model: expected one that is not extended, got an extended one")
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    shared = itertools.chain(model.parameters(), model.buffers(), states_of(model))
+    return copy.deepcopy(model, {id(each): each for each in shared})

@@ -19,6 +19,7 @@ import gradio as gr
 from ..contact_sheet import MAX_SHEET_FRAMES
 from ..options import KV_BITS, ROPE_KINDS
 from ..reasons import in_one_line
+from ..video import Part
 from .answers import exchange_html, message_html
 from .desk import Desk
 from .exchange import Exchange
@@ -36,6 +37,8 @@ _EMPTY = (
     "</div>"
 )
 _WIDEST_WINDOW = 64
+# the fields of Part, and what an empty one stands for
+_PART = {"start": ("Start (s)", "first"), "end": ("End (s)", "last"), "fps": ("Frames/s", "even")}
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,20 @@ def make_page(page: Page) -> gr.Blocks:
                     label="Window (0: all)",
                     elem_id="iv-window",
                 )
+                opened = gr.Accordion("Part and rate", open=first.part != Part())
+                with opened, gr.Row():
+                    # no gr.Number, which takes an empty field for 0
+                    part = [
+                        gr.Textbox(
+                            _told(getattr(first.part, name)),
+                            label=label,
+                            placeholder=blank,
+                            max_lines=1,
+                            min_width=60,
+                            elem_id=f"iv-{name}",
+                        )
+                        for name, (label, blank) in _PART.items()
+                    ]
                 with gr.Accordion("Stretch and cache", open=False):
                     rope = gr.Dropdown(
                         list(ROPE_KINDS), value=first.rope, label="RoPE", elem_id="iv-rope"
@@ -146,6 +163,9 @@ def make_page(page: Page) -> gr.Blocks:
             width: int,
             kind: str,
             bits: float,
+            start: str,
+            end: str,
+            fps: str,
             before: Shown | None,
             earlier: tuple[str, ...],
         ) -> Iterator[tuple[Any, ...]]:
@@ -153,9 +173,13 @@ def make_page(page: Page) -> gr.Blocks:
             if path is None:
                 yield None, (), "", *nothing
                 return
-            yield before, earlier, message_html("reading …", "note"), *[gr.skip()] * 6
-            choice = Choice(int(count), int(width) or None, kind, bits)
             try:
+                shown_part = Part(*map(_number, _PART, (start, end, fps)))
+                choice = Choice(int(count), int(width) or None, kind, bits, shown_part)
+                if before is not None and (before.clip.path, before.choice) == (path, choice):
+                    yield before, earlier, "", *[gr.skip()] * 6
+                    return
+                yield before, earlier, message_html("reading …", "note"), *[gr.skip()] * 6
                 now = page.projector.show(path, choice, before)
                 page.desk.check(len(now.clip), choice)
             except Exception as error:
@@ -181,9 +205,11 @@ def make_page(page: Page) -> gr.Blocks:
                 _stacked(earlier),
             )
 
-        chosen = [video, frames, window, rope, kv_bits, shown, said]
+        chosen = [video, frames, window, rope, kv_bits, *part, shown, said]
+        changes = [video.change, frames.release, window.release, rope.input, kv_bits.input]
+        changes += [event for field in part for event in (field.submit, field.blur)]
         gr.on(
-            [video.change, frames.release, window.release, rope.input, kv_bits.input],
+            changes,
             show,
             chosen,
             showing,
@@ -287,6 +313,18 @@ def _theme() -> gr.themes.Base:
 def _html(value: str = "") -> gr.HTML:
     """Without Gradio's style of texts, which would go before ours."""
     return gr.HTML(value, apply_default_css=False)
+
+
+def _told(number: float | None) -> str:
+    return "" if number is None else f"{number:g}"
+
+
+def _number(name: str, text: str) -> float | None:
+    """What stands in a field; None for an empty one."""
+    try:
+        return float(text) if text.strip() else None
+    except ValueError:
+        raise ValueError(f"app: {name}: expected a number, got {text!r}") from None
 
 
 def _header(model: str) -> str:

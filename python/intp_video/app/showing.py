@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,27 +15,29 @@ from ..grouping import encoder_order
 from ..models import family_for
 from ..planning import Plan, plan
 from ..preparation import Preparer
-from ..sampling import check_frames, round_up_to_groups
-from ..video import Clip, read_video
+from ..sampling import check_frames, repeat_to_groups, round_up_to_groups
+from ..video import Clip, Part, read_video
 
 _THUMBNAIL = 128  # pixels, the longer side
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a page was asked to show, and how; the same fields as :class:`intp_video.Options`.
+    """What a page was asked to show, and how; most are fields of :class:`intp_video.Options`.
 
     Attributes:
-        frames: M.
+        frames: M; with a rate in ``part``, the most.
         window: frames that a frame attends to; None for all.
         rope: how RoPE is stretched.
         kv_bits: of the cache.
+        part: of the video, and the rate.
     """
 
     frames: int
     window: int | None
     rope: str
     kv_bits: float
+    part: Part = field(default_factory=Part)
 
     def options(self) -> dict[str, Any]:
         """As :func:`intp_video.extend` takes them, beside ``frames``."""
@@ -48,7 +50,7 @@ class Shown:
 
     Attributes:
         clip: M frames, in whole groups.
-        short: the same video as the stock model sees it: N frames, as in training.
+        short: the same part as the stock model sees it: N frames, as in training.
         choice: what was asked for.
         plan: tokens, positions and bytes.
         factor: how far RoPE is stretched: the given one, or the plan's.
@@ -110,22 +112,30 @@ class Projector:
             before: what the page shows now, whose frames are used again where they are the same.
 
         Raises:
-            VideoError: the video cannot be read.
+            VideoError: the video cannot be read, or does not have such a part.
             TypeError, ValueError: a number that is out of range.
         """
         check_frames(choice.frames, function="app")
+        choice.part.check("app")
         frames = round_up_to_groups(choice.frames, self.per_group)
         if frames > MAX_SHEET_FRAMES:
             raise ValueError(
                 f"app: frames: a page holds at most {MAX_SHEET_FRAMES}, got {choice.frames:,}"
             )
-        if before is not None and (before.clip.path, len(before.clip)) == (path, frames):
+        if before is not None and self._same_frames(before, path, frames, choice.part):
             return self._planned(before.clip, before.short, before.thumbnails, choice)
-        clip, short = self._read(path, frames), self._read(path, self.per_group)
+        clip = self._read(path, frames, choice.part)
+        short = self._read(path, self.per_group, replace(choice.part, fps=None))
         return self._planned(clip, short, tuple(map(_thumbnail, clip.frames)), choice)
 
-    def _read(self, path: str, frames: int) -> Clip:
-        return read_video(path, frames, self._backend, sampling=self._sampling)
+    def _same_frames(self, shown: Shown, path: str, frames: int, part: Part) -> bool:
+        before = shown.choice
+        asked = shown.clip.path, round_up_to_groups(before.frames, self.per_group), before.part
+        return asked == (path, frames, part)
+
+    def _read(self, path: str, frames: int, part: Part) -> Clip:
+        clip = read_video(path, frames, self._backend, sampling=self._sampling, **asdict(part))
+        return clip.take(repeat_to_groups(len(clip), self.per_group))  # a rate fills no group
 
     def _planned(
         self, clip: Clip, short: Clip, thumbnails: tuple[str, ...], choice: Choice

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 from ..sampling import SAMPLINGS, round_up_to_groups
 from ..shipped import SMALL_MODEL
+from ..video import Part
 from .ask import METHOD, device_of
 from .console import Stages, add_talk_arguments, print_json, say
 from .interrupts import interrupts
 from .model_arguments import (
     add_answer_limits,
-    add_model_arguments,
+    add_loading_arguments,
     add_option_arguments,
+    add_part_arguments,
     chosen_options,
     model_directory,
+    part_of,
     quiet_transformers,
     torch_dtype,
 )
@@ -43,6 +46,7 @@ was asked about last stays encoded and prefilled. Ctrl-C ends it.
 examples:
   intp-video app                                with the model of this package, and an example
   intp-video app --model DIR_OR_ID --frames 128 --window 32 --port 8000
+  intp-video app --model DIR_OR_ID --load-in 4bit
 """
 
 
@@ -67,13 +71,13 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         help="of http://127.0.0.1 (default: the first free one from 7860 on)",
     )
     add_option_arguments(parser, "frames")
+    add_part_arguments(parser)
     add_option_arguments(parser.add_argument_group("method"), *METHOD)
     add_answer_limits(parser)
     parser.add_argument(
         "--sampling", choices=SAMPLINGS, default=SAMPLINGS[0], help="see ask (default: centers)"
     )
-    parser.add_argument("--device", default="auto", help="(default: a GPU if there is one)")
-    add_model_arguments(parser)
+    add_loading_arguments(parser, "a GPU if there is one")
     add_talk_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -83,24 +87,30 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError('the page needs gradio: pip install "intp-ext[app]"')
     stages = Stages(Progress(args.quiet))
     with stages.stage("start"):
+        part = Part(**part_of(args))
         device = device_of(args.device)
         from ..app.desk import Desk
         from ..app.page import Page, launch, make_page
         from ..app.showing import Choice, Projector
         from ..checkpoint import Checkpoint
+        from ..quantized import quantizer
 
         quiet_transformers()
         logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks itself whether it is up
         options = chosen_options(args)
+        if args.load_in is not None:
+            quantizer(args.load_in)
         checkpoint = Checkpoint(args.model)
         preparer = checkpoint.preparer()
         frames = round_up_to_groups(args.frames, preparer.frames_per_group)
         checkpoint.check_options(frames, **options)
         checkpoint.check_weights()
     with stages.stage("load"):
-        model = checkpoint.model(dtype=torch_dtype(args.dtype), device=device)
+        dtype = torch_dtype(args.dtype)
+        model = checkpoint.model(dtype=dtype, device=device, load_in=args.load_in)
     chosen = {field.name for field in dataclasses.fields(Choice)}
-    choice = Choice(frames, **{name: options[name] for name in chosen & options.keys()})
+    fixed = {name: options[name] for name in chosen & options.keys()}
+    choice = Choice(frames, **fixed, part=part)
     kept = {name: value for name, value in options.items() if name not in chosen}
     projector = Projector(
         checkpoint.config,
