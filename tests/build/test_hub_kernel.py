@@ -15,6 +15,7 @@ import torch
 from hub_build import build
 from python_imports import imports_of
 from tolerance import assert_as_good_as_eager
+from workers import one_at_a_time, shared_folder
 
 import intp_ext
 from intp_ext import reference
@@ -132,8 +133,10 @@ def kernel(repository, config, tmp_path_factory):
     """The built package, under a name of its own, as the Hub's loader imports it."""
     if shutil.which("g++") is None:
         pytest.skip("no g++")
-    package = tmp_path_factory.mktemp("built") / NAME
-    build(repository, config, NAME, package)
+    package = shared_folder(tmp_path_factory, "hub_kernel") / NAME
+    with one_at_a_time(package.parent):
+        if not package.exists():
+            build(repository, config, NAME, package)
     return load(package)
 
 
