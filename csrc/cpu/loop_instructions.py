@@ -45,12 +45,11 @@ LOOP void prefill(int64_t depth, const ElementOf<T>* a, int64_t lda, const Eleme
 template <class T>
 LOOP void decode_keys(const QueryRow<T>& query, const T* const (&keys)[kWidth], int64_t head_dim,
                       float* scores) {
-  score_keys<1>(&query, keys, head_dim, scores, 0);
+  score_keys<1>(&query, keys, head_dim, {}, scores, 0);
 }
 template <class T>
-LOOP void decode_values(int64_t depth, const ElementOf<T>* weights, const Values<T>& values,
-                        float* sums) {
-  add_values_block<1, kColumns, false>(depth, weights, 0, values, 0, 0, sums, 0);
+LOOP void decode_values(const ElementOf<T>* weights, const Values<T>& values, float* sums) {
+  add_values_block<1, 4, false>(weights, 0, values, {}, 0, 0, sums, 0);
 }
 template <class T>
 LOOP void packed_keys(const Codes<T, 4>& codes, const uint8_t* page, const uint8_t* ahead,
@@ -62,7 +61,7 @@ LOOP void packed_keys(const Codes<T, 4>& codes, const uint8_t* page, const uint8
 #define INSTANCES(T)                                                                              \\
   template void prefill<T>(int64_t, const ElementOf<T>*, int64_t, const ElementOf<T>*, float*);   \\
   template void decode_keys<T>(const QueryRow<T>&, const T* const (&)[kWidth], int64_t, float*);  \\
-  template void decode_values<T>(int64_t, const ElementOf<T>*, const Values<T>&, float*);         \\
+  template void decode_values<T>(const ElementOf<T>*, const Values<T>&, float*);                  \\
   template void packed_keys<T>(const Codes<T, 4>&, const uint8_t*, const uint8_t*, int64_t,       \\
                                const Codes<T, 4>::Element*, const ProductTerms*, float*);
 INSTANCES(Float32)

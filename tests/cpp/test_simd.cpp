@@ -28,8 +28,8 @@ void check_lanes() {
     for (int j = 0; j < kWidth; ++j) rows[i][j] = static_cast<float>(1 << i) + (j == i);
   }
   CHECK(lane_sum(rows[1]) == 2 * kWidth + 1 && lane_max(rows[1]) == 3);
-  const Floats sums = lane_sums(rows);
-  for (int i = 0; i < kWidth; ++i) CHECK(sums[i] == static_cast<float>((1 << i) * kWidth + 1));
+  add_lanes<1, kWidth>(rows);
+  for (int i = 0; i < kWidth; ++i) CHECK(rows[0][i] == static_cast<float>((1 << i) * kWidth + 1));
   const Floats larger = max(broadcast(1.0f), Floats{2.0f});
   CHECK(larger[0] == 2.0f && larger[1] == 1.0f);
   CHECK(fma(broadcast(2.0f), broadcast(3.0f), broadcast(4.0f))[1] == 10.0f);

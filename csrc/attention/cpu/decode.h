@@ -22,10 +22,14 @@ namespace intp::cpu {
 namespace {
 
 constexpr int64_t kStep = kTiles.decode_step;
-constexpr int64_t kAhead = 3;  // pieces of keys or values that are on their way from memory
+constexpr int64_t kPiece = 32;  // keys or values that are read while the next ones are on their way
 constexpr int64_t kTaskRows = kTiles.decode_task_rows;
 
-constexpr int kScoredRows = 4;  // at most, that share the loading of a key
+// Sums of a product that stay in registers, beside an operand for each row and one more: chains of
+// additions, of which it takes that many to hide how long one takes.
+constexpr int kSums = kManyRegisters ? 16 : 12;
+constexpr int kScoredRows = kSums / 4;  // at most, that share the loading of a key
+constexpr int kSummedRows = 4;          // and that of a value
 
 // f(std::integral_constant) for 1 <= n <= kMost.
 template <int kMost, class F>
@@ -51,11 +55,26 @@ constexpr int half_until(int n, int most) {
   return n;
 }
 
-// A query: `depth` is its number of vectors, the last of which may hold `last` channels only.
+// Rows of k or v.
+template <class T>
+struct Rows {
+  const T* data;
+  int64_t stride, count;
+
+  // `channels` of row i from c on, if there is such a row.
+  void prefetch(int64_t i, int64_t c, int64_t channels) const {
+    if (i < count) cpu::prefetch(data + i * stride + c, channels * sizeof(T));
+  }
+  Rows from(int64_t i) const { return {data + i * stride, stride, count - i}; }
+};
+
+// A query, as vectors of kChannels channels, and the key beside it. A vector has kParts operands
+// for the product: operand(key, part) is what it multiplies.
 template <class T, bool kPairs = kUsesPairs<T>>
 struct QueryRow {
-  static constexpr int64_t kChannels = kWidth;  // of a vector
-  Floats vectors[kTiles.decode_dim / kChannels];
+  static constexpr int64_t kChannels = kWidth;
+  static constexpr int kParts = 1;
+  Floats vectors[kTiles.decode_dim / kChannels][kParts];
 
   void set(const T* x, int64_t head_dim, float sign) {
     convert_row(x, head_dim, sign, reinterpret_cast<float*>(vectors),
@@ -63,42 +82,44 @@ struct QueryRow {
   }
   static Floats key(const T* k) { return load(k); }
   static Floats part_of_key(const T* k, int64_t channels) { return load_part(k, channels); }
+  template <int kRows>
+  static Floats operand(Floats key, int) {
+    return key;
+  }
 };
 
 // Even and odd channels apart: a word of two bfloat16 becomes two floats by one instruction each.
 template <>
 struct QueryRow<BFloat16, false> {
   static constexpr int64_t kChannels = 2 * kWidth;
-  struct Channels {
-    Floats even, odd;
-  };
-  Channels vectors[kTiles.decode_dim / kChannels];
+  static constexpr int kParts = 2;
+  Floats vectors[kTiles.decode_dim / kChannels][kParts];
 
   void set(const BFloat16* x, int64_t head_dim, float sign) {
-    float row[kTiles.decode_dim];
-    const int64_t padded = round_up(head_dim, kChannels);
-    convert_row(x, head_dim, sign, row, padded);
-    for (int64_t c = 0; c < padded; c += 2) {
-      Channels& at = vectors[c / kChannels];
-      at.even[c % kChannels / 2] = row[c];
-      at.odd[c % kChannels / 2] = row[c + 1];
+    for (int64_t c = 0; c < head_dim; c += kChannels) {
+      const int64_t left = head_dim - c;
+      const Words pairs = left < kChannels ? part_of_key(x + c, left) : key(x + c);
+      for (int part = 0; part < kParts; ++part) {
+        vectors[c / kChannels][part] = operand<1>(pairs, part) * sign;
+      }
     }
   }
   static Words key(const BFloat16* k) { return load(reinterpret_cast<const BFloat16Pair*>(k)); }
   static Words part_of_key(const BFloat16* k, int64_t channels) {
     return load_pairs_part(k, channels);
   }
+  template <int kRows>
+  static Floats operand(Words key, int part) {
+    if (part == 0) return bit_cast<Floats>(key << 16);
+    return bit_cast<Floats>(kRows == 1 ? key & 0xffff0000 : high_halves(key));
+  }
 };
-
-inline Floats multiply_add(const QueryRow<BFloat16, false>::Channels& a, Words key, Floats sum) {
-  const Floats even = bit_cast<Floats>(key << 16), odd = bit_cast<Floats>(key & 0xffff0000);
-  return fma(a.odd, odd, fma(a.even, even, sum));
-}
 
 template <>
 struct QueryRow<BFloat16, true> {
   static constexpr int64_t kChannels = 2 * kWidth;
-  Words vectors[kTiles.decode_dim / kChannels];
+  static constexpr int kParts = 1;
+  Words vectors[kTiles.decode_dim / kChannels][kParts];
 
   void set(const BFloat16* x, int64_t head_dim, float sign) {
     float row[kTiles.decode_dim];
@@ -109,68 +130,84 @@ struct QueryRow<BFloat16, true> {
   static Words part_of_key(const BFloat16* k, int64_t channels) {
     return load_pairs_part(k, channels);
   }
+  template <int kRows>
+  static Words operand(Words key, int) {
+    return key;
+  }
 };
 
 // scores[row][0 .. kWidth - 1] of kRows queries and kWidth keys. A key is loaded once for all rows,
-// and as many keys at once as there are registers for their sums.
+// and as many keys at once as there are registers for their sums. ahead: rows that are read soon,
+// and prefetched at the pace of these.
 template <int kRows, class T>
 inline void score_keys(const QueryRow<T>* queries, const T* const (&keys)[kWidth], int64_t head_dim,
-                       float* scores, int64_t ld_scores) {
-  constexpr int64_t kChannels = QueryRow<T>::kChannels;
-  constexpr int kKeys = half_until(kWidth, (kWidth == 16 ? 28 : 14) / kRows);
-  Floats sums[kRows][kWidth];
+                       const Rows<T>& ahead, float* scores, int64_t ld_scores) {
+  using Query = QueryRow<T>;
+  constexpr int64_t kChannels = Query::kChannels;
+  constexpr int kKeys = half_until(kWidth, kRows == 1 ? kWidth : kSums / kRows);
+  Floats sums[kRows][kWidth];  // in every kKeys of them one, of lanes and of keys
   for (int first = 0; first < kWidth; first += kKeys) {
+    for (int i = first; i < first + kKeys; ++i) ahead.prefetch(i, 0, head_dim);
     Floats sum[kRows][kKeys] = {};
     const auto add = [&](int64_t c, auto load_key) {
+#pragma GCC unroll 2
+      for (int part = 0; part < Query::kParts; ++part) {
+        std::decay_t<decltype(queries->vectors[0][0])> q[kRows];
+#pragma GCC unroll 4
+        for (int row = 0; row < kRows; ++row) q[row] = queries[row].vectors[c / kChannels][part];
 #pragma GCC unroll 16
-      for (int i = 0; i < kKeys; ++i) {
-        const auto key = load_key(keys[first + i] + c);
-#pragma GCC unroll 8
-        for (int row = 0; row < kRows; ++row) {
-          sum[row][i] = multiply_add(queries[row].vectors[c / kChannels], key, sum[row][i]);
+        for (int i = 0; i < kKeys; ++i) {
+          const auto key = Query::template operand<kRows>(load_key(keys[first + i] + c), part);
+#pragma GCC unroll 4
+          for (int row = 0; row < kRows; ++row) {
+            sum[row][i] = multiply_add(q[row], key, sum[row][i]);
+          }
         }
       }
     };
     int64_t c = 0;
     for (; c + kChannels <= head_dim; c += kChannels) {
-      add(c, [](const T* k) { return QueryRow<T>::key(k); });
+      add(c, [](const T* k) { return Query::key(k); });
     }
     if (c < head_dim) {
-      add(c, [&](const T* k) { return QueryRow<T>::part_of_key(k, head_dim - c); });
+      add(c, [&](const T* k) { return Query::part_of_key(k, head_dim - c); });
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 16
-      for (int i = 0; i < kKeys; ++i) sums[row][first + i] = sum[row][i];
+      add_lanes<1, kKeys>(sum[row]);
+      sums[row][first] = sum[row][0];
     }
   }
   for (int row = 0; row < kRows; ++row) {
-    store_floats(scores + row * ld_scores, lane_sums(sums[row]));
+    add_lanes<kKeys, kWidth>(sums[row]);
+    store_floats(scores + row * ld_scores, sums[row][0]);
   }
 }
 
 // v of some keys as the products read it: element k is key k, or the pair of keys 2 k, 2 k + 1.
 template <class T, bool kPairs = kUsesPairs<T>>
 struct Values {
-  const T* data;
-  int64_t stride, keys;
+  static constexpr int64_t kKeys = 1;  // of an element
+  Rows<T> rows;
 
-  Floats whole(int64_t k, int64_t c) const { return load(data + k * stride + c); }
+  const T* at(int64_t j, int64_t c) const { return rows.data + j * rows.stride + c; }
+  Floats whole(int64_t k, int64_t c) const { return load(at(k, c)); }
   Floats part(int64_t k, int64_t c, int64_t channels) const {
-    return load_part(data + k * stride + c, channels);
+    return load_part(at(k, c), channels);
   }
 };
 
 template <>
 struct Values<BFloat16, true> {
-  const BFloat16* data;
-  int64_t stride, keys;
+  static constexpr int64_t kKeys = 2;
+  Rows<BFloat16> rows;
 
+  const BFloat16* at(int64_t j, int64_t c) const { return rows.data + j * rows.stride + c; }
   template <class Load>
   Words pair(int64_t k, int64_t c, Load load_channels) const {
-    const Words first = load_channels(data + 2 * k * stride + c);  // bfloat16 in the low halves
-    if (2 * k + 1 == keys) return first;
-    return first | load_channels(data + (2 * k + 1) * stride + c) << 16;
+    const Words first = load_channels(at(2 * k, c));  // bfloat16 in the low halves
+    if (2 * k + 1 == rows.count) return first;
+    return first | load_channels(at(2 * k + 1, c)) << 16;
   }
   Words whole(int64_t k, int64_t c) const {
     return pair(k, c, [](const BFloat16* x) {
@@ -185,29 +222,25 @@ struct Values<BFloat16, true> {
   }
 };
 
-// sums[kRows, kVectors vectors] += weights[kRows, depth] v[depth, channels c ...]. kPart: one
-// vector, of those up to `channels`.
+// sums[kRows, kVectors vectors] += weights[kRows, elements] v[elements, channels c ...]. kPart: one
+// vector, of those up to `channels`. ahead: see score_keys
 template <int kRows, int kVectors, bool kPart, class Element, class T>
-inline void add_values_block(int64_t depth, const Element* weights, int64_t ldw,
-                             const Values<T>& values, int64_t c, int64_t channels, float* sums,
+inline void add_values_block(const Element* weights, int64_t ldw, const Values<T>& values,
+                             const Rows<T>& ahead, int64_t c, int64_t channels, float* sums,
                              int64_t ld_sums) {
-  Floats sum[kRows][kVectors];
-#pragma GCC unroll 4
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) sum[i][j] = Floats{};
-  }
+  constexpr int64_t kKeys = Values<T>::kKeys;
+  const int64_t depth = divide_up(values.rows.count, kKeys);
+  Floats sum[kRows][kVectors] = {};
   for (int64_t k = 0; k < depth; ++k) {
-    decltype(values.whole(k, c)) row[kVectors];
+    for (int64_t j = k * kKeys; j < (k + 1) * kKeys; ++j) ahead.prefetch(j, c, kVectors * kWidth);
+    decltype(spread(weights)) factors[kRows];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) factors[i] = spread(weights + i * ldw + k);
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
-      row[j] = kPart ? values.part(k, c, channels - c) : values.whole(k, c + j * kWidth);
-    }
+      const auto row = kPart ? values.part(k, c, channels - c) : values.whole(k, c + j * kWidth);
 #pragma GCC unroll 4
-    for (int i = 0; i < kRows; ++i) {
-      const auto factor = spread(weights + i * ldw + k);
-#pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = multiply_add(factor, row[j], sum[i][j]);
+      for (int i = 0; i < kRows; ++i) sum[i][j] = multiply_add(factors[i], row, sum[i][j]);
     }
   }
 #pragma GCC unroll 4
@@ -220,31 +253,26 @@ inline void add_values_block(int64_t depth, const Element* weights, int64_t ldw,
   }
 }
 
-// Rows in blocks of kRows, then the rest.
-template <int kRows, class Element, class T>
-inline void add_values(int64_t rows, int64_t depth, const Element* weights, int64_t ldw,
-                       const Values<T>& values, int64_t channels, float* sums, int64_t ld_sums) {
-  int64_t row = 0;
-  for (; row + kRows <= rows; row += kRows) {
+// The same of all rows and channels: as many of both at once as there are registers for their sums.
+template <class Element, class T>
+inline void add_values(int64_t rows, const Element* weights, int64_t ldw, const Values<T>& values,
+                       const Rows<T>& ahead, int64_t channels, float* sums, int64_t ld_sums) {
+  with_rows<kSummedRows>(rows, [&](int64_t row, auto n) {
+    constexpr int kRows = decltype(n)::value, kVectors = half_until(4, kSums / kRows);
+    const Rows<T> soon = row == 0 ? ahead : Rows<T>{};
     const Element* w = weights + row * ldw;
     float* to = sums + row * ld_sums;
     int64_t c = 0;
-    for (; c + kColumns * kWidth <= channels; c += kColumns * kWidth) {
-      add_values_block<kRows, kColumns, false>(depth, w, ldw, values, c, channels, to, ld_sums);
+    for (; c + kVectors * kWidth <= channels; c += kVectors * kWidth) {
+      add_values_block<kRows, kVectors, false>(w, ldw, values, soon, c, channels, to, ld_sums);
     }
     for (; c + kWidth <= channels; c += kWidth) {
-      add_values_block<kRows, 1, false>(depth, w, ldw, values, c, channels, to, ld_sums);
+      add_values_block<kRows, 1, false>(w, ldw, values, soon, c, channels, to, ld_sums);
     }
     if (c < channels) {
-      add_values_block<kRows, 1, true>(depth, w, ldw, values, c, channels, to, ld_sums);
+      add_values_block<kRows, 1, true>(w, ldw, values, soon, c, channels, to, ld_sums);
     }
-  }
-  if constexpr (kRows > 1) {
-    if (row < rows) {
-      add_values<kRows - 1>(rows - row, depth, weights + row * ldw, ldw, values, channels,
-                            sums + row * ld_sums, ld_sums);
-    }
-  }
+  });
 }
 
 // A partial result of one key head: see decode_partial().
@@ -311,57 +339,62 @@ class Decode {
     memset(to.sums, 0, rows_ * columns_ * sizeof(float));
   }
 
-  // Work is done in pieces, of kWidth keys of one head: those of k in a step, those of v, those of
-  // k in the next step, ... . Prefetches kAhead pieces after number `piece` of this sequence: the
-  // hardware does not foresee rows read side by side, nor the way from k to v and back.
-  void prefetch_after(int64_t piece, const KeySpan& keys, const KeySpan& span) {
-    piece += kAhead;
-    const int64_t pieces = divide_up(keys.end - keys.begin, kWidth) * heads_;
-    const bool is_value = piece / pieces == 1;
-    const AttentionTensor<const void>& x = is_value ? p_.v : p_.k;
-    const int64_t channels = is_value ? p_.value_dim : p_.head_dim;
+  // Work is done in pieces, of kPiece keys of one head: those of k in a step, those of v, those of
+  // k in the next step, ... . What is read after number `piece` of this sequence: the hardware does
+  // not foresee rows read side by side, nor the way from k to v and back.
+  Rows<T> after(int64_t piece, const KeySpan& keys, const KeySpan& span) const {
+    ++piece;
+    const int64_t pieces = divide_up(keys.end - keys.begin, kPiece) * heads_;
+    const AttentionTensor<const void>& x = piece / pieces == 1 ? p_.v : p_.k;
     const int64_t first = piece < 2 * pieces ? keys.begin : keys.end;
     const int64_t end = piece < 2 * pieces ? keys.end : span.end;
-    const int64_t begin = first + piece % pieces / heads_ * kWidth;
+    const int64_t begin = first + piece % pieces / heads_ * kPiece;
     const T* data = static_cast<const T*>(x.data) + head_.b * x.stride_b +
-                    (head_.h + piece % heads_) * x.stride_h;
-    for (int64_t j = begin; j < least(begin + kWidth, end); ++j) {
-      prefetch(data + j * x.stride_s, channels * sizeof(T));
+                    (head_.h + piece % heads_) * x.stride_h + begin * x.stride_s;
+    return {data, x.stride_s, least(kPiece, end - begin)};
+  }
+
+  // f(head, first key, rows that are read after), for each piece of a step, of which `piece` are
+  // done.
+  template <class F>
+  void each_piece(int64_t piece, const KeySpan& keys, const KeySpan& span, F f) const {
+    for (int64_t j = keys.begin; j < keys.end; j += kPiece) {
+      for (int64_t h = 0; h < heads_; ++h) f(h, j, after(piece++, keys, span));
     }
   }
 
   // Every row of every head against one step of keys, all of which some row sees.
   void attend_step(const KeySpan& keys, const KeySpan& span) {
     const int64_t count = keys.end - keys.begin, padded = round_up(count, kWidth);
-    int64_t piece = 0;
-    for (int64_t j = 0; j < count; j += kWidth) {
-      for (int64_t h = 0; h < heads_; ++h) {
-        prefetch_after(piece++, keys, span);
-        const T* at[kWidth];
-        for (int i = 0; i < kWidth; ++i) {
-          at[i] = head_.key(keys.begin + least(j + i, count - 1)) + h * p_.k.stride_h;
-        }
-        with_rows<kScoredRows>(rows_, [&](int64_t row, auto n) {
-          row += h * rows_;
-          score_keys<decltype(n)::value>(queries_ + row, at, p_.head_dim, scores_ + row * kStep + j,
-                                         kStep);
-        });
+    each_piece(0, keys, span, [&](int64_t h, int64_t begin, const Rows<T>& ahead) {
+      for (int64_t j = begin; j < least(begin + kPiece, keys.end); j += kWidth) {
+        score(h, j, keys, ahead.from(j - begin));
       }
-    }
+    });
     for (int64_t h = 0; h < heads_; ++h) {
       for (int64_t row = 0; row < rows_; ++row) weigh_row(h, row, keys.begin, count, padded);
     }
-    for (int64_t j = 0; j < count; j += kWidth) {
-      for (int64_t h = 0; h < heads_; ++h) {
-        prefetch_after(piece++, keys, span);
-        const int64_t some = least(kWidth, count - j);
-        const Values<T> values{head_.value(keys.begin + j) + h * p_.v.stride_h, p_.v.stride_s,
-                               some};
-        add_values<4>(rows_, divide_up(some, kPerElement),
-                      weights() + (h * rows_ * kStep + j) / kPerElement, kStep / kPerElement,
-                      values, p_.value_dim, partial(h).sums, columns_);
-      }
+    const int64_t pieces = divide_up(count, kPiece) * heads_;
+    each_piece(pieces, keys, span, [&](int64_t h, int64_t j, const Rows<T>& ahead) {
+      const Values<T> values{
+          {head_.value(j) + h * p_.v.stride_h, p_.v.stride_s, least(kPiece, keys.end - j)}};
+      add_values(rows_, weights() + (h * rows_ * kStep + j - keys.begin) / kPerElement,
+                 kStep / kPerElement, values, ahead, p_.value_dim, partial(h).sums, columns_);
+    });
+  }
+
+  // kWidth keys of a step, from j on: the last one stands for those beyond.
+  void score(int64_t h, int64_t j, const KeySpan& keys, const Rows<T>& ahead) {
+    const T* at[kWidth];
+    for (int i = 0; i < kWidth; ++i) {
+      at[i] = head_.key(least(j + i, keys.end - 1)) + h * p_.k.stride_h;
     }
+    with_rows<kScoredRows>(rows_, [&](int64_t row, auto n) {
+      const Rows<T> soon = row == 0 ? ahead : Rows<T>{};
+      row += h * rows_;
+      score_keys<decltype(n)::value>(queries_ + row, at, p_.head_dim, soon,
+                                     scores_ + row * kStep + j - keys.begin, kStep);
+    });
   }
 
   void weigh_row(int64_t h, int64_t row, int64_t first, int64_t count, int64_t padded) {
