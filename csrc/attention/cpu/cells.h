@@ -34,12 +34,17 @@ inline void prefetch_cell(const uint8_t* page, const CellPlace& at) {
   if (shared_rows(kBits) > 1 && at.upper_shift == 0) __builtin_prefetch(page + at.upper);
 }
 
-// code - center: the code is put into the low bits of 2^23.
+// code - center: the code becomes the last bits of a power of two. It stays where it lies, under a
+// power whose last bit is there; only the second half of a word is shifted, once for all slots.
+// AVX-512, which masks and adds the power by one instruction, shifts every code to the same place:
+// constants for each slot would take registers.
 template <int kBits>
 inline Floats code_floats(Shorts cell, int slot, int half) {
-  constexpr int kMask = (1 << kBits) - 1;
-  const Words code = (bit_cast<Words>(cell) >> (slot * kBits + 16 * half) & kMask) | 0x4b000000;
-  return bit_cast<Floats>(code) - (0x1p23f + kCenter<kBits>);
+  const int place = kWidth == 16 ? 0 : slot * kBits;
+  const int shift = slot * kBits + 16 * half - place;
+  const uint32_t mask = ((1u << kBits) - 1) << place, power = (127u + 23 - place) << 23;
+  const Words code = (bit_cast<Words>(cell) >> shift & mask) | power;
+  return bit_cast<Floats>(code) - (bit_cast<float>(power) + kCenter<kBits>);
 }
 
 template <int kBits>

@@ -12,7 +12,7 @@ constexpr int kLine = 64;  // bytes of the cache
 
 // Rows that share the unpacking of a code, where codes become floats or bfloat16; only AVX-512
 // multiplies by what it spreads from memory. And the sums that many registers have room for.
-constexpr int kCodeRows = !kManyRegisters ? 3 : kWidth == 16 ? 7 : 4;
+constexpr int kCodeRows = kWidth == 16 ? 7 : 4;
 constexpr int kMostSums = kWidth == 16 ? 28 : 16;
 
 // Two signed 16-bit integers in one word.
