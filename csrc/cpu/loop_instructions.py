@@ -73,8 +73,12 @@ TYPES = {"Float32": "float32", "BFloat16": "bfloat16"}
 SYMBOL = re.compile(r"[0-9a-f]+ <(.*)>:")
 CODE = re.compile(r" *([0-9a-f]+):\t(\S+) *(.*)")
 JUMP = re.compile(r"(?:j\w+|b(?:\.\w+)?|cbn?z|tbn?z)$")
-# what multiplies and adds, by the bytes of an element
-PRODUCTS = {4: re.compile(r"vfmadd\d+ps|fmla"), 2: re.compile(r"vdpbf16ps|bfdot|vpmaddwd")}
+# what multiplies and adds, by the bytes of a register for each multiply-add
+PRODUCTS = {
+    4: re.compile(r"vfmadd\d+ps|fmla"),
+    2: re.compile(r"vdpbf16ps|bfdot|vpmaddwd"),
+    1: re.compile(r"bfmmla"),
+}
 REGISTER = re.compile(r"[xyz]mm|\bv\d+\.")
 REGISTER_BYTES = {"zmm": 64, "ymm": 32, "xmm": 16}  # others: 16
 

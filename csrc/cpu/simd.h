@@ -30,6 +30,7 @@ using Simd = INTP_SIMD;
 
 constexpr bool kDotsPairs = Simd::kDotsPairs;
 constexpr bool kDotsShorts = Simd::kDotsShorts;
+constexpr bool kMultipliesBlocks = Simd::kMultipliesBlocks;
 
 // --- lanes of other widths ---
 
@@ -157,6 +158,18 @@ constexpr int kFactors = Simd::kFactors;
 template <int kAt, class Factors, class Vector, class Target = Simd>
 inline Floats multiply_add_at(Factors a, Vector b, Floats sum) {
   return Target::template multiply_add_at<kAt>(a, b, sum);
+}
+
+// Blocks of two rows of two pairs, where vectors hold as much (kMultipliesBlocks):
+// load_block(row, row), and a product of blocks: element (i, j) is sum's plus row i of a times row
+// j of b.
+template <class Target = Simd>
+inline Words load_block(const BFloat16Pair* first, const BFloat16Pair* second) {
+  return Target::load_block(first, second);
+}
+template <class Target = Simd>
+inline Floats multiply_add_blocks(Words a, Words b, Floats sum) {
+  return Target::multiply_add_blocks(a, b, sum);
 }
 
 // Of pairs of signed 16-bit integers: sum + a.first * b.first + a.second * b.second. Every target

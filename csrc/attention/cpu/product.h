@@ -3,9 +3,10 @@
 // The matrix products of attention: sums[rows, columns] (+)= a[rows, depth] b[depth, columns].
 
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
-#include "cpu/simd.h"
+#include "cpu/lanes.h"
 
 namespace intp::cpu {
 namespace {
@@ -30,6 +31,43 @@ inline void add_steps(const A* a, int64_t lda, const B* b, int64_t ldb,
   (add_step(std::integral_constant<int, kStep>()), ...);
 }
 
+// The first pairs of the sum over `depth`, two at a time, in blocks of two rows of A by two columns
+// of B: two vectors of B make two blocks of it. Returns how many.
+template <int kRows, int kColumns>
+inline int64_t multiply_blocks(int64_t depth, const BFloat16Pair* a, int64_t lda,
+                               const BFloat16Pair* b, int64_t ldb, Floats (&sum)[kRows][kColumns]) {
+  constexpr std::make_integer_sequence<int, kWidth> lanes;
+  Floats blocks[kRows / 2][kColumns][2] = {};
+  int64_t k = 0;
+  for (; k + 2 <= depth; k += 2) {
+    Words rows[kRows / 2];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows / 2; ++i) {
+      rows[i] = load_block(a + 2 * i * lda + k, a + (2 * i + 1) * lda + k);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) {
+      const BFloat16Pair* at = b + k * ldb + j * kWidth;
+      const auto columns = interleave(load(at), load(at + ldb), lanes);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows / 2; ++i) {
+        blocks[i][j][0] = multiply_add_blocks(rows[i], columns.low, blocks[i][j][0]);
+        blocks[i][j][1] = multiply_add_blocks(rows[i], columns.high, blocks[i][j][1]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows / 2; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) {
+      const auto pair = exchange<2>(blocks[i][j][0], blocks[i][j][1], lanes);
+      sum[2 * i][j] = pair.low;
+      sum[2 * i + 1][j] = pair.high;
+    }
+  }
+  return k;
+}
+
 //              b   [depth, kColumns vectors], rows ldb apart
 //   a [kRows, depth]     kRows x kColumns vectors of sums in registers
 template <int kRows, int kColumns, bool kAdd, class A, class B>
@@ -42,7 +80,9 @@ inline void multiply_block(int64_t depth, const A* a, int64_t lda, const B* b, i
     for (int j = 0; j < kColumns; ++j) sum[i][j] = Floats{};
   }
   int64_t k = 0;
-  if constexpr (kFactors > 1) {
+  if constexpr (kMultipliesBlocks && std::is_same_v<A, BFloat16Pair> && kRows % 2 == 0) {
+    k = multiply_blocks(depth, a, lda, b, ldb, sum);
+  } else if constexpr (kFactors > 1) {
     for (; k + kFactors <= depth; k += kFactors) {
       add_steps(a + k, lda, b + k * ldb, ldb, sum, std::make_integer_sequence<int, kFactors>());
     }

@@ -25,10 +25,11 @@ typedef uint16_t Halves __attribute__((vector_size(2 * kWidth)));
 typedef uint16_t Shorts __attribute__((vector_size(4 * kWidth)));  // two a word
 
 struct Portable {
-  static constexpr bool kDotsPairs = false;      // is there an instruction for dot_pairs?
-  static constexpr bool kDotsShorts = false;     // for dot_shorts?
-  static constexpr bool kScalesByPower = false;  // and for p * 2^y?
-  static constexpr int kFactors = 1;             // lanes that products can take a factor from
+  static constexpr bool kDotsPairs = false;         // is there an instruction for dot_pairs?
+  static constexpr bool kDotsShorts = false;        // for dot_shorts?
+  static constexpr bool kScalesByPower = false;     // and for p * 2^y?
+  static constexpr bool kMultipliesBlocks = false;  // and for multiply_add_blocks?
+  static constexpr int kFactors = 1;                // lanes that products can take a factor from
 
   // --- conversions ---
 
