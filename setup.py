@@ -2,12 +2,14 @@
 
     intp_ext/_C.so        CPU operators, always; no Python symbol, loaded by torch.ops.load_library
     intp_ext/_C_cuda.so   CUDA operators, where nvcc was found
-    intp_ext/_info.*.so   build_info(), a pybind11 module
+    intp_ext/_info.*.so   build_info(), a pybind11 module, for each Python
 
 What a file of csrc/ becomes is said by its folder: all of ``cuda/`` goes to _C_cuda, ``info/`` to
 _info, the rest to _C; of ``cpu/``, ``*kernel.cpp`` is compiled once for each instruction set.
 
-Environment: INTP_EXT_CUDA=auto|0|1, CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX, MAX_JOBS.
+Environment: INTP_EXT_CUDA=auto|0|1, CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX, LDFLAGS, MAX_JOBS; and
+for a wheel that is to run elsewhere, set by cmake/wheels/make_wheels.py: INTP_EXT_PYTHONS (paths of
+interpreters, with colons; default: this one) and INTP_EXT_WHEEL (the platform of its name).
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ import site
 import subprocess
 import sys
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
@@ -37,7 +41,7 @@ OLDEST_TORCH = FACTS["oldest_torch"]
 
 
 def cpu_targets(machine: str) -> dict[str, list[str]]:
-    """The compiler flags of each target: its own, and those of the targets before it."""
+    """The compiler flags of each target of a machine: its own, and those of the targets before."""
     targets: dict[str, list[str]] = {}
     flags: list[str] = []
     for target in FACTS["cpu_targets"]:
@@ -46,8 +50,6 @@ def cpu_targets(machine: str) -> dict[str, list[str]]:
             targets[target["name"]] = flags
     return targets
 
-
-CPU_TARGETS = cpu_targets(platform.machine())
 
 # the torch libraries that hold the symbols; named here, found in the running process
 CPU_NEEDS = ["torch_cpu"]
@@ -136,6 +138,33 @@ def output_of(*command: str) -> str | None:
         return None
 
 
+def machine_of(cxx: str) -> str:
+    """x86_64, aarch64, ...: what the compiler compiles for."""
+    target = output_of(*shlex.split(cxx), "-dumpmachine")
+    return target.partition("-")[0] if target else platform.machine()
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter that _info is built for."""
+
+    version: str
+    include: str
+    suffix: str
+
+    @classmethod
+    def at(cls, path: str, machine: str) -> Python:
+        """Its headers serve a build for another machine, too, where both have 64 bits."""
+        facts = output_of(
+            path, "-c", "import json, platform as p, sysconfig as s; print(json.dumps(["
+            "p.python_version(), s.get_path('include'), s.get_config_var('EXT_SUFFIX')]))",
+        )  # fmt: skip
+        if facts is None:
+            raise SystemExit(f"intp-ext: INTP_EXT_PYTHONS: {path} is no Python that runs")
+        version, include, suffix = json.loads(facts)
+        return cls(version, include, suffix.replace(platform.machine(), machine))
+
+
 def git_commit() -> str | None:
     """The commit of this tree, "+changes" where it differs; None outside a checkout of our own."""
     if not (ROOT / ".git").exists():
@@ -189,14 +218,19 @@ class BuildExtensions(build_ext):
         nvcc, reason = decide_cuda(torch_cuda)
         arch_list = os.environ.get("TORCH_CUDA_ARCH_LIST") or FACTS["cuda_architectures"]
         cxx = os.environ.get("CXX", "g++")
+        machine = machine_of(cxx)
+        targets = cpu_targets(machine)
+        paths = os.environ.get("INTP_EXT_PYTHONS", sys.executable).split(os.pathsep)
+        pythons = [Python.at(path, machine) for path in paths]
         config = {
             "version": self.distribution.get_version(),
             "commit": git_commit(),
-            "python": platform.python_version(),
+            "wheel": os.environ.get("INTP_EXT_WHEEL"),
+            "python": ", ".join(python.version for python in pythons),
             "compiler": (output_of(cxx, "--version") or cxx).splitlines()[0],
             "torch_headers": version,
             "torch_needed": f">={OLDEST_TORCH}",
-            "cpu_levels": list(CPU_TARGETS),
+            "cpu_levels": list(targets),
             "cuda": nvcc is not None,
             "cuda_reason": reason,
             "cuda_arch_list": arch_list if nvcc else None,
@@ -206,7 +240,8 @@ class BuildExtensions(build_ext):
         say(f"building the CPU library and {library} ({reason}), headers of torch {version}")
 
         self._write_config(work, config)
-        built = self._write_ninja(work, torch, cxx, nvcc, gencode_flags(arch_list))
+        gencode = gencode_flags(arch_list)
+        built = self._write_ninja(work, torch, pythons, cxx, targets, nvcc, gencode)
         self._run_ninja(work)
         target = Path(self.get_ext_fullpath("intp_ext._info")).parent
         target.mkdir(parents=True, exist_ok=True)
@@ -226,7 +261,13 @@ class BuildExtensions(build_ext):
 
     @staticmethod
     def _write_ninja(
-        work: Path, torch: Path, cxx: str, nvcc: str | None, gencode: list[str]
+        work: Path,
+        torch: Path,
+        pythons: list[Python],
+        cxx: str,
+        targets: dict[str, list[str]],
+        nvcc: str | None,
+        gencode: list[str],
     ) -> list[str]:
         ninja = NinjaFile()
         # -isystem: no warnings from headers that are not ours
@@ -257,8 +298,9 @@ class BuildExtensions(build_ext):
                 if stubs
                 else [libraries]
             )
+            flags = f"-fPIC {os.environ.get('LDFLAGS', '')}"
             return ninja.build(
-                "link", name, inputs, needs=stubs, cxx=cxx, flags="-fPIC", libraries=libraries
+                "link", name, inputs, needs=stubs, cxx=cxx, flags=flags, libraries=libraries
             )
 
         for need in CUDA_NEEDS:
@@ -271,7 +313,7 @@ class BuildExtensions(build_ext):
         cpu = [path for path in sources if path not in {*info, *kernels, *cuda}]
 
         cpu_objects = objects(cpu, f"{common} {gcc} {torch_flags}")
-        for target, flags in CPU_TARGETS.items():
+        for target, flags in targets.items():
             target_flags = " ".join([common, gcc, f"-DINTP_CPU_TARGET={target}", *flags])
             cpu_objects += objects(kernels, target_flags, variant=target)
         built = [link("_C.so", cpu_objects, CPU_NEEDS)]
@@ -290,11 +332,13 @@ class BuildExtensions(build_ext):
 
         import pybind11  # a build requirement; not there yet when requirements are asked for
 
-        headers = (sysconfig.get_path("include"), pybind11.get_include())
-        python = " ".join(f"-isystem {quoted(directory)}" for directory in headers)
-        info_objects = objects([*info, work / "build_config.cpp"], f"{common} {gcc} {python}")
-        module = f"_info{sysconfig.get_config_var('EXT_SUFFIX')}"
-        built.append(link(module, [*info_objects, object_of(CSRC / "cpu/target.cpp")], []))
+        plain = f"{common} {gcc}"
+        facts = [*objects([work / "build_config.cpp"], plain), object_of(CSRC / "cpu/target.cpp")]
+        for python in pythons:
+            include = (python.include, pybind11.get_include())
+            flags = " ".join([plain, *(f"-isystem {quoted(directory)}" for directory in include)])
+            module = objects(info, flags, variant=f"python{python.version}")
+            built.append(link(f"_info{python.suffix}", [*module, *facts], []))
 
         (work / "build.ninja").write_text(ninja.text)
         return built
@@ -317,6 +361,14 @@ class Build(build):
         super().run()
 
 
+class Wheel(bdist_wheel):
+    """For any Python, since it has an _info for each, where it is said to run elsewhere."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        elsewhere = os.environ.get("INTP_EXT_WHEEL")
+        return ("py3", "none", elsewhere) if elsewhere else super().get_tag()
+
+
 def torch_requirement() -> list[str]:
     """Nothing where a torch can be seen. pip asks before an isolated build."""
     by_pip = "setuptools.build_meta" in sys.modules
@@ -331,7 +383,7 @@ setup(
     packages=[*find_packages(include=["intp_ext*"]), *find_packages("python")],
     package_data={"": ["py.typed", "*.pyi"], "intp_video": ["small_model/*", "app/page.*s"]},
     ext_modules=[Extension("intp_ext._info", [])],
-    cmdclass={"build": Build, "build_ext": BuildExtensions},
+    cmdclass={"bdist_wheel": Wheel, "build": Build, "build_ext": BuildExtensions},
     setup_requires=torch_requirement(),
     zip_safe=False,
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
@@ -67,9 +70,22 @@ def _load_cuda() -> tuple[bool, str]:
     return True, f"torch {torch.__version__} is built for CUDA {torch.version.cuda}"
 
 
-_load_cpu()
+def _check_python() -> None:
+    """A wheel has an _info for each Python that it was built for."""
+    if not any((PACKAGE / f"_info{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
+        found = (re.match(r"_info\.cpython-3(\d+)", path.name) for path in PACKAGE.glob("_info.*"))
+        versions = [f"3.{minor}" for minor in sorted(int(each[1]) for each in found if each)]
+        raise ImportError(
+            f"intp_ext: it was built for Python {', '.join(versions) or 'none'}, "
+            f"this is {sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}.\n"
+            "Cure: one of those, or pip install . in the source, which needs a C++ compiler"
+        )
 
-from ._info import build_info as build_info  # noqa: E402  (the message above comes first)
+
+_load_cpu()
+_check_python()
+
+from ._info import build_info as build_info  # noqa: E402  (the messages above come first)
 from ._info import cpu_level  # noqa: E402
 
 CPU_LEVEL = cpu_level()  # now, so that an impossible INTP_EXT_CPU stops the import

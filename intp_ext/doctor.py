@@ -148,7 +148,8 @@ def _report(diagnosis: dict[str, Any]) -> Iterator[str]:
     build, cuda = diagnosis["build"], diagnosis["cuda"]
     built = f"built for {build['cuda_arch_list']}" if build["cuda"] else "not built"
     loaded = "loaded" if build["cuda_loaded"] else "not loaded"
-    yield f"intp_ext     {build['version']}, commit {build['commit'] or 'unknown'}"
+    where = f"a wheel for {build['wheel']}" if build["wheel"] else "built from source"
+    yield f"intp_ext     {build['version']}, {where}, commit {build['commit'] or 'unknown'}"
     yield f"torch        {build['torch']}, built against the headers of {build['torch_headers']}"
     yield f"python       {sys.version.split()[0]}, built with {build['python']}"
     for name, line in diagnosis["built_on"].items():

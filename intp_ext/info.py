@@ -12,8 +12,10 @@ from . import _loader
 def build_info() -> dict[str, Any]:
     """Facts of the build and of this process, ready for JSON.
 
-    Build: ``version``, ``commit``, ``python``, ``compiler``, ``torch_headers``, ``torch_needed``,
-    ``cpu_levels``, ``cuda`` (was its library built), ``cuda_reason``, ``cuda_arch_list``, ``nvcc``.
+    Build: ``version``, ``commit``, ``wheel`` (the platform that a wheel for other machines is named
+    for, else None), ``python`` (or several, of such a wheel), ``compiler``, ``torch_headers``,
+    ``torch_needed``, ``cpu_levels``, ``cuda`` (was its library built), ``cuda_reason``,
+    ``cuda_arch_list``, ``nvcc``.
     Process: ``torch``, ``torch_cuda``, ``cpu_level`` (the instruction set in use), ``cuda_loaded``,
     ``cuda_loaded_reason``.
     """

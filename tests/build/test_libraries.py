@@ -1,5 +1,6 @@
 """What the installed libraries hold, and what the loader says when they cannot be loaded."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,9 @@ def test_build_info():
     assert info["version"] == intp_ext.__version__
     assert "portable" in info["cpu_levels"] and info["cpu_level"] in info["cpu_levels"]
     assert info["cuda"] == (PACKAGE / "_C_cuda.so").exists()
+    assert (
+        info["wheel"] is None or (PACKAGE.parent / f"intp_ext-{info['version']}.dist-info").is_dir()
+    )
     for key in ("compiler", "torch_headers", "cuda_reason", "cuda_loaded_reason"):
         assert info[key]
 
@@ -65,6 +69,18 @@ def test_source_tree_that_shadows_the_package(tmp_path):
 def test_missing_library(tmp_path):
     (copy_package(tmp_path) / "_C.so").unlink()
     assert "The installation is incomplete" in import_from(tmp_path)
+
+
+def test_no_part_for_this_python(tmp_path):
+    for info in list(copy_package(tmp_path).glob("_info.cpython-*.so")):
+        for minor in (99, 98):
+            other = re.sub(r"cpython-\d+", f"cpython-3{minor}", info.name)
+            shutil.copy(info, info.with_name(other))
+        info.unlink()
+    error = import_from(tmp_path)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"it was built for Python 3.98, 3.99, this is {version}" in error
+    assert "Cure: one of those" in error
 
 
 def test_library_that_cannot_be_loaded(tmp_path):

@@ -14,6 +14,16 @@ def test_reports_and_passes(capsys):
     assert intp_ext.build_info()["cpu_level"] in report
 
 
+@pytest.mark.parametrize(
+    "wheel, said", [(None, "built from source"), ("manylinux_9", "a wheel for manylinux_9")]
+)
+def test_says_where_it_was_built(monkeypatch, capsys, wheel, said):
+    info = doctor.build_info() | {"wheel": wheel}
+    monkeypatch.setattr(doctor, "build_info", lambda: info)
+    assert doctor.main([]) == 0
+    assert f"{intp_ext.__version__}, {said}, commit" in capsys.readouterr().out
+
+
 def test_json(capsys):
     assert doctor.main(["--json"]) == 0
     diagnosis = json.loads(capsys.readouterr().out)
