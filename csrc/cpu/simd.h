@@ -38,7 +38,6 @@ inline Words widen(Halves v) { return Simd::widen(v); }
 inline Halves narrow(Words v) { return Simd::narrow(v); }
 inline Shorts widen_bytes(const uint8_t* x) { return Simd::widen_bytes(x); }
 inline void store_bytes(uint8_t* y, Words v) { Simd::store_bytes(y, v); }  // the low 8 bits
-inline Words high_halves(Words v) { return Simd::high_halves(v); }         // the low ones zero
 
 // --- elements of memory to floats and back ---
 

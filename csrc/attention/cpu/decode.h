@@ -25,11 +25,10 @@ constexpr int64_t kStep = kTiles.decode_step;
 constexpr int64_t kPiece = 32;  // keys or values that are read while the next ones are on their way
 constexpr int64_t kTaskRows = kTiles.decode_task_rows;
 
+constexpr int kRowsAtOnce = 4;  // at most, that share the loading of a key or value
 // Sums of a product that stay in registers, beside an operand for each row and one more: chains of
-// additions, of which it takes that many to hide how long one takes.
+// additions, of which it takes about that many to hide how long one takes.
 constexpr int kSums = kManyRegisters ? 16 : 12;
-constexpr int kScoredRows = kSums / 4;  // at most, that share the loading of a key
-constexpr int kSummedRows = 4;          // and that of a value
 
 // f(std::integral_constant) for 1 <= n <= kMost.
 template <int kMost, class F>
@@ -82,10 +81,7 @@ struct QueryRow {
   }
   static Floats key(const T* k) { return load(k); }
   static Floats part_of_key(const T* k, int64_t channels) { return load_part(k, channels); }
-  template <int kRows>
-  static Floats operand(Floats key, int) {
-    return key;
-  }
+  static Floats operand(Floats key, int) { return key; }
 };
 
 // Even and odd channels apart: a word of two bfloat16 becomes two floats by one instruction each.
@@ -100,7 +96,7 @@ struct QueryRow<BFloat16, false> {
       const int64_t left = head_dim - c;
       const Words pairs = left < kChannels ? part_of_key(x + c, left) : key(x + c);
       for (int part = 0; part < kParts; ++part) {
-        vectors[c / kChannels][part] = operand<1>(pairs, part) * sign;
+        vectors[c / kChannels][part] = operand(pairs, part) * sign;
       }
     }
   }
@@ -108,10 +104,8 @@ struct QueryRow<BFloat16, false> {
   static Words part_of_key(const BFloat16* k, int64_t channels) {
     return load_pairs_part(k, channels);
   }
-  template <int kRows>
   static Floats operand(Words key, int part) {
-    if (part == 0) return bit_cast<Floats>(key << 16);
-    return bit_cast<Floats>(kRows == 1 ? key & 0xffff0000 : high_halves(key));
+    return bit_cast<Floats>(part == 0 ? key << 16 : key & 0xffff0000);
   }
 };
 
@@ -130,10 +124,7 @@ struct QueryRow<BFloat16, true> {
   static Words part_of_key(const BFloat16* k, int64_t channels) {
     return load_pairs_part(k, channels);
   }
-  template <int kRows>
-  static Words operand(Words key, int) {
-    return key;
-  }
+  static Words operand(Words key, int) { return key; }
 };
 
 // scores[row][0 .. kWidth - 1] of kRows queries and kWidth keys. A key is loaded once for all rows,
@@ -157,7 +148,7 @@ inline void score_keys(const QueryRow<T>* queries, const T* const (&keys)[kWidth
         for (int row = 0; row < kRows; ++row) q[row] = queries[row].vectors[c / kChannels][part];
 #pragma GCC unroll 16
         for (int i = 0; i < kKeys; ++i) {
-          const auto key = Query::template operand<kRows>(load_key(keys[first + i] + c), part);
+          const auto key = Query::operand(load_key(keys[first + i] + c), part);
 #pragma GCC unroll 4
           for (int row = 0; row < kRows; ++row) {
             sum[row][i] = multiply_add(q[row], key, sum[row][i]);
@@ -257,7 +248,7 @@ inline void add_values_block(const Element* weights, int64_t ldw, const Values<T
 template <class Element, class T>
 inline void add_values(int64_t rows, const Element* weights, int64_t ldw, const Values<T>& values,
                        const Rows<T>& ahead, int64_t channels, float* sums, int64_t ld_sums) {
-  with_rows<kSummedRows>(rows, [&](int64_t row, auto n) {
+  with_rows<kRowsAtOnce>(rows, [&](int64_t row, auto n) {
     constexpr int kRows = decltype(n)::value, kVectors = half_until(4, kSums / kRows);
     const Rows<T> soon = row == 0 ? ahead : Rows<T>{};
     const Element* w = weights + row * ldw;
@@ -389,7 +380,7 @@ class Decode {
     for (int i = 0; i < kWidth; ++i) {
       at[i] = head_.key(least(j + i, keys.end - 1)) + h * p_.k.stride_h;
     }
-    with_rows<kScoredRows>(rows_, [&](int64_t row, auto n) {
+    with_rows<kRowsAtOnce>(rows_, [&](int64_t row, auto n) {
       const Rows<T> soon = row == 0 ? ahead : Rows<T>{};
       row += h * rows_;
       score_keys<decltype(n)::value>(queries_ + row, at, p_.head_dim, soon,

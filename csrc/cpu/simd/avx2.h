@@ -24,12 +24,6 @@ struct Avx2 : Portable {
     const __m256i lanes = _mm256_packus_epi32(words, words);  // low halves, within each 128 bits
     return bit_cast<Halves>(_mm256_castsi256_si128(_mm256_permute4x64_epi64(lanes, 0x08)));
   }
-  // by shifts: products that fill the registers have none for a mask
-  static Words high_halves(Words v) {
-    v >>= 16;
-    asm("" : "+x"(v));
-    return v << 16;
-  }
 
   static Floats load(const Float16* x) {
     return bit_cast<Floats>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));

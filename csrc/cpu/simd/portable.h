@@ -36,8 +36,6 @@ struct Portable {
   static Words widen(Halves v) { return __builtin_convertvector(v, Words); }
   static Halves narrow(Words v) { return __builtin_convertvector(v, Halves); }
 
-  static Words high_halves(Words v) { return v & 0xffff0000; }
-
   static Shorts widen_bytes(const uint8_t* x) {
     typedef uint8_t Bytes __attribute__((vector_size(2 * kWidth)));
     Bytes v;
