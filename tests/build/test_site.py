@@ -43,6 +43,9 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path):
         assert not fetched.search(page.read_text()), page
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"url\(\"?(?:https?:)?//|@import", style.read_text()), style
+    # the first one is what a visit begins with: what the system prefers, as the pictures do
+    start = (tmp_path / "index.html").read_text()
+    assert re.findall(r'data-md-color-media="(.*?)"', start)[0] == "(prefers-color-scheme)"
     assert (tmp_path / "docs/api/kv_cache.html").read_text().count(
         'id="intp_ext.KVCache.mark"'
     ) == 1
