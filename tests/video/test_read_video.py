@@ -37,6 +37,11 @@ def test_a_clip(plain, backend):
     assert clip.notes == () and len(clip) == 8
 
 
+def test_a_clip_is_shown_without_its_pixels(plain):
+    shown = repr(read_video(plain, 8, "pyav"))
+    assert shown == f"Clip({str(plain)!r}, 6.0 s, frames=[8, 64, 128, 3], backend='pyav')"
+
+
 def test_ends(plain, backend):
     clip = read_video(plain, 8, backend, sampling="ends")
     assert numbers_of(clip.frames) == [0, 8, 16, 25, 33, 42, 50, 59]

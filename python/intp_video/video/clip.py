@@ -40,6 +40,11 @@ class Clip:
         if self.end is None:
             object.__setattr__(self, "end", self.duration)
 
+    def __repr__(self) -> str:
+        # pixels would fill the screen of whoever looks at an Answer
+        shape = list(np.shape(self.frames))
+        return f"Clip({self.path!r}, {self.extent}, frames={shape}, backend={self.backend!r})"
+
     @property
     def covered(self) -> float:
         """Seconds that the frames stand for."""
