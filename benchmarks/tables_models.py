@@ -199,8 +199,12 @@ def _docstring() -> dict[str, str]:
     text = (Options.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
     told = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w|\Z)", text, re.M | re.S)
     markup = re.compile(r":\w+:`~?([\w.]+)`|``(.*?)``")
+    page = re.compile(r"docs/(\w+\.md)")  # beside docs/options.md
     return {
-        name: markup.sub(lambda found: f"`{found[1] or found[2]}`", " ".join(lines.split()))
+        name: page.sub(
+            r"[\1](\1)",
+            markup.sub(lambda found: f"`{found[1] or found[2]}`", " ".join(lines.split())),
+        )
         for name, lines in told
     }
 

@@ -91,7 +91,7 @@ class Checkpoint:
         Raises:
             ModelError: weights are missing, are damaged, or do not match the config; or what packs
                 them is not installed.
-            ValueError: ``load_in`` has another value.
+            ValueError: ``load_in`` is neither None, "4bit" nor "8bit".
         """
         self.check_weights()
         model_class = self._family.model_class(self.config)
@@ -125,13 +125,15 @@ def load(
     """A Video-LLM and what prepares its inputs, from a Hugging Face directory or hub id.
 
     Args:
-        directory: with config.json, weights, tokenizer and preprocessor values.
-        dtype, device, load_in: of the weights, see :meth:`Checkpoint.model`.
+        directory: with config.json, weights, tokenizer and preprocessor values; or a hub id.
+        dtype: of the weights; None for the config's own.
+        device: where the model goes. A GPU is used only if you name it.
+        load_in: "4bit" or "8bit" to pack the weights, see :meth:`Checkpoint.model`.
         **parallel: ``device_map``, ``tp_plan`` and the like, see there.
 
     Raises:
         ModelError: something is missing or broken there, or the model type is not known.
-        ValueError: ``load_in`` has another value.
+        ValueError: ``load_in`` is neither None, "4bit" nor "8bit".
     """
     checkpoint = Checkpoint(directory)
     return checkpoint.model(

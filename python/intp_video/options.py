@@ -78,7 +78,7 @@ class Options:
             kernels; False: transformers' own ``apply_rotary_pos_emb``. Same result up to rounding.
         kv_bits: bits of a cached key or value. 16 keeps the dtype of the model, in memory that
             grows in steps; 8, 4, 3, 2.5 and 2 are stored and read packed
-            (:class:`intp_ext.KVCache`).
+            (:class:`intp_ext.KVCache`). docs/kv_cache.md says which to choose.
         kv_rotate: "on_write" rotates keys once; "on_read" caches them unrotated, so that positions
             can change later, and rotates them at every read.
         frames_per_group: N, in whole units of time; None for what the encoder was trained on, or 8
@@ -130,7 +130,8 @@ class Options:
     fused: bool = _option(True, "rotate by transformers' own function, not by our kernels")
     kv_bits: float = _option(
         16,
-        "bits of a cached key or value, scales apart; 16 keeps the model's dtype",
+        "bits of a cached key or value, scales not counted; 16 keeps the model's dtype, and of "
+        "fewer 4 is the first choice",
         choices=KV_BITS,
     )
     kv_rotate: str = _option(

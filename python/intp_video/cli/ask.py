@@ -91,7 +91,8 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR_OR_ID",
         help="a Hugging Face Video-LLM (`intp-video info` lists the known types; "
-        "`intp-video random-model` makes one), or small: the one of this package",
+        "`intp-video random-model` makes one), or small: the one of this package, which knows "
+        "nothing but the shapes of `intp-video demo`",
     )
     add_option_arguments(parser, "frames")
     add_part_arguments(parser)

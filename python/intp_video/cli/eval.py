@@ -131,7 +131,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         type=whole_number,
         default=16,
         metavar="T",
-        help="length of an answer at most, in tokens (default: 16)",
+        help="the most tokens of an answer (default: 16)",
     )
     parser.add_argument(
         "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"

@@ -18,7 +18,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("auto", *DTYPES),
         default="auto",
-        help="of weights and cache (default: auto, what the checkpoint was saved in)",
+        help="dtype of weights and cache (default: auto, what the checkpoint was saved in)",
     )
 
 
@@ -38,12 +38,15 @@ def add_loading_arguments(parser: argparse.ArgumentParser, devices: str) -> None
 
 def add_part_arguments(parser: argparse.ArgumentParser) -> None:
     """``--start``, ``--end`` and ``--fps``, as :func:`read_video` takes them."""
-    for name, told in (("start", "from its first frame"), ("end", "to the end of its last")):
+    for name, told in (
+        ("start", "where the part to show begins (default: at the first frame)"),
+        ("end", "where the part to show ends (default: at the end of the video)"),
+    ):
         parser.add_argument(
             f"--{name}",
             type=float,
             metavar="SECONDS",
-            help=f"of the part of the video that is shown (default: {told})",
+            help=told,
         )
     add_rate_argument(parser)
 
@@ -53,7 +56,7 @@ def add_rate_argument(parser: argparse.ArgumentParser) -> None:
         "--fps",
         type=float,
         metavar="RATE",
-        help="frames to show of each second; --frames is then the most",
+        help="frames to show per second of video; --frames is then the most in all",
     )
 
 
@@ -82,7 +85,7 @@ def add_answer_limits(parser: argparse.ArgumentParser) -> None:
         type=whole_number,
         default=64,
         metavar="T",
-        help="length of an answer at most, in tokens (default: 64)",
+        help="the most tokens of an answer (default: 64)",
     )
     parser.add_argument(
         "--backend", choices=("auto", *BACKENDS), default="auto", help="the decoder (default: auto)"

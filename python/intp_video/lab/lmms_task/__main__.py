@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=16,
         metavar="T",
-        help="length of an answer at most, in tokens (default: 16)",
+        help="the most tokens of an answer (default: 16)",
     )
     return made
 
