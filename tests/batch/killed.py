@@ -139,7 +139,7 @@ def run_killed(
         time.sleep(0.05)
     said = process.communicate()[0]
     assert process.returncode == 0, process.returncode
-    assert f"{videos - damaged} of {videos} rows answered, {damaged} errors" in said, said
+    assert f"{videos - damaged} of {videos} rows answered, {damaged} with an error" in said, said
     rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert sorted(row["id"] for row in rows) == [*range(videos)], "a row is missing, or there twice"
     for row in rows:

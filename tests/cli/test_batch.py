@@ -45,7 +45,7 @@ def test_a_file_of_questions(cli, rows, tmp_path):
     out = rows(3)
     (tmp_path / "videos" / "1.mp4").write_text("no video")
     outcome = cli("batch", "in.jsonl", "out.jsonl", *OPTIONS)
-    assert outcome == (0, "out.jsonl: 2 of 3 rows answered, 1 errors\n", "")
+    assert outcome == (0, "out.jsonl: 2 of 3 rows answered, 1 with an error\n", "")
     found = read(out)
     assert sorted(row["id"] for row in found) == ["row 0", "row 1", "row 2"]
     errors = {row["id"]: row["error"] for row in found}
@@ -58,7 +58,7 @@ def test_a_file_of_questions(cli, rows, tmp_path):
 
     shutil.copy(tmp_path / "videos" / "0.mp4", tmp_path / "videos" / "1.mp4")
     mended = cli("batch", "in.jsonl", "out.jsonl", *OPTIONS, "--retry-errors")
-    assert mended.out == "out.jsonl: 3 of 3 rows answered, 0 errors\n"
+    assert mended.out == "out.jsonl: 3 of 3 rows answered, 0 with an error\n"
     assert sorted(row["id"] for row in read(out)) == ["row 0", "row 1", "row 2"]
 
 
@@ -93,7 +93,8 @@ def test_an_interrupt_loses_nothing(cli_process, rows):
             f"out.jsonl: {done} of 40 rows; the same command goes on\nintp-video: interrupted\n"
         )
     process = cli_process(*command)
-    assert process.communicate(timeout=120) == ("out.jsonl: 40 of 40 rows answered, 0 errors\n", "")
+    told = "out.jsonl: 40 of 40 rows answered, 0 with an error\n"
+    assert process.communicate(timeout=120) == (told, "")
     assert sorted(row["id"] for row in read(out)) == sorted(f"row {n}" for n in range(40))
 
 

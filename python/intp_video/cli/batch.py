@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     bar = Bar(args.quiet, "row", line_every=60)
 
     def show(counts: Any) -> None:
-        bar(counts.done, counts.rows, f"{counts.errors} errors" if counts.errors else "")
+        bar(counts.done, counts.rows, f"{counts.errors} with an error" if counts.errors else "")
 
     with interrupts() as stop, contextlib.closing(bar):
         counts = answer_file(
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"out": str(out), **dataclasses.asdict(counts)})
     else:
         answered = counts.done - counts.errors
-        print(f"{out}: {answered} of {counts.rows} rows answered, {counts.errors} errors")
+        print(f"{out}: {answered} of {counts.rows} rows answered, {counts.errors} with an error")
     return 0
 
 
