@@ -76,6 +76,7 @@ def cases(quick: bool) -> Sequence[Case]:
             lengths = (2048, 8192, 16384) if window is None else (4096, 8192, 16384, 32768)
             found += [Case(tokens, dtype, window) for tokens in lengths]
             found.append(Case(8192, dtype, window, head_dim=64, heads=8, kv_heads=8))
+            found.append(Case(8192, dtype, window, head_dim=96))
             found.append(Case(8192, dtype, window, heads=7, kv_heads=1))
         found.append(Case(8192, dtype, 512))
     return found

@@ -36,6 +36,8 @@ def describe(device: torch.device) -> dict:
     facts = {
         "cpu": {
             "model": cpu.get("model name", platform.processor() or platform.machine()),
+            # of one name there are several generations: AMD's 25 is Zen 4 (or 3), 26 is Zen 5
+            "family": cpu.get("cpu family"),
             "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "instruction_sets": [name for name in INSTRUCTION_SETS if name in cpu.get("flags", [])],

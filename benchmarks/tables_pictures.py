@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tables_common import CPU, MOTION, REAL_MODEL, ROOT, SMALL_MODEL
+from tables_common import MOTION, REAL_MODEL, ROOT, SMALL_MODEL, ZEN4, ZEN5
 
 
 def of_evaluations() -> dict[Path, str]:
@@ -29,6 +29,6 @@ def draw_benchmarks() -> None:
     """PNG, by matplotlib: other bytes from another release of it."""
     import plot
 
-    folders = (CPU, SMALL_MODEL, REAL_MODEL)
+    folders = (ZEN4, ZEN5, SMALL_MODEL, REAL_MODEL)
     pictures = [path for folder in folders for path in (ROOT / folder).glob("*.png")]
     plot.main([str(picture.with_suffix(".json")) for picture in sorted(pictures)])

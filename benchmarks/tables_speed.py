@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tables_common import CPU, ROOT, load, paragraph, table
+from tables_common import AVX2, ROOT, ZEN4, ZEN5, load, paragraph, table
 
 THREADS = {1: "one thread", 2: "2 threads"}
 
@@ -19,32 +19,42 @@ def contenders(result: dict) -> dict[str, dict]:
     return {row["name"]: row for row in result["contenders"]}
 
 
-def ratio(rows: dict[str, dict], name: str) -> str:
+def ratio(rows: dict[str, dict], name: str, goals: bool = True) -> str:
     if name not in rows:
         return "-"
     row = rows[name]
     text = f"{row['times_as_long_as']['median']:.2f} x"
-    if "goal" in row:
+    if goals and "goal" in row:
         goal = row["goal"]
         text += f" (goal {goal['times']}: {goal['needs_share_of_limit']:.0%} of the limit)"
     return text
 
 
+def peak(dtype: str, folder: str = ZEN4) -> float:
+    """The processor's arithmetic with two threads, TFLOP/s."""
+    found = next(peak for peak in load(f"{folder}/attention")["peaks"] if peak["threads"] == 2)
+    return found[f"peak_{dtype}_gflop_per_s"] / 1000
+
+
 def peaks() -> str:
-    """The processor's arithmetic with two threads."""
-    found = next(peak for peak in load(f"{CPU}/attention")["peaks"] if peak["threads"] == 2)
-    fp32, bf16 = (found[f"peak_{dtype}_gflop_per_s"] / 1000 for dtype in ("fp32", "bf16"))
+    fp32, bf16 = peak("fp32"), peak("bf16")
     return f"{fp32:.2f} TFLOP/s in float32 and {bf16:.2f} in bfloat16 dot products"
 
 
-def prefill(threads: int) -> str:
+def fma_peak() -> str:
+    return f"{peak('fp32', AVX2):.2f} TFLOP/s"
+
+
+def prefill(threads: int, folder: str = ZEN4) -> str:
     rows = []
-    for result in load(f"{CPU}/attention")["results"]:
+    for result in load(f"{folder}/attention")["results"]:
         if result["threads"] == threads:
             found = contenders(result)
             ours = found["intp_ext"]
             ms, share = f"{ours['ms']['median']:.0f}", f"{ours['share_of_limit']:.0%}"
-            peers = (ratio(found, name) for name in ("sdpa flash, causal", "flex_attention"))
+            names = "sdpa flash, causal", "flex_attention"
+            # the goals over peers are those of a processor with bfloat16 dot products
+            peers = (ratio(found, name, goals=folder == ZEN4) for name in names)
             rows.append((label(result["case"]), ms, share, *peers))
     head = f"prefill, {THREADS[threads]}", "ms", "of the limit", "SDPA flash, causal"
     return table((*head, "FlexAttention"), rows)
@@ -53,7 +63,7 @@ def prefill(threads: int) -> str:
 def flash() -> str:
     """Its share of the limit where twice, or four times, its speed was the goal."""
     shares: dict[str, list[float]] = {"fp32": [], "bf16": []}
-    for result in load(f"{CPU}/attention")["results"]:
+    for result in load(f"{ZEN4}/attention")["results"]:
         row = contenders(result).get("sdpa flash, causal", {})
         if "goal" in row:
             shares[result["case"]["dtype"]].append(row["share_of_limit"])
@@ -65,7 +75,7 @@ def long_window() -> str:
     """How time and memory grow with the length, beside the case of 8192 tokens."""
     cases = {
         result["case"]["tokens"]: result
-        for result in load(f"{CPU}/attention")["results"]
+        for result in load(f"{ZEN4}/attention")["results"]
         if label(result["case"]).endswith("4/4 heads, D 128, window 2048")
         and (result["threads"], result["case"]["dtype"]) == (2, "bf16")
     }
@@ -81,9 +91,9 @@ def long_window() -> str:
     )
 
 
-def decode() -> str:
+def decode(folder: str = ZEN5) -> str:
     rows = []
-    for result in load(f"{CPU}/decode")["results"]:
+    for result in load(f"{folder}/decode")["results"]:
         found, case = contenders(result), result["case"]
         heads = f"{case['heads']}/{case['kv_heads']} heads"
         what = f"S {case['tokens']}, {heads}, D {case['head_dim']}, `{case['layout']}`"
@@ -100,6 +110,7 @@ KV_CACHE = {
     "8": "intp_ext 8",
     "4": "intp_ext 4",
     "3": "intp_ext 3",
+    "2.5": "intp_ext 2.5",
     "2": "intp_ext 2",
     "4, unrotated": "intp_ext 4, on read",
     "sdpa": "sdpa",
@@ -109,10 +120,10 @@ KV_CACHE = {
 }
 
 
-def kv_cache() -> str:
+def kv_cache(folder: str = ZEN5) -> str:
     """Decode over a packed cache."""
     rows = []
-    results = load(f"{CPU}/kv_cache")["results"]
+    results = load(f"{folder}/kv_cache")["results"]
     measured = {name for result in results for name in contenders(result)}
     columns = {label: name for label, name in KV_CACHE.items() if name in measured}
     for result in results:
@@ -150,7 +161,7 @@ def kv_append() -> str:
             f"{row['bytes_per_token']:.0f}",
             f"{row['share_of_16_bits']:.3f}",
         )
-        for row in load(f"{CPU}/kv_cache")["append"][0]["by_bits"]
+        for row in load(f"{ZEN5}/kv_cache")["append"][0]["by_bits"]
         if "refused" not in row
     ]
     return table(("", "bits", "ms", "bytes a token", "of 16 bits"), rows)
@@ -158,7 +169,7 @@ def kv_append() -> str:
 
 def routes() -> str:
     """Prefill by the two routes of the longest question."""
-    result = max(load(f"{CPU}/ask")["results"], key=lambda result: result["frames"])
+    result = max(load(f"{ZEN5}/ask")["results"], key=lambda result: result["frames"])
     features, attention = (
         result["arms"][arm]["median_s"]["prefill"] for arm in ("intp_ext", "intp_ext, attention")
     )
@@ -167,7 +178,7 @@ def routes() -> str:
 
 def left_out() -> str:
     """Rounds of a whole question, and who did not take part."""
-    results = load(f"{CPU}/ask")["results"]
+    results = load(f"{ZEN5}/ask")["results"]
     rounds = len(results[0]["arms"]["intp_ext"]["runs"])
     missing = (
         f"; {arm} is left out at {result['frames']} frames: it {why}"
@@ -184,7 +195,7 @@ SHAPES = {
 }
 
 
-def shapes(folder: str = CPU) -> str:
+def shapes(folder: str = ZEN5) -> str:
     """The longest question to each shape that was measured, by stage."""
     rows = []
     for name, shape in SHAPES.items():
@@ -207,10 +218,27 @@ def shapes(folder: str = CPU) -> str:
     return table(("shape", "", "encoding, s", "prefill, s", "ms a token"), rows)
 
 
+def question_by_frames() -> str:
+    """From the video to the first token, and each token after it, beside stock sdpa."""
+    rows = []
+    for result in load(f"{ZEN5}/ask_frames")["results"]:
+        arms = {name: arm["median_s"] for name, arm in result["arms"].items()}
+        first = {name: median["encode"] + median["prefill"] for name, median in arms.items()}
+        stock = "stock sdpa"
+        for name, median in arms.items():
+            token = median["token"]
+            cells = [f"{result['frames']}", f"{result['prompt_tokens']:,}", name]
+            cells += [f"{first[name]:.1f}", f"{first[stock] / first[name]:.2f} x"]
+            cells += [f"{1000 * token:.0f}", f"{arms[stock]['token'] / token:.2f} x"]
+            rows.append(cells)
+    head = "frames", "tokens", "", "first token, s", "as fast as stock sdpa", "ms a token"
+    return table((*head, "as fast as stock sdpa"), rows)
+
+
 def token_parts() -> str:
     """Where the time of a token goes, beside the limit and what torch's linear layers leave."""
     rows = []
-    for result in load(f"{CPU}/token")["results"]:
+    for result in load(f"{ZEN5}/token")["results"]:
         for arm, figures in result["arms"].items():
             times = [figures["s"], *figures["parts_s"].values()]
             least = (
@@ -225,7 +253,7 @@ def token_parts() -> str:
 
 def linears_alone() -> str:
     """How fast torch's linear layers read their weights for one row."""
-    results = load(f"{CPU}/token")["results"]
+    results = load(f"{ZEN5}/token")["results"]
 
     def rate(result: dict, name: str) -> str:
         return f"{result['weight_bytes'] / result[name] / 1e9:.0f}"
@@ -240,7 +268,7 @@ def linears_alone() -> str:
 
 
 def proof() -> str:
-    found = load(f"{CPU}/proof")
+    found = load(f"{ZEN5}/proof")
     cost = f"{found['us']:.0f} microseconds for a pass through {found['layers']} layers"
     return f"{cost} on an {found['machine']['cpu']['model']}"
 
@@ -250,7 +278,7 @@ SMALL_PARTS = ("checks", "bounds", "dispatch", "allocation", "kernel")
 
 def small_calls() -> str:
     """Microseconds of each call and of its parts, beside SDPA in the same rounds."""
-    found = load(f"{CPU}/small_calls")
+    found = load(f"{ZEN5}/small_calls")
     rows = [
         (
             f"`{row['name']}`",
@@ -265,7 +293,7 @@ def small_calls() -> str:
 
 
 def importing() -> str:
-    found = load(f"{CPU}/small_calls")["import"]
+    found = load(f"{ZEN5}/small_calls")["import"]
     return f"{found['ms']['median']:.0f} ms (goal: {found['goal_ms']:.0f})"
 
 
@@ -273,14 +301,19 @@ BLOCKS = {
     "peaks": peaks,
     "prefill-2-threads": partial(prefill, 2),
     "prefill-1-thread": partial(prefill, 1),
+    "fma-peak": fma_peak,
+    "prefill-avx2": partial(prefill, 2, AVX2),
     "flash-share-of-limit": flash,
     "long-window": long_window,
     "decode": decode,
+    "decode-avx2": partial(decode, AVX2),
     "kv-cache-speed": kv_cache,
+    "kv-cache-speed-avx2": partial(kv_cache, AVX2),
     "kv-append": kv_append,
     "prefill-by-route": routes,
     "question-left-out": left_out,
     "question-by-shape": shapes,
+    "question-by-frames": question_by_frames,
     "token-parts": token_parts,
     "linears-alone": linears_alone,
     "proof-of-a-pass": proof,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tables_accuracy import arms_of
-from tables_common import CPU, SMALL_MODEL, load, table
+from tables_common import SMALL_MODEL, ZEN5, load, table
 
 
 def gains() -> str:
     """Right answers, the seconds of a long question, and the bytes of its cache."""
     right = {name: 100 * row["accuracy"]["mean"] for name, row in arms_of("frames").items()}
-    asked = max(load(f"{CPU}/ask")["results"], key=lambda result: result["frames"])
+    asked = max(load(f"{ZEN5}/ask")["results"], key=lambda result: result["frames"])
     seconds = {name: row["median_s"] for name, row in asked["arms"].items()}
     frames = asked["frames"]
     packed = {row["arm"]: row for row in load(f"{SMALL_MODEL}/kv_accuracy")["arms"]}
@@ -32,7 +32,7 @@ def gains() -> str:
     rows += [
         (
             f"[a token](benchmarks/README.md) of an answer about {frames} frames: "
-            "100 M random weights in float32, 2 cores of a Zen 4",
+            "100 M random weights in float32, 2 cores of a Zen 5",
             token("stock sdpa"),
             f"**{token('intp_ext')}**, {token('intp_ext, 4 bits')} with `kv_bits=4`",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tables_common import CPU, load, paragraph, table
+from tables_common import ZEN5, load, paragraph, table
 
 RELEASES = "docs/transformers_matrix"
 SHARED_MEMORY = "docs/shared_memory"
@@ -80,7 +80,7 @@ def cpu_instructions_compiler() -> str:
 
 
 def real_decoder() -> str:
-    found = load(f"{CPU}/real_decoder")
+    found = load(f"{ZEN5}/real_decoder")
     exact, rounded = found["results"]
     return paragraph(
         f"**A trained decoder.** {found['model']} reads {exact['prompt']} tokens, more than its "

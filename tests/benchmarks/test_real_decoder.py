@@ -10,7 +10,7 @@ from hf.tiny_decoders import DECODERS, make_decoder, make_tokens
 from intp_video.backend import attention
 from intp_video.lab.real_model import decoder
 
-RESULTS = Path(__file__).parents[2] / "benchmarks/results/amd-epyc-2core/real_decoder.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/amd-epyc-zen5-2core/real_decoder.json"
 
 
 def agreements():

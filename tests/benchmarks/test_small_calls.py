@@ -9,7 +9,7 @@ import bench_small_calls
 import pytest
 import torch
 
-RESULTS = Path(__file__).parents[2] / "benchmarks/results/amd-epyc-2core/small_calls.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/amd-epyc-zen5-2core/small_calls.json"
 
 
 def test_the_measured_calls_reach_their_goals():
