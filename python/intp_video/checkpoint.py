@@ -91,15 +91,16 @@ class Checkpoint:
         Raises:
             ModelError: weights are missing, are damaged, or do not match the config; or what packs
                 them is not installed.
-            ValueError: ``load_in`` is neither None, "4bit" nor "8bit".
+            ValueError: ``load_in`` is neither None, "4bit" nor "8bit"; torch knows no such device.
         """
+        where = _torch_device(device)
         self.check_weights()
         model_class = self._family.model_class(self.config)
         placed = dict(parallel)
         if load_in is not None:
             own = dtype or getattr(self.config, "dtype", None) or torch.float32
             placed["quantization_config"] = quantization(load_in, own)
-            placed.setdefault("device_map", {"": device})  # packed weights do not move
+            placed.setdefault("device_map", {"": where})  # packed weights do not move
         try:
             model, found = model_class.from_pretrained(
                 self.source, dtype=dtype or "auto", output_loading_info=True, **placed
@@ -111,7 +112,7 @@ class Checkpoint:
                 f"{self.source}: the weights lack {len(missing)} tensors of the model, "
                 f"{min(missing)} among them"
             )
-        return (model if placed else model.to(device)).eval()
+        return (model if placed else model.to(where)).eval()
 
 
 def load(
@@ -133,9 +134,18 @@ def load(
 
     Raises:
         ModelError: something is missing or broken there, or the model type is not known.
-        ValueError: ``load_in`` is neither None, "4bit" nor "8bit".
+        ValueError: ``load_in`` is neither None, "4bit" nor "8bit"; torch knows no such device.
     """
     checkpoint = Checkpoint(directory)
     return checkpoint.model(
         dtype=dtype, device=device, load_in=load_in, **parallel
     ), checkpoint.preparer()
+
+
+def _torch_device(name: torch.device | str) -> torch.device:
+    try:
+        return torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device: expected one of torch's, such as 'cpu' or 'cuda:0', got {name!r}"
+        ) from error

@@ -66,6 +66,14 @@ def test_a_bad_video_is_refused_or_wrong(asker, videos, caplog, monkeypatch):
     assert "counted as wrong" in caplog.text and "broken.mp4" in caplog.text
 
 
+def test_a_second_that_is_no_number_costs_its_own_question(asker, videos, monkeypatch):
+    mixed = [asked(videos / "a.mp4", start=start) for start in ("5", 0.5, None)]
+    with pytest.raises(VideoError, match="start: expected a number, got str"):
+        asker.ask(mixed)
+    monkeypatch.setattr(asker, "bad_videos", "wrong")
+    assert asker.ask(mixed) == ["", *asker.ask(mixed[1:])]
+
+
 def test_the_greedy_answer_scores_best(asker, videos):
     """The small model says whole words, so text and tokens are one to one."""
     questions = [asked(videos / "b.mp4"), asked(videos / "a.mp4")]
@@ -83,6 +91,8 @@ def test_what_is_wrong_with_the_arguments_is_said_before_a_question():
         Asker(str(intp_video.SMALL_MODEL), bad_videos="skip")
     with pytest.raises(ValueError, match="rope: expected one of"):
         Asker(str(intp_video.SMALL_MODEL), rope="wrong")
+    with pytest.raises(ValueError, match="device: expected one of torch's"):
+        Asker(str(intp_video.SMALL_MODEL), device="bogus")
 
 
 @pytest.mark.parametrize(

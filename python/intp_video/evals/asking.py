@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +45,9 @@ class Asked:
         }
 
     @property
-    def place(self) -> tuple[Any, ...]:
-        """Questions of one place share a prefill."""
-        return self.video, self.start or 0, math.inf if self.end is None else self.end
+    def place(self) -> tuple[str, ...]:
+        """Questions of one place share a prefill. Text, so that what is no number sorts, too."""
+        return self.video, f"{self.start or 0}", f"{self.end}"
 
 
 class Asker:
