@@ -202,3 +202,10 @@ def test_a_part_that_is_none(cli, video, command, options, message):
     outcome = cli(command, video, *question, "--model", "small", *options)
     assert outcome.code == 2 and outcome.out == ""
     assert message in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_the_small_model_says_what_it_knows(cli, video, quiet):
+    outcome = cli("ask", video, QUESTIONS[0], *SMALL, *quiet)
+    assert outcome.code == 0
+    assert outcome.err.count("knows drawn shapes") == (0 if quiet else 1)

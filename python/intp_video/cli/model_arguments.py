@@ -10,7 +10,7 @@ from ..model_source import check_folder
 from ..options import DTYPES, LOAD_IN, Options, number
 from ..shipped import SMALL_MODEL
 from ..video import BACKENDS, Part
-from .console import whole_number
+from .console import say, whole_number
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +76,16 @@ def model_directory(name: str) -> str:
     except ModelError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return name
+
+
+def say_small(model: str, *, quiet: bool) -> None:
+    """Nothing shows that the model of the package has never seen such a video: say so."""
+    if model == str(SMALL_MODEL):
+        say(
+            "note: this model knows drawn shapes, as in the video of intp-video demo, and nothing "
+            "else",
+            quiet=quiet,
+        )
 
 
 def add_answer_limits(parser: argparse.ArgumentParser) -> None:
