@@ -1,6 +1,7 @@
 // Vector arithmetic in the instruction set this file is compiled for, against scalar code.
 
 #include <cmath>
+#include <vector>
 
 #include "check.h"
 #include "cpu/exp2.h"
@@ -33,6 +34,22 @@ void check_lanes() {
   const Floats larger = max(broadcast(1.0f), Floats{2.0f});
   CHECK(larger[0] == 2.0f && larger[1] == 1.0f);
   CHECK(fma(broadcast(2.0f), broadcast(3.0f), broadcast(4.0f))[1] == 10.0f);
+}
+
+// The first elements of a row that ends there, and zeros.
+void check_parts() {
+  for (int count = 1; count < 2 * kWidth; ++count) {
+    std::vector<BFloat16> row(count);
+    for (int i = 0; i < count; ++i) row[i].bits = static_cast<uint16_t>(0x3f80 + i);
+    const Words pairs = load_pairs_part(row.data(), count);
+    const auto expected = [&](int i) { return i < count ? row[i].bits : 0u; };
+    for (int i = 0; i < kWidth; ++i) {
+      CHECK(pairs[i] == (expected(2 * i) | expected(2 * i + 1) << 16));
+    }
+    if (count >= kWidth) continue;
+    const Floats part = load_part(row.data(), count);
+    for (int i = 0; i < kWidth; ++i) CHECK(bit_cast<Words>(part)[i] == expected(i) << 16);
+  }
 }
 
 template <bool kCoarse>
@@ -130,6 +147,7 @@ void check_bytes() {
 int main() {
   check_transpose();
   check_lanes();
+  check_parts();
   check_exp2<false>(3e-7);
   check_exp2<true>(1.1e-4);
   check_tanh();

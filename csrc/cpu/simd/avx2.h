@@ -33,6 +33,15 @@ struct Avx2 : Portable {
     return bit_cast<Halves>(_mm256_cvtps_ph(bit_cast<__m256>(v), kNearest));
   }
 
+  // By pairs: what is copied one by one must reach memory before it can be loaded as a vector.
+  static Words load_pairs_part(const BFloat16* x, int64_t count) {
+    if (count % 2 != 0) return Portable::load_pairs_part(x, count);
+    const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i pairs = _mm256_set1_epi32(static_cast<int>(count / 2));
+    return bit_cast<Words>(
+        _mm256_maskload_epi32(reinterpret_cast<const int*>(x), _mm256_cmpgt_epi32(pairs, place)));
+  }
+
   using Line = __m256i;
 
   template <class Vector>
