@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ZEN4 = "benchmarks/results/amd-epyc-zen4-2core"
 ZEN5 = "benchmarks/results/amd-epyc-zen5-2core"
-AVX2 = f"{ZEN5}-avx2"  # INTP_EXT_CPU=avx2
+ZEN4_AVX2, ZEN5_AVX2 = f"{ZEN4}-avx2", f"{ZEN5}-avx2"  # INTP_EXT_CPU=avx2
 SMALL_MODEL = "benchmarks/results/small-model"
 MOTION = "benchmarks/results/motion"
 REAL_MODEL = "benchmarks/results/real-model"

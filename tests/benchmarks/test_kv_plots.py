@@ -9,7 +9,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 @pytest.mark.parametrize(
-    "name", ["amd-epyc-zen5-2core/kv_cache", "small-model/kv_accuracy", "real-model/perplexity"]
+    "name", ["amd-epyc-zen4-2core/kv_cache", "small-model/kv_accuracy", "real-model/perplexity"]
 )
 def test_every_arm_and_contender_is_drawn(name, tmp_path):
     plot = pytest.importorskip("plot", exc_type=ImportError)
