@@ -12,6 +12,7 @@ CONTENDERS = {
     "intp_ext 8": ("#1f5fbf", "-", "s"),
     "intp_ext 4": ("#4c93e8", "-", "^"),
     "intp_ext 3": ("#6eabf0", "-", "<"),
+    "intp_ext 2.5": ("#81b7f4", "-", ">"),
     "intp_ext 2": ("#93c3f7", "-", "v"),
     "intp_ext 4, on read": ("#4c93e8", ":", "^"),
     "sdpa": ("#8250b4", "--", "v"),
