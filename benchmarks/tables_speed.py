@@ -229,18 +229,21 @@ def shapes(folder: str = ZEN5) -> str:
 
 def question_by_frames() -> str:
     """From the video to the first token, and each token after it, beside stock sdpa."""
-    rows = []
-    for processor, folder in (("Zen 4", ZEN4), ("Zen 5", ZEN5)):
-        for result in load(f"{folder}/ask_frames")["results"]:
-            arms = {name: arm["median_s"] for name, arm in result["arms"].items()}
-            first = {name: median["encode"] + median["prefill"] for name, median in arms.items()}
-            stock = "stock sdpa"
-            for name, median in arms.items():
-                token = median["token"]
-                cells = [processor, f"{result['frames']}", f"{result['prompt_tokens']:,}", name]
-                cells += [f"{first[name]:.1f}", f"{first[stock] / first[name]:.2f} x"]
-                cells += [f"{1000 * token:.0f}", f"{arms[stock]['token'] / token:.2f} x"]
-                rows.append(cells)
+    results = [
+        (processor, result)
+        for processor, folder in (("Zen 4", ZEN4), ("Zen 5", ZEN5))
+        for result in load(f"{folder}/ask_frames")["results"]
+    ]
+    rows, stock = [], "stock sdpa"
+    for processor, result in results:
+        arms = {name: arm["median_s"] for name, arm in result["arms"].items()}
+        first = {name: median["encode"] + median["prefill"] for name, median in arms.items()}
+        for name, median in arms.items():
+            token = median["token"]
+            cells = [processor, f"{result['frames']}", f"{result['prompt_tokens']:,}", name]
+            cells += [f"{first[name]:.1f}", f"{first[stock] / first[name]:.2f} x"]
+            cells += [f"{1000 * token:.0f}", f"{arms[stock]['token'] / token:.2f} x"]
+            rows.append(cells)
     head = "", "frames", "tokens", "", "first token, s", "as fast as stock sdpa", "ms a token"
     return table((*head, "as fast as stock sdpa"), rows)
 

@@ -19,7 +19,7 @@ from .model_arguments import (
     model_directory,
     part_of,
     quiet_transformers,
-    say_small,
+    say_what_small_knows,
     torch_dtype,
 )
 from .progress import Progress
@@ -168,7 +168,7 @@ def opened(
     if args.fps is not None:
         asked, frames = len(clip), round_up_to_groups(len(clip), preparer.frames_per_group)
     say_rounding(asked, frames, preparer.frames_per_group, quiet=args.quiet)
-    say_small(args.model, quiet=args.quiet)
+    say_what_small_knows(args.model, quiet=args.quiet)
     with stages.stage("load") as stage:
         dtype = torch_dtype(args.dtype)
         model = checkpoint.model(dtype=dtype, device=device, load_in=args.load_in)

@@ -78,8 +78,8 @@ def model_directory(name: str) -> str:
     return name
 
 
-def say_small(model: str, *, quiet: bool) -> None:
-    """Nothing shows that the model of the package has never seen such a video: say so."""
+def say_what_small_knows(model: str, *, quiet: bool) -> None:
+    """Its answers about any other video look no different, and mean nothing."""
     if model == str(SMALL_MODEL):
         say(
             "note: this model knows drawn shapes, as in the video of intp-video demo, and nothing "
